@@ -1,0 +1,248 @@
+// Package event is the protocol-neutral vocabulary of a session: who asks, what
+// was asked, what came back and what was decided, together with the one binary
+// encoding that plugins and recordings share. It imports the standard library
+// only, so that guests compiled to WebAssembly can use it too.
+package event
+
+import "time"
+
+// An Attr is a fact in a protocol's own terms, named by the OpenTelemetry
+// semantic conventions where they have a name: "db.namespace", "url.path".
+type Attr struct{ Key, Value string }
+
+// A Principal is who a client or an approver proved to be. Issuer and Subject
+// together are the stable identity; Name is for people to read.
+type Principal struct {
+	Issuer  string
+	Subject string
+	Name    string // e-mail address or preferred user name
+	Groups  []string
+	Expires time.Time // when the proof ends; zero when it does not
+}
+
+// Is reports whether p and q are the same identity. Names do not count: they
+// can be reassigned.
+func (p Principal) Is(q Principal) bool {
+	return p.Issuer == q.Issuer && p.Subject == q.Subject
+}
+
+// A Session is one client's connection to one resource. It is fixed once it is
+// opened.
+type Session struct {
+	ID        string // sortable by start, unique
+	Gate      string // the gate that serves it
+	Protocol  string // "postgres"
+	Resource  string // the policy's name of the target
+	Policy    string // version of the policy in force
+	Principal Principal
+	Client    string // the client's network address
+	Start     time.Time
+	Attrs     []Attr
+}
+
+// A Request is one thing that a client asks for: a SQL statement, an HTTP
+// request.
+type Request struct {
+	// Operation is the protocol's name for the kind of request: "query",
+	// "prepare", "execute".
+	Operation string
+	// Payload is the text as the server would get it.
+	Payload []byte
+	// Params are the values that the payload refers to, as text. A nil
+	// element is NULL.
+	Params [][]byte
+	// Statements is what the payload does, outer statements before those
+	// that they contain. It is empty where the protocol has no statements.
+	Statements []Statement
+	// Labels are what earlier plugins said of the request.
+	Labels []Attr
+	// Attrs is the context in which the request would run: "db.namespace",
+	// "postgres.search_path", "db.transaction".
+	Attrs []Attr
+}
+
+// An Object names a thing that a statement touches. Schema is empty where the
+// text does not name it.
+type Object struct{ Schema, Name string }
+
+// String returns "schema.name", or the name alone.
+func (o Object) String() string {
+	if o.Schema == "" {
+		return o.Name
+	}
+	return o.Schema + "." + o.Name
+}
+
+// A Scope says which rows a statement's condition selects from its target.
+type Scope uint8
+
+// The scopes of an UPDATE, a DELETE or a MERGE.
+const (
+	ScopeNone       Scope = iota // not a statement with a condition
+	ScopeAll                     // no condition, or one that does not restrict the target
+	ScopeRestricted              // a condition that depends on the target's columns
+)
+
+// A Statement is one thing that a request does, as the protocol's own parser
+// read it. Statements inside others (in a CTE, behind EXPLAIN, in a function's
+// body) are elements of Request.Statements of their own.
+type Statement struct {
+	// Kind is the statement's command tag: "SELECT", "UPDATE", "DROP TABLE",
+	// "ALTER TABLE", "SET".
+	Kind string
+	// Parent is the index in Request.Statements of the statement that
+	// contains this one, or -1.
+	Parent int
+	// Within says how the parent contains it: "cte", "explain",
+	// "explain analyze", "prepare", "execute", "cursor", "copy", "as",
+	// "view", "rule", "do", "function", "schema".
+	Within string
+	// Runs is whether the request carries the statement out. It is false
+	// for what is only prepared, explained or defined.
+	Runs bool
+	// Writes are the objects that the statement changes, creates or drops.
+	Writes []Object
+	// Reads are the relations that it reads, those of subqueries included.
+	Reads []Object
+	// Columns are the columns that it names, "relation.column" where the
+	// text qualifies them, "*" for all.
+	Columns []string
+	// Functions are the functions that it calls, as written, lower case.
+	Functions []string
+	// Settings are the session or server settings that it changes.
+	Settings []string
+	// Names are the prepared statements, cursors, roles, savepoints or
+	// channels that it names.
+	Names []string
+	// Options are sub-actions and modifiers, in the SQL key words for them:
+	// "DROP COLUMN", "OR REPLACE", "CASCADE", "FROM PROGRAM", "LOCAL",
+	// "TEMPORARY", "CONCURRENTLY".
+	Options []string
+	// Scope is which rows of its target a write selects.
+	Scope Scope
+	// Opaque is whether some of it cannot be read: dynamic SQL, a body in
+	// another language, an unknown prepared name.
+	Opaque bool
+}
+
+// Lineage says how a field's values come about.
+type Lineage uint8
+
+// The zero Lineage is unknown.
+const (
+	LineageUnknown  Lineage = iota
+	LineageExact            // a column as it is
+	LineageDerived          // computed from the origins
+	LineageFiltered         // does not depend on the origins, but its presence does
+	LineageClean            // depends on no column at all
+)
+
+// A Field is a named place for values in a response: a SQL column, a JSON path.
+type Field struct {
+	Name    string   // as the client sees it
+	Type    string   // the protocol's name for the type: "text", "int8"
+	Origins []string // "schema.table.column"
+	Lineage Lineage
+}
+
+// A Head begins a response, or one of several results in it.
+type Head struct {
+	Fields []Field
+	Attrs  []Attr
+}
+
+// An Outcome ends a response.
+type Outcome struct {
+	// Status is "ok", "error", "refused", "skipped", "suspended" or
+	// "unknown".
+	Status string
+	// Tag is the protocol's own word for it: "UPDATE 3".
+	Tag string
+	// Code is the protocol's error code: "42501".
+	Code string
+	// Rows is how many rows the client got.
+	Rows int64
+}
+
+// An Action says what may happen to a request.
+type Action uint8
+
+// Actions, strictest first. The zero Action is Block, so that a forgotten
+// verdict fails closed; of two actions the lower wins.
+const (
+	Block Action = iota
+	Hold         // until someone approves
+	Allow
+)
+
+// String returns the action's name in lower case.
+func (a Action) String() string {
+	switch a {
+	case Block:
+		return "block"
+	case Hold:
+		return "hold"
+	case Allow:
+		return "allow"
+	}
+	return "invalid"
+}
+
+// A Verdict is an action with its reason, which the client may read.
+type Verdict struct {
+	Action Action
+	Rule   string // which rule decided: "guard/destruction"
+	Reason string
+	Labels []Attr // what the judge says of the request, for later judges
+}
+
+// A TreatmentKind says what is done to the values of a field.
+type TreatmentKind uint8
+
+// Treatments, strictest first; of two the lower wins. The zero treatment
+// removes the value.
+const (
+	Null     TreatmentKind = iota // NULL
+	Redact                        // a constant
+	Hash                          // a keyed hash
+	KeepLast                      // all but the last N characters starred
+	Replace                       // the plugin's own text; in an Edit only
+	Inspect                       // each value goes to the plugin that asked
+	Pass                          // as it is
+)
+
+// A Treatment is what to do with one field.
+type Treatment struct {
+	Kind TreatmentKind
+	Keep uint8  // for KeepLast: how many characters stay
+	Rule string // which rule decided: "mask/public.customers.email"
+}
+
+// An Edit treats a part of one inspected value.
+type Edit struct {
+	Row, Field int // indexes in the Rows that were inspected
+	From, To   int // byte offsets in the value; To is exclusive
+	Treatment  Treatment
+	Text       []byte // for Replace
+}
+
+// A Pending is a held request that waits for a decision.
+type Pending struct {
+	ID        string // short enough to read out
+	Session   *Session
+	Exchange  uint64
+	Request   *Request
+	Verdict   Verdict
+	Digest    [32]byte // binds the decision to the request and its context
+	Approvers []string // groups that may decide
+	Since     time.Time
+	Expires   time.Time
+}
+
+// A Decision ends a Pending.
+type Decision struct {
+	Approved bool
+	By       Principal // zero where nobody decided: time-out, cancel, hang-up
+	Comment  string
+	At       time.Time
+}

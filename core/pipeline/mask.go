@@ -1,0 +1,207 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"unicode/utf8"
+
+	"gatehouse/core/event"
+)
+
+// A plan is what is done to the values of one result.
+type plan struct {
+	fields      []event.Field     // those that are treated
+	columns     []int             // their indexes in the head
+	treatments  []event.Treatment // one for each of fields
+	inspections []inspection
+	mac         hash.Hash
+	buf, out    []byte
+}
+
+// An inspection is the fields that one masker wants to see.
+type inspection struct {
+	masker Masker
+	fields []int // indexes in plan.fields
+}
+
+// Head tells the maskers how a result begins, and records it and their
+// answers. Call it before Rows, again for each further result. After an error
+// no row of the result may reach the client.
+func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
+	x.plan = plan{}
+	n := len(h.Fields)
+	strictest := make([]event.Treatment, n)
+	for j := range strictest {
+		strictest[j].Kind = event.Pass
+	}
+	wants := make([][]int, len(x.s.maskers))
+	for i, m := range x.s.maskers {
+		ts, err := m.Treat(ctx, x.s.Session, h)
+		if err != nil {
+			return fmt.Errorf("treat: %w", err)
+		}
+		if len(ts) != n {
+			return fmt.Errorf("treat: %d treatments for %d fields", len(ts), n)
+		}
+		for j, t := range ts {
+			if t.Kind == event.Replace {
+				return errors.New("treat: replace is for single values")
+			}
+			if t.Kind == event.Inspect {
+				wants[i] = append(wants[i], j)
+			}
+			if t.Kind < strictest[j].Kind || t.Kind == strictest[j].Kind && t.Keep < strictest[j].Keep {
+				strictest[j] = t
+			}
+		}
+	}
+	x.plan.set(h, strictest, wants, x.s.maskers)
+	if err := x.s.append(event.KindHead, x.ID, h.Append(nil)); err != nil {
+		return err
+	}
+	if len(x.plan.columns) == 0 {
+		return nil
+	}
+	return x.s.append(event.KindPlan, x.ID, event.AppendTreatments(nil, strictest))
+}
+
+func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers []Masker) {
+	place := make(map[int]int)
+	for j, t := range ts {
+		if t.Kind == event.Pass {
+			continue
+		}
+		place[j] = len(p.columns)
+		p.columns = append(p.columns, j)
+		p.fields = append(p.fields, h.Fields[j])
+		p.treatments = append(p.treatments, t)
+	}
+	for i, w := range wants {
+		var fields []int
+		for _, j := range w {
+			// A stricter treatment leaves nothing to inspect.
+			if ts[j].Kind == event.Inspect {
+				fields = append(fields, place[j])
+			}
+		}
+		if len(fields) > 0 {
+			p.inspections = append(p.inspections, inspection{maskers[i], fields})
+		}
+	}
+}
+
+// Treated returns the indexes of the fields that Rows must be given, in order,
+// and their descriptions. Both are empty when rows pass untouched. They are
+// valid until the next Head.
+func (x *Exchange) Treated() (columns []int, fields []event.Field) {
+	return x.plan.columns, x.plan.fields
+}
+
+// Rows treats the values in r, which holds the fields that Treated returned.
+// After an error none of them may reach the client.
+func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
+	p := &x.plan
+	for _, in := range p.inspections {
+		edits, err := in.masker.Inspect(ctx, x.s.Session, r, in.fields)
+		if err != nil {
+			return fmt.Errorf("inspect: %w", err)
+		}
+		if err := x.edit(r, edits); err != nil {
+			return fmt.Errorf("inspect: %w", err)
+		}
+	}
+	for j, t := range p.treatments {
+		if t.Kind == event.Inspect {
+			continue
+		}
+		for i := range r.Len() {
+			if v := r.Cell(i, j); v != nil {
+				r.Set(i, j, p.treat(t, nil, v, x.s.Key))
+			}
+		}
+	}
+	return nil
+}
+
+// edit carries out edits, which a plugin made: nothing in them is trusted.
+func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
+	p := &x.plan
+	for n := 0; n < len(edits); {
+		i, j := edits[n].Row, edits[n].Field
+		if i < 0 || i >= r.Len() || j < 0 || j >= len(r.Fields) {
+			return fmt.Errorf("edit of row %d, field %d of %d rows of %d fields", i, j, r.Len(), len(r.Fields))
+		}
+		if p.treatments[j].Kind != event.Inspect {
+			return fmt.Errorf("edit of field %d, which was not inspected", j)
+		}
+		v := r.Cell(i, j)
+		at, null := 0, false
+		p.out = p.out[:0]
+		for ; n < len(edits) && edits[n].Row == i && edits[n].Field == j; n++ {
+			e := &edits[n]
+			if e.From < at || e.To < e.From || e.To > len(v) || e.Treatment.Kind >= event.Inspect {
+				return fmt.Errorf("edit of bytes %d to %d of %d, treatment %d", e.From, e.To, len(v), e.Treatment.Kind)
+			}
+			null = null || e.Treatment.Kind == event.Null
+			p.out = append(p.out, v[at:e.From]...)
+			p.out = append(p.out, p.treat(e.Treatment, e.Text, v[e.From:e.To], x.s.Key)...)
+			at = e.To
+		}
+		if null || v == nil {
+			r.Set(i, j, nil)
+			continue
+		}
+		p.out = append(p.out, v[at:]...)
+		r.Set(i, j, p.out)
+	}
+	return nil
+}
+
+// treat returns the treated form of v, valid until the next call.
+func (p *plan) treat(t event.Treatment, text, v []byte, key []byte) []byte {
+	switch t.Kind {
+	case event.Redact:
+		return redacted
+	case event.Replace:
+		return text
+	case event.KeepLast:
+		p.buf = appendKeepLast(p.buf[:0], v, int(t.Keep))
+		return p.buf
+	case event.Hash:
+		if p.mac == nil {
+			p.mac = hmac.New(sha256.New, key)
+		}
+		p.mac.Reset()
+		p.mac.Write(v)
+		var sum [sha256.Size]byte
+		p.buf = append(p.buf[:0], "h:"...)
+		p.buf = hex.AppendEncode(p.buf, p.mac.Sum(sum[:0])[:16])
+		return p.buf
+	}
+	return nil
+}
+
+var redacted = []byte("[redacted]")
+
+// appendKeepLast appends v with all but its last keep characters starred. A
+// value that is no longer than that is starred whole.
+func appendKeepLast(b, v []byte, keep int) []byte {
+	n := utf8.RuneCount(v)
+	if keep >= n {
+		keep = 0
+	}
+	for range n - keep {
+		b = append(b, '*')
+	}
+	tail := len(v)
+	for range keep {
+		_, size := utf8.DecodeLastRune(v[:tail])
+		tail -= size
+	}
+	return append(b, v[tail:]...)
+}

@@ -1,0 +1,300 @@
+// Package pipeline judges, masks and records one session. Protocols call it at
+// the moments that mean something; it never calls back. It has no goroutines,
+// no framing, no sockets, and does not know which protocol calls it.
+package pipeline
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/core/event"
+)
+
+// A Plugin takes part in sessions by being a Judge, a Masker, or both. New
+// finds out which, once.
+type Plugin interface{ Name() string }
+
+// A Judge decides whether a request may go upstream. An error counts as Block.
+// Judges are called concurrently.
+type Judge interface {
+	Judge(context.Context, *event.Session, *event.Request) (event.Verdict, error)
+}
+
+// A Masker decides how the values of a response are treated. Maskers are
+// called concurrently.
+type Masker interface {
+	// Treat returns one treatment for each field of the head.
+	Treat(context.Context, *event.Session, *event.Head) ([]event.Treatment, error)
+	// Inspect returns the edits of the values in fields, for which Treat
+	// answered Inspect. The edits of one value are in order and do not
+	// overlap; the slice is valid until the next call with the same rows.
+	Inspect(ctx context.Context, s *event.Session, rows *event.Rows, fields []int) ([]event.Edit, error)
+}
+
+// A Recorder keeps the frames of one session. It is safe for concurrent use.
+type Recorder interface {
+	// Append adds a frame whose payload is f.Payload followed by more. It
+	// copies both.
+	Append(f event.Frame, more ...[]byte) error
+	// Commit returns when all that was appended before survives the end of
+	// this process.
+	Commit(context.Context) error
+}
+
+// An Approver decides held requests. Await returns when someone decided, the
+// request expired or ctx ended; the zero Decision is a denial.
+type Approver interface {
+	Await(context.Context, *event.Pending) (event.Decision, error)
+}
+
+// A Config is what a session is made of.
+type Config struct {
+	Session   *event.Session
+	Plugins   []Plugin // in the order in which they judge
+	Recorder  Recorder
+	Approver  Approver
+	Approvers []string      // groups that may decide what this session holds
+	HoldFor   time.Duration // how long a held request waits
+	Key       []byte        // keys hashes and digests; at least 32 bytes
+}
+
+// A Session is one judged and recorded connection. Its methods are safe for
+// concurrent use; those of one Exchange are not.
+type Session struct {
+	Config
+	judges  []Judge
+	maskers []Masker
+	last    atomic.Uint64
+}
+
+// New returns a session and records its opening. Nothing is durable before
+// Commit.
+func New(c Config) (*Session, error) {
+	s := &Session{Config: c}
+	for _, p := range c.Plugins {
+		if j, ok := p.(Judge); ok {
+			s.judges = append(s.judges, j)
+		}
+		if m, ok := p.(Masker); ok {
+			s.maskers = append(s.maskers, m)
+		}
+	}
+	return s, s.append(event.KindOpen, 0, c.Session.Append(nil))
+}
+
+// Masks is whether any plugin treats responses, so that a protocol must know
+// the fields of every result.
+func (s *Session) Masks() bool { return len(s.maskers) > 0 }
+
+// Commit returns when everything recorded so far is durable. Call it before
+// every write to a socket.
+func (s *Session) Commit(ctx context.Context) error {
+	if err := s.Recorder.Commit(ctx); err != nil {
+		return fmt.Errorf("commit recording: %w", err)
+	}
+	return nil
+}
+
+// Notice records a remark on the session.
+func (s *Session) Notice(n event.Notice) error {
+	return s.append(event.KindNotice, 0, n.Append(nil))
+}
+
+// Close records why the session ended and makes the recording durable.
+func (s *Session) Close(ctx context.Context, n event.Notice) error {
+	if err := s.append(event.KindClose, 0, n.Append(nil)); err != nil {
+		return err
+	}
+	return s.Commit(ctx)
+}
+
+func (s *Session) append(k event.Kind, exchange uint64, payload []byte, more ...[]byte) error {
+	err := s.Recorder.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload}, more...)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	return nil
+}
+
+// An Exchange is one request and its response.
+type Exchange struct {
+	ID      uint64
+	Verdict event.Verdict
+	// Held is the pending approval while Await waits, nil otherwise.
+	Held *event.Pending
+
+	s    *Session
+	req  *event.Request
+	plan plan
+}
+
+// Begin judges req and records it with its verdict; req must not change
+// afterwards while the exchange may be held. Send the request upstream only if
+// the verdict is Allow, and only after Commit: every failure in here is a
+// Block.
+func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {
+	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
+	x.Verdict = s.judge(ctx, req)
+	if err := s.append(event.KindRequest, x.ID, req.Append(nil)); err != nil {
+		x.Verdict = unrecorded
+		return x
+	}
+	x.decide(x.Verdict)
+	return x
+}
+
+// Refuse records req as blocked with v, without asking the plugins: for what
+// the protocol itself refuses.
+func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
+	v.Action = event.Block
+	x := &Exchange{ID: s.last.Add(1), s: s, req: req, Verdict: v}
+	if err := s.append(event.KindRequest, x.ID, req.Append(nil)); err != nil {
+		x.Verdict = unrecorded
+		return x
+	}
+	x.decide(v)
+	return x
+}
+
+var unrecorded = event.Verdict{Rule: "gatehouse/recording", Reason: "the request could not be recorded"}
+
+func (s *Session) judge(ctx context.Context, req *event.Request) event.Verdict {
+	strictest := event.Verdict{Action: event.Allow}
+	for i, j := range s.judges {
+		v, err := j.Judge(ctx, s.Session, req)
+		if err != nil {
+			return event.Verdict{
+				Rule:   "gatehouse/plugin",
+				Reason: fmt.Sprintf("plugin %s could not judge the request", s.judgeName(i)),
+				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
+			}
+		}
+		req.Labels = append(req.Labels, v.Labels...)
+		v.Labels = nil
+		if v.Action < strictest.Action {
+			strictest = v
+		}
+	}
+	return strictest
+}
+
+func (s *Session) judgeName(i int) string { return s.judges[i].(Plugin).Name() }
+
+func (x *Exchange) decide(v event.Verdict) {
+	if err := x.s.append(event.KindVerdict, x.ID, v.Append(nil)); err != nil {
+		v = unrecorded
+	}
+	x.Verdict = v
+}
+
+// Pend prepares a held exchange for Await, so that the client can be told its
+// number first. It sets and returns x.Held.
+func (x *Exchange) Pend() *event.Pending {
+	now := time.Now()
+	x.Held = &event.Pending{
+		ID:        newID(),
+		Session:   x.s.Session,
+		Exchange:  x.ID,
+		Request:   x.req,
+		Verdict:   x.Verdict,
+		Digest:    x.digest(),
+		Approvers: x.s.Approvers,
+		Since:     now,
+		Expires:   now.Add(x.s.HoldFor),
+	}
+	return x.Held
+}
+
+func newID() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand
+	return base32.StdEncoding.EncodeToString(b[:])
+}
+
+// Await blocks until someone decides a held exchange and sets its verdict to
+// Allow or Block. The end of ctx blocks it. What was approved is what runs:
+// if the request or its context is no longer what was shown, it is blocked.
+func (x *Exchange) Await(ctx context.Context) {
+	p := x.Held
+	if p == nil {
+		p = x.Pend()
+	}
+	defer func() { x.Held = nil }()
+	pending := event.Notice{Code: "pending", Text: p.ID, Attrs: []event.Attr{{Key: "gatehouse.digest", Value: fmt.Sprintf("%x", p.Digest)}}}
+	if x.s.append(event.KindPending, x.ID, pending.Append(nil)) != nil || x.s.Commit(ctx) != nil {
+		x.Verdict = unrecorded
+		return
+	}
+	d, err := x.s.Approver.Await(ctx, p)
+	v := event.Verdict{Rule: x.Verdict.Rule}
+	switch {
+	case ctx.Err() != nil:
+		d.Approved, d.Comment, v.Reason = false, "withdrawn", "the request was withdrawn while it waited for approval"
+	case err != nil:
+		d.Approved, d.Comment, v.Reason = false, err.Error(), "approval "+p.ID+": "+err.Error()
+	case !d.Approved:
+		v.Reason = denial(p, d)
+	case !hmac.Equal(p.Digest[:], digestBytes(x.digest())):
+		d.Approved, v.Reason = false, "the request's context changed after it was shown to the approver"
+	default:
+		v.Action, v.Reason = event.Allow, "approved by "+d.By.Name
+	}
+	if d.At.IsZero() {
+		d.At = time.Now()
+	}
+	if err := x.s.append(event.KindDecision, x.ID, d.Append(nil)); err != nil {
+		x.Verdict = unrecorded
+		return
+	}
+	x.decide(v)
+}
+
+func denial(p *event.Pending, d event.Decision) string {
+	reason := "approval " + p.ID + " was denied"
+	if d.By.Name != "" {
+		reason += " by " + d.By.Name
+	}
+	if d.Comment != "" {
+		reason += ": " + d.Comment
+	}
+	return reason
+}
+
+// digest binds an approval to the session, the request, its parameter values
+// and its context.
+func (x *Exchange) digest() (sum [sha256.Size]byte) {
+	m := hmac.New(sha256.New, x.s.Key)
+	var b []byte
+	b = append(b, "gatehouse approval\x00"...)
+	b = (&event.Frame{Payload: x.s.Session.Append(nil)}).Append(b)
+	r := *x.req
+	r.Labels, r.Statements = nil, nil // derived from the rest
+	b = (&event.Frame{Exchange: x.ID, Payload: r.Append(nil)}).Append(b)
+	m.Write(b)
+	m.Sum(sum[:0])
+	return sum
+}
+
+func digestBytes(d [sha256.Size]byte) []byte { return d[:] }
+
+// Data records bytes that the client is about to get as part of the response.
+func (x *Exchange) Data(b []byte) error {
+	return x.s.append(event.KindData, x.ID, nil, b)
+}
+
+// Data records bytes that the client is about to get outside of any exchange.
+func (s *Session) Data(b []byte) error {
+	return s.append(event.KindData, 0, nil, b)
+}
+
+// End records how the response ended. An exchange may end more than once where
+// a protocol can continue it.
+func (x *Exchange) End(o event.Outcome) error {
+	return x.s.append(event.KindOutcome, x.ID, o.Append(nil))
+}
