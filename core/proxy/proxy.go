@@ -1,0 +1,139 @@
+// Package proxy accepts connections, limits them, hands each to its protocol
+// and drains them at shutdown.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+)
+
+// An Env is what the gate offers a protocol. Its functions are safe for
+// concurrent use. Their errors may have a method Reason() string, whose result
+// the client may read.
+type Env struct {
+	// Authenticate returns who a credential proves its bearer to be.
+	Authenticate func(ctx context.Context, credential string) (event.Principal, error)
+	// Open admits a principal to a resource and opens its session. The
+	// protocol sets Protocol, Resource, Principal, Client and Attrs; Open
+	// sets the rest.
+	Open func(ctx context.Context, s *event.Session) (*pipeline.Session, error)
+	Log  *slog.Logger
+	// Draining is closed when sessions should end at their next idle point.
+	Draining <-chan struct{}
+}
+
+// A Protocol speaks one wire protocol with a client. Serve returns when the
+// connection is over; it owns client and closes it. When ctx ends, so does
+// Serve, at once.
+type Protocol interface {
+	Serve(ctx context.Context, client net.Conn, env Env) error
+}
+
+// Limits bound what a Server accepts. Zero fields mean the default.
+type Limits struct {
+	// Connections is how many are served at a time; further ones wait in
+	// the listener's queue.
+	Connections int
+}
+
+// DefaultConnections is how many connections a Server serves at a time.
+const DefaultConnections = 4096
+
+// A Server serves one listener.
+type Server struct {
+	Listener net.Listener
+	Protocol Protocol
+	Env      Env // Draining is the server's to set
+	Limits   Limits
+
+	served atomic.Int64
+	active atomic.Int64
+}
+
+// Active is how many connections are being served.
+func (s *Server) Active() int64 { return s.active.Load() }
+
+// Served is how many connections were accepted so far.
+func (s *Server) Served() int64 { return s.served.Load() }
+
+// Serve accepts connections until ctx ends. Then it stops accepting, asks
+// sessions to end at their next idle point, cuts those that have not ended
+// after grace, and returns when all are over.
+func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
+	limit := s.Limits.Connections
+	if limit == 0 {
+		limit = DefaultConnections
+	}
+	slots := make(chan struct{}, limit)
+	draining := make(chan struct{})
+	env := s.Env
+	env.Draining = draining
+	cut, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { s.Listener.Close() })
+	defer stop()
+
+	var sessions sync.WaitGroup
+	var err error
+	for {
+		slots <- struct{}{}
+		var conn net.Conn
+		if conn, err = s.Listener.Accept(); err != nil {
+			if pause(ctx, err) {
+				<-slots
+				continue
+			}
+			break
+		}
+		s.served.Add(1)
+		s.active.Add(1)
+		sessions.Go(func() {
+			defer func() { s.active.Add(-1); <-slots }()
+			s.serve(cut, conn, env)
+		})
+	}
+	s.Listener.Close()
+	close(draining)
+	timer := time.AfterFunc(grace, cancel)
+	defer timer.Stop()
+	sessions.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// pause waits a moment after an error of Accept that may pass, such as too
+// many open files, and reports whether it did.
+func pause(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(50 * time.Millisecond):
+		return true
+	}
+}
+
+func (s *Server) serve(ctx context.Context, conn net.Conn, env Env) {
+	defer conn.Close()
+	defer func() {
+		// One session must not take the others with it.
+		if r := recover(); r != nil {
+			env.Log.Error("session panicked", "client", conn.RemoteAddr().String(), "panic", r)
+		}
+	}()
+	if err := s.Protocol.Serve(ctx, conn, env); err != nil {
+		env.Log.Warn("session ended with an error", "client", conn.RemoteAddr().String(), "error", err)
+	}
+}
