@@ -1,0 +1,303 @@
+// Package config reads Gatehouse's configuration: one YAML file, checked
+// against the JSON Schema that is generated from the types in this package.
+// Its doc comments are the configuration's reference: they become the
+// descriptions in the schema that editors show.
+//
+// It is one of the few packages that read files and the environment; the
+// packages that do the work get values.
+package config
+
+import "encoding/json"
+
+// A Config is the whole of a configuration file.
+type Config struct {
+	// Gate names this gate in recordings, checkpoints and metrics. It must
+	// not change over the life of a store.
+	Gate string `json:"gate" jsonschema:"required,pattern=^[a-z0-9][a-z0-9.-]{0\\,62}$"`
+	// Listen is where agents connect.
+	Listen Listen `json:"listen" jsonschema:"required"`
+	// Console is the web application for approvers and auditors.
+	Console Console `json:"console" jsonschema:"required"`
+	// Admin serves /metrics, /healthz and /readyz.
+	Admin Admin `json:"admin"`
+	// Identity is who vouches for agents and people.
+	Identity Identity `json:"identity" jsonschema:"required"`
+	// Resources are the targets that the gate fronts, by the name that
+	// clients use for them.
+	Resources map[string]*Resource `json:"resources" jsonschema:"required,minProperties=1"`
+	// Plugins are what policies can use, by the name that policies use.
+	Plugins map[string]*Plugin `json:"plugins"`
+	// Policies say who reaches what. The first one that names a group of
+	// the principal and the resource decides; without one there is no
+	// access.
+	Policies []*Policy `json:"policies" jsonschema:"required"`
+	// Approvals bounds what waits for a decision.
+	Approvals Approvals `json:"approvals"`
+	// Recording is where sessions are recorded.
+	Recording Recording `json:"recording" jsonschema:"required"`
+	// Keys are the gate's own secrets.
+	Keys Keys `json:"keys" jsonschema:"required"`
+	// Limits bound what one gate and one session take.
+	Limits Limits `json:"limits"`
+
+	doc *document
+}
+
+// Listen is where agents connect, by protocol.
+type Listen struct {
+	// Postgres is the PostgreSQL listener.
+	Postgres Postgres `json:"postgres" jsonschema:"required"`
+}
+
+// Postgres is a listener for PostgreSQL clients.
+type Postgres struct {
+	// Address is host:port. An empty host listens on every interface.
+	Address string `json:"address" jsonschema:"default=127.0.0.1:6432"`
+	// TLS is the certificate that clients see. Without it the listener
+	// needs plaintext: loopback.
+	TLS *TLS `json:"tls,omitempty"`
+	// Plaintext says where clients may connect without TLS. The password
+	// is an identity token, so it is loopback addresses or nowhere.
+	Plaintext string `json:"plaintext" jsonschema:"enum=never,enum=loopback,default=never"`
+}
+
+// TLS is a certificate with its key.
+type TLS struct {
+	// Certificate is a PEM file with the certificate and its chain.
+	Certificate Path `json:"certificate" jsonschema:"required"`
+	// Key is a PEM file with the private key.
+	Key Path `json:"key" jsonschema:"required"`
+}
+
+// Console is the web application and its API.
+type Console struct {
+	// Address is host:port. Without TLS it must be a loopback address.
+	Address string `json:"address" jsonschema:"default=127.0.0.1:8080"`
+	// URL is how browsers reach the console. The identity provider must
+	// allow URL/callback as a redirect.
+	URL string `json:"url" jsonschema:"required,format=uri"`
+	// TLS is the certificate that browsers see.
+	TLS *TLS `json:"tls,omitempty"`
+	// Issuer is the identity provider that people sign in with. It may be
+	// left out where there is only one.
+	Issuer string `json:"issuer,omitempty" jsonschema:"format=uri"`
+	// ClientID is the console's name at the identity provider. It is a
+	// public client: authorization code with PKCE, no secret.
+	ClientID string `json:"client_id" jsonschema:"required,minLength=1"`
+	// Viewers are the groups that may list, replay and download sessions.
+	// Approvers see what they may decide without being viewers.
+	Viewers []string `json:"viewers"`
+}
+
+// Admin is the listener for those who run the gate. It has no
+// authentication: keep it away from agents.
+type Admin struct {
+	// Address is host:port.
+	Address string `json:"address" jsonschema:"default=127.0.0.1:9464"`
+}
+
+// Identity is who vouches for agents and people.
+type Identity struct {
+	// Providers are OpenID Connect issuers.
+	Providers []*Provider `json:"providers" jsonschema:"required,minItems=1"`
+}
+
+// A Provider is one OpenID Connect issuer.
+type Provider struct {
+	// Issuer is the provider's URL, exactly as it is in its tokens.
+	Issuer string `json:"issuer" jsonschema:"required,format=uri"`
+	// Audience is what an agent's token must be made out to.
+	Audience string `json:"audience" jsonschema:"required,minLength=1"`
+	// Algorithms are the signature algorithms to accept. RS256 and ES256
+	// if left out. The symmetric ones and none are never accepted.
+	Algorithms []string `json:"algorithms,omitempty" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=ES256,enum=ES384,enum=ES512,enum=PS256,enum=PS384,enum=PS512,enum=EdDSA"`
+	// Groups is the claim that lists a principal's groups.
+	Groups string `json:"groups" jsonschema:"default=groups"`
+	// Skew is how far the provider's clock may be from the gate's.
+	Skew Duration `json:"skew" jsonschema:"default=30s"`
+	// CA is a PEM file of certificates to trust for the provider, instead
+	// of the system's.
+	CA Path `json:"ca,omitempty"`
+	// Keys says how the provider's signing keys are cached.
+	Keys KeyCache `json:"keys"`
+}
+
+// KeyCache says how signing keys are cached.
+type KeyCache struct {
+	// Interval is the least time between two fetches, however many unknown
+	// key ids come.
+	Interval Duration `json:"interval" jsonschema:"default=30s"`
+	// Stale is for how long the gate goes on with the keys that it has
+	// while the provider does not answer.
+	Stale Duration `json:"stale" jsonschema:"default=24h"`
+}
+
+// A Resource is a target with the credential that only the gate knows.
+type Resource struct {
+	// Protocol is the wire protocol.
+	Protocol string `json:"protocol" jsonschema:"required,enum=postgres"`
+	// Host is the server's name or address.
+	Host string `json:"host" jsonschema:"required,minLength=1"`
+	// Port is the server's port.
+	Port int `json:"port" jsonschema:"minimum=1,maximum=65535,default=5432"`
+	// User is whom the gate logs in as. Grant it no more than the agents
+	// need: the gate's policies come on top of the server's own.
+	User string `json:"user" jsonschema:"required,minLength=1"`
+	// Password is a reference to the user's password. Leave it out for a
+	// server that asks for none.
+	Password Secret `json:"password,omitempty"`
+	// Database is what a client gets that names the resource alone.
+	Database string `json:"database" jsonschema:"required,minLength=1"`
+	// Databases are further ones, for clients that name
+	// RESOURCE/DATABASE.
+	Databases []string `json:"databases,omitempty"`
+	// SSLMode is as in libpq, without allow and prefer, which fall back to
+	// plaintext.
+	SSLMode string `json:"sslmode" jsonschema:"enum=disable,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
+	// SSLRootCert is a PEM file of certificates to trust for the server,
+	// instead of the system's.
+	SSLRootCert Path `json:"sslrootcert,omitempty"`
+}
+
+// A Plugin is a WebAssembly module with its configuration. It is either
+// builtin or a module with its digest.
+type Plugin struct {
+	// Builtin is a plugin that ships with the gate.
+	Builtin string `json:"builtin,omitempty" jsonschema:"enum=approve,enum=classify,enum=guard,enum=mask"`
+	// Module is a WebAssembly file.
+	Module Path `json:"module,omitempty"`
+	// SHA256 is the module's digest in hexadecimal. A module that differs
+	// is not loaded.
+	SHA256 string `json:"sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
+	// Config is given to the plugin as JSON. Its keys are the plugin's own.
+	Config json.RawMessage `json:"config,omitempty" jsonschema:"type=object"`
+}
+
+// A Policy lets groups reach resources through plugins.
+type Policy struct {
+	// Name is for people, logs and recordings.
+	Name string `json:"name" jsonschema:"required,minLength=1"`
+	// Groups are the principals that it is for. One of them suffices.
+	Groups []string `json:"groups" jsonschema:"required,minItems=1"`
+	// Resources are what it lets them reach: RESOURCE for all databases
+	// that the resource offers, or RESOURCE/DATABASE for one.
+	Resources []string `json:"resources" jsonschema:"required,minItems=1"`
+	// Plugins judge and mask, in this order. Of several verdicts and
+	// treatments the strictest wins.
+	Plugins []string `json:"plugins" jsonschema:"required"`
+	// Approvers are the groups that may decide what is held. Nobody
+	// decides their own requests. Without approvers every hold ends in a
+	// refusal.
+	Approvers []string `json:"approvers,omitempty"`
+	// Hold is how long a held request waits before it is refused.
+	Hold Duration `json:"hold" jsonschema:"default=5m"`
+	// OutlastToken lets sessions go on after the token expired that opened
+	// them. Otherwise they end at the next idle point.
+	OutlastToken bool `json:"outlast_token,omitempty"`
+}
+
+// Approvals bounds what waits for a decision.
+type Approvals struct {
+	// Pending is how many requests may wait at a time. More are refused.
+	Pending int `json:"pending" jsonschema:"minimum=1,default=1000"`
+}
+
+// Recording is where sessions are recorded: first in a local spool, then,
+// sealed into pieces, in a store.
+type Recording struct {
+	// Spool is on a local disk. A request is in it before it runs.
+	Spool Spool `json:"spool" jsonschema:"required"`
+	// Seal says when the frames of a session become a piece.
+	Seal Seal `json:"seal"`
+	// Store is where pieces are kept: a directory or S3.
+	Store Store `json:"store" jsonschema:"required"`
+}
+
+// Spool is the local directory that frames are written to first.
+type Spool struct {
+	// Directory is created if it is not there. One gate uses it at a time.
+	Directory Path `json:"directory" jsonschema:"required"`
+	// Size is how much of the disk the spool takes. When it is full
+	// because the store is not to be reached, requests are refused.
+	Size Size `json:"size" jsonschema:"default=1GiB"`
+}
+
+// Seal says when the frames of a session become a piece.
+type Seal struct {
+	// Age is after what time.
+	Age Duration `json:"age" jsonschema:"default=1s"`
+	// Size is at what size.
+	Size Size `json:"size" jsonschema:"default=1MiB"`
+}
+
+// Store is where pieces are kept. It is either a directory or S3.
+type Store struct {
+	// Directory is created if it is not there.
+	Directory Path `json:"directory,omitempty"`
+	// S3 is a bucket of any store that speaks S3.
+	S3 *S3 `json:"s3,omitempty"`
+}
+
+// S3 is a bucket with its credential.
+type S3 struct {
+	// Endpoint is host or host:port.
+	Endpoint string `json:"endpoint" jsonschema:"required,minLength=1"`
+	// Bucket is created with object lock if it is not there.
+	Bucket string `json:"bucket" jsonschema:"required,minLength=3,maxLength=63"`
+	// Region is the bucket's.
+	Region string `json:"region" jsonschema:"default=us-east-1"`
+	// AccessKey is a reference to the key's id.
+	AccessKey Secret `json:"access_key" jsonschema:"required"`
+	// SecretKey is a reference to the key.
+	SecretKey Secret `json:"secret_key" jsonschema:"required"`
+	// Prefix is put before all names in the bucket.
+	Prefix string `json:"prefix,omitempty"`
+	// TLS says how the endpoint is reached. off is for an endpoint on the
+	// same host only.
+	TLS string `json:"tls" jsonschema:"enum=on,enum=off,default=on"`
+	// CA is a PEM file of certificates to trust for the endpoint, instead
+	// of the system's.
+	CA Path `json:"ca,omitempty"`
+}
+
+// Keys are the gate's own secrets.
+type Keys struct {
+	// Hash keys the mask treatment hash and the digests that bind
+	// approvals: at least 32 bytes. Hashes can be joined as long as it
+	// stays the same.
+	Hash Secret `json:"hash" jsonschema:"required"`
+	// Signing signs checkpoints over the recordings. gatehouse keygen
+	// makes one.
+	Signing Secret `json:"signing" jsonschema:"required"`
+}
+
+// Limits bound what one gate and one session take.
+type Limits struct {
+	// Connections is how many clients are served at a time. Further ones
+	// wait in the listener's queue.
+	Connections int `json:"connections" jsonschema:"minimum=1,default=4096"`
+	// Startup is how long a client may take to say who it is.
+	Startup Duration `json:"startup" jsonschema:"default=10s"`
+	// Message is the size of the largest message that is read whole.
+	Message Size `json:"message" jsonschema:"default=16MiB"`
+	// Statements is how many prepared statements, and how many portals, a
+	// session may have open.
+	Statements int `json:"statements" jsonschema:"minimum=1,default=1000"`
+	// Pipeline is how many requests of one session may be under way.
+	Pipeline int `json:"pipeline" jsonschema:"minimum=1,default=1000"`
+	// Drain is how long sessions may go on after the gate was asked to
+	// stop. They end at their next idle point.
+	Drain Duration `json:"drain" jsonschema:"default=30s"`
+	// Plugin bounds each call of a plugin.
+	Plugin PluginLimits `json:"plugin"`
+}
+
+// PluginLimits bound each call of a plugin.
+type PluginLimits struct {
+	// Memory is the most that one instance may have.
+	Memory Size `json:"memory" jsonschema:"default=64MiB"`
+	// Time is the longest that one call may take.
+	Time Duration `json:"time" jsonschema:"default=1s"`
+	// Instances is how many calls of one plugin run at a time.
+	Instances int `json:"instances" jsonschema:"minimum=1,default=8"`
+}

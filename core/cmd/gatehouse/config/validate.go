@@ -1,0 +1,215 @@
+package config
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validate reports what the schema cannot say.
+func (c *Config) validate(r report) {
+	c.Listen.Postgres.validate(r.in("listen", "postgres"))
+	c.Console.validate(r.in("console"), c.Identity.Providers)
+	address(r.in("admin", "address"), c.Admin.Address)
+	c.Identity.validate(r.in("identity", "providers"))
+	for _, name := range slices.Sorted(maps.Keys(c.Resources)) {
+		c.Resources[name].validate(r.in("resources", name), name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
+		c.Plugins[name].validate(r.in("plugins", name))
+	}
+	names := make(map[string]bool)
+	for i, p := range c.Policies {
+		p.validate(r.in("policies").item(i), c)
+		if names[p.Name] {
+			r.in("policies").item(i).in("name").problem("%q is the name of an earlier policy", p.Name)
+		}
+		names[p.Name] = true
+	}
+	c.Recording.validate(r.in("recording"))
+	c.Limits.validate(r.in("limits"))
+}
+
+func (p *Postgres) validate(r report) {
+	address(r.in("address"), p.Address)
+	if p.TLS != nil {
+		return
+	}
+	if p.Plaintext != "loopback" {
+		r.problem("tls is missing; give a certificate, or set plaintext: loopback for a listener that only this host reaches")
+		return
+	}
+	if !Loopback(p.Address) {
+		r.in("address").problem("%q is not a loopback address; plaintext needs one, others need tls", p.Address)
+	}
+}
+
+func (c *Console) validate(r report, providers []*Provider) {
+	address(r.in("address"), c.Address)
+	if c.TLS == nil && !Loopback(c.Address) {
+		r.in("address").problem("%q is not a loopback address; give the console a tls certificate", c.Address)
+	}
+	u := webURL(r.in("url"), c.URL)
+	if u != nil && (u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "") {
+		r.in("url").problem("%q has more than scheme, host and port", c.URL)
+	}
+	for _, p := range providers {
+		if c.Issuer == "" || p.Issuer == c.Issuer {
+			if c.Issuer == "" && len(providers) > 1 {
+				break
+			}
+			return
+		}
+	}
+	if c.Issuer == "" {
+		r.problem("issuer is missing; it is needed where identity.providers has more than one")
+		return
+	}
+	r.in("issuer").problem("%q is none of identity.providers", c.Issuer)
+}
+
+func (id *Identity) validate(r report) {
+	issuers := make(map[string]bool)
+	for i, p := range id.Providers {
+		r := r.item(i)
+		webURL(r.in("issuer"), p.Issuer)
+		if issuers[p.Issuer] {
+			r.in("issuer").problem("%q is there twice", p.Issuer)
+		}
+		issuers[p.Issuer] = true
+		atMost(r.in("skew"), p.Skew, 5*time.Minute)
+		positive(r.in("keys", "interval"), p.Keys.Interval)
+		positive(r.in("keys", "stale"), p.Keys.Stale)
+	}
+}
+
+func (s *Resource) validate(r report, name string) {
+	if strings.Contains(name, "/") {
+		r.problem("a resource's name has no slash: clients write RESOURCE/DATABASE")
+	}
+	if s.SSLMode == "disable" && s.SSLRootCert != "" {
+		r.in("sslrootcert").problem("has no use with sslmode: disable")
+	}
+	unique(r.in("databases"), s.Databases)
+}
+
+func (p *Plugin) validate(r report) {
+	switch {
+	case p.Builtin == "" && p.Module == "":
+		r.problem("builtin or module is missing")
+	case p.Builtin != "" && p.Module != "":
+		r.problem("builtin and module exclude each other")
+	case p.Module != "" && p.SHA256 == "":
+		r.problem("sha256 is missing; it says which module this is: sha256sum %s", p.Module)
+	case p.Builtin != "" && p.SHA256 != "":
+		r.in("sha256").problem("has no use with builtin")
+	}
+}
+
+func (p *Policy) validate(r report, c *Config) {
+	for i, name := range p.Resources {
+		r := r.in("resources").item(i)
+		resource, database, one := strings.Cut(name, "/")
+		s := c.Resources[resource]
+		switch {
+		case s == nil:
+			r.problem("%q is none of the resources", resource)
+		case one && database != s.Database && !slices.Contains(s.Databases, database):
+			r.problem("%q is none of the databases of %q", database, resource)
+		}
+	}
+	for i, name := range p.Plugins {
+		if c.Plugins[name] == nil {
+			r.in("plugins").item(i).problem("%q is none of the plugins", name)
+		}
+	}
+	unique(r.in("groups"), p.Groups)
+	unique(r.in("resources"), p.Resources)
+	unique(r.in("plugins"), p.Plugins)
+	unique(r.in("approvers"), p.Approvers)
+	positive(r.in("hold"), p.Hold)
+	atMost(r.in("hold"), p.Hold, 24*time.Hour)
+}
+
+func (c *Recording) validate(r report) {
+	positive(r.in("seal", "age"), c.Seal.Age)
+	if c.Seal.Size > c.Spool.Size {
+		r.in("seal", "size").problem("is more than the spool's size")
+	}
+	switch s := c.Store; {
+	case s.Directory == "" && s.S3 == nil:
+		r.in("store").problem("directory or s3 is missing")
+	case s.Directory != "" && s.S3 != nil:
+		r.in("store").problem("directory and s3 exclude each other")
+	}
+}
+
+func (l *Limits) validate(r report) {
+	positive(r.in("startup"), l.Startup)
+	positive(r.in("plugin", "time"), l.Plugin.Time)
+	if l.Message < 64<<10 || l.Message > 1<<30 {
+		r.in("message").problem("must be between 64KiB and 1GiB")
+	}
+	if l.Plugin.Memory > 4<<30 {
+		r.in("plugin", "memory").problem("must be at most 4GiB")
+	}
+}
+
+// Loopback is whether an address of the form host:port can be reached from
+// this host alone.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func address(r report, addr string) {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		r.problem("%q is no address; write it as host:port", addr)
+	}
+}
+
+// webURL reports anything but https, or http to this host.
+func webURL(r report, text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		r.problem("%q is no URL; write it as https://host", text)
+		return nil
+	}
+	if u.Scheme == "http" && !Loopback(net.JoinHostPort(u.Hostname(), "0")) {
+		r.problem("%q is not https, which only a loopback address may be", text)
+	}
+	return u
+}
+
+func positive(r report, d Duration) {
+	if d <= 0 {
+		r.problem("must be more than 0s")
+	}
+}
+
+func atMost(r report, d Duration, most time.Duration) {
+	if time.Duration(d) > most {
+		r.problem("%s is more than %s", time.Duration(d), most)
+	}
+}
+
+func unique(r report, names []string) {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			r.item(i).problem("%q is there twice", name)
+		}
+	}
+}
