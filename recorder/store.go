@@ -1,0 +1,205 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// A Store keeps objects by name. Names are valid by fs.ValidPath. A store is
+// safe for concurrent use.
+type Store interface {
+	// Put creates the object. It fails with fs.ErrExist if there is one of
+	// that name, and then changes nothing. When it returns nil the object is
+	// durable; after any other error it may or may not be there, whole.
+	Put(ctx context.Context, name string, data []byte) error
+	// Replace creates the object or replaces it, in one step for readers.
+	Replace(ctx context.Context, name string, data []byte) error
+	// Get opens the object. It fails with fs.ErrNotExist if there is none.
+	// The caller closes the reader, which ends with ctx.
+	Get(ctx context.Context, name string) (io.ReadCloser, error)
+	// List yields the names in folder, which is "" or ends in a slash, in
+	// the order of their bytes: the objects as they are, and folders with a
+	// slash at their end. A folder that does not exist is empty.
+	List(ctx context.Context, folder string) iter.Seq2[string, error]
+}
+
+// get reads a whole object of at most limit bytes.
+func get(ctx context.Context, s Store, name string, limit int64) ([]byte, error) {
+	r, err := s.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read %s: more than %d bytes", name, limit)
+	}
+	return b, nil
+}
+
+// A Dir is a Store in a directory. Objects are files that only their owner can
+// read.
+type Dir struct{ root *os.Root }
+
+// OpenDir returns a store in the directory at path, which it creates if needed.
+func OpenDir(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return &Dir{root}, nil
+}
+
+// Close releases the directory. No other method may be called afterwards.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// partial marks files that are being written; List passes over them.
+const partial = ".partial"
+
+// Put implements Store.
+func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
+	return d.put(ctx, name, data, func(tmp string) error {
+		if err := d.root.Link(tmp, name); err != nil {
+			return err
+		}
+		return d.root.Remove(tmp)
+	})
+}
+
+// Replace implements Store.
+func (d *Dir) Replace(ctx context.Context, name string, data []byte) error {
+	return d.put(ctx, name, data, func(tmp string) error { return d.root.Rename(tmp, name) })
+}
+
+func (d *Dir) put(ctx context.Context, name string, data []byte, place func(tmp string) error) error {
+	if err := valid(ctx, name); err != nil {
+		return fmt.Errorf("put %q: %w", name, err)
+	}
+	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	tmp, err := d.write(name, data)
+	if err == nil {
+		err = place(tmp)
+	}
+	if err != nil {
+		if tmp != "" {
+			_ = d.root.Remove(tmp) // the error that matters is the first
+		}
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	return d.syncFolder(path.Dir(name))
+}
+
+// write writes data to a new file beside name, durably.
+func (d *Dir) write(name string, data []byte) (tmp string, err error) {
+	var f *os.File
+	for i := 0; ; i++ {
+		tmp = fmt.Sprintf("%s.%d%s", name, i, partial)
+		f, err = d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrExist) || i > 100 {
+			return "", err
+		}
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return tmp, errors.Join(err, f.Close())
+}
+
+func (d *Dir) syncFolder(folder string) error {
+	f, err := d.root.Open(folder)
+	if err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	return nil
+}
+
+// Get implements Store.
+func (d *Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	if err := valid(ctx, name); err != nil {
+		return nil, fmt.Errorf("get %q: %w", name, err)
+	}
+	f, err := d.root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("get: %w", err)
+	}
+	return f, nil
+}
+
+// List implements Store.
+func (d *Dir) List(ctx context.Context, folder string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		names, err := d.list(ctx, folder)
+		if err != nil {
+			yield("", fmt.Errorf("list: %w", err))
+			return
+		}
+		for _, n := range names {
+			if !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (d *Dir) list(ctx context.Context, folder string) ([]string, error) {
+	name := strings.TrimSuffix(folder, "/")
+	if name == "" {
+		name = "."
+	}
+	if err := valid(ctx, name); err != nil {
+		return nil, err
+	}
+	f, err := d.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		switch {
+		case e.IsDir():
+			names = append(names, folder+e.Name()+"/")
+		case !strings.HasSuffix(e.Name(), partial):
+			names = append(names, folder+e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func valid(ctx context.Context, name string) error {
+	if !fs.ValidPath(name) {
+		return fs.ErrInvalid
+	}
+	return ctx.Err()
+}
