@@ -44,7 +44,7 @@ const (
 	maxGroups   = 500
 	maxDocument = 1 << 20 // bytes of a discovery document or a key set
 	maxKeys     = 100     // of one issuer
-	fetchTime   = 10 * time.Second
+	fetchTime   = 5 * time.Second // for all of a fetch
 )
 
 // algorithms are the signatures that a Config can allow. Symmetric ones and

@@ -166,7 +166,7 @@ func (k *keys) download(ctx context.Context) (*oidc.Provider, keySet, error) {
 	if b, err = k.get(ctx, found.JWKSURL); err != nil {
 		return nil, keySet{}, fmt.Errorf("fetch keys: %w", err)
 	}
-	set := keySet{Issuer: k.config.Issuer, Fetched: time.Now()}
+	set := keySet{Issuer: k.config.Issuer, Fetched: time.Now().Round(0)}
 	if set.Keys, err = decodeKeys(b); err != nil {
 		return nil, keySet{}, fmt.Errorf("decode keys: %w", err)
 	}
