@@ -9,6 +9,8 @@ type Rows struct {
 	cells   [][]byte // row-major
 	changed []bool   // one for each row
 	arena   []byte   // holds the values given to Set
+	edits   []Edit   // decoded by TakeEdits
+	texts   []byte   // holds the texts of edits
 }
 
 // Reset empties r for rows of fields. It keeps the memory that r has.

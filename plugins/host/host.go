@@ -1,0 +1,213 @@
+// Package host runs plugins: WebAssembly guests that judge requests and mask
+// responses. It checks a module before compiling it, keeps compiled code on
+// disk, pools instances, limits the memory and the time of a guest, and trusts
+// nothing that comes back. The interface between host and guest is specified
+// in sdk/ABI.md.
+//
+// A guest may import functions of wasi_snapshot_preview1 only, because the
+// runtimes of ordinary languages ask for them at start. What stands behind them
+// is empty: no files, no arguments, no environment, a clock that starts at the
+// same moment in every instance and moves only when it is read, sleeps that
+// return at once, and random bytes that are the same in every instance. What a
+// guest writes to its output while it starts is kept for the error message;
+// what it writes afterwards could quote values that it was given, and is thrown
+// away.
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+// Defaults of the Options.
+const (
+	DefaultMemoryLimit = 64 << 20
+	DefaultTimeout     = time.Second
+)
+
+// Limits that are no options.
+const (
+	// MaxModule is the size of a module, in bytes.
+	MaxModule = 8 << 20
+	// MaxBody is the size of one function's body, in bytes. Compiling takes
+	// time and memory that grow faster than a body does.
+	MaxBody = 128 << 10
+	// MaxTable is the number of elements of a module's table.
+	MaxTable = 1 << 16
+	// StartTimeout is how long an instance may take to start.
+	StartTimeout = 10 * time.Second
+)
+
+const pageSize = 64 << 10
+
+// Options are what a Host is made of. Zero fields mean the default.
+type Options struct {
+	// CacheDir keeps compiled code between runs; nobody else may write to
+	// it. Without one every start compiles anew.
+	CacheDir string
+	// MemoryLimit is how much memory one instance may have, in bytes.
+	MemoryLimit int64
+	// Timeout is how long one call may take.
+	Timeout time.Duration
+	// Instances is how many instances a plugin may have, and so how many
+	// calls may be in it at a time; further callers wait. The default is
+	// one for each processor, since a call never blocks.
+	Instances int
+	Log       *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	if o.MemoryLimit == 0 {
+		o.MemoryLimit = DefaultMemoryLimit
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Instances == 0 {
+		o.Instances = runtime.GOMAXPROCS(0)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	if o.MemoryLimit < pageSize || o.MemoryLimit > 1<<31 {
+		errs = append(errs, fmt.Errorf("memory limit of %d bytes is not between 64 KiB and 2 GiB", o.MemoryLimit))
+	}
+	if o.Timeout < 0 {
+		errs = append(errs, fmt.Errorf("time-out of %v is negative", o.Timeout))
+	}
+	if o.Instances < 0 {
+		errs = append(errs, fmt.Errorf("number of instances %d is negative", o.Instances))
+	}
+	return errors.Join(errs...)
+}
+
+// A Host loads plugins and runs them. It is safe for concurrent use.
+type Host struct {
+	options Options
+	cache   wazero.CompilationCache
+	runtime wazero.Runtime
+
+	mu      sync.Mutex
+	plugins map[*Plugin]struct{}
+	closed  bool
+}
+
+// The proposals that modules may use: WebAssembly 2.0 but for reference types,
+// with which a guest could grow a table beyond its memory limit.
+const features = api.CoreFeaturesV2 &^ api.CoreFeatureReferenceTypes
+
+// New returns a Host. Close it when it is no longer used.
+func New(ctx context.Context, o Options) (*Host, error) {
+	o.setDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("plugin host: %w", err)
+	}
+	cache := wazero.NewCompilationCache()
+	if o.CacheDir != "" {
+		var err error
+		if cache, err = wazero.NewCompilationCacheWithDir(o.CacheDir); err != nil {
+			return nil, fmt.Errorf("open plugin cache: %w", err)
+		}
+	}
+	config := wazero.NewRuntimeConfigCompiler().
+		WithCoreFeatures(features).
+		WithMemoryLimitPages(uint32(o.MemoryLimit / pageSize)).
+		WithCompilationCache(cache).
+		WithDebugInfoEnabled(false).
+		WithCloseOnContextDone(true)
+	h := &Host{
+		options: o,
+		cache:   cache,
+		runtime: wazero.NewRuntimeWithConfig(ctx, config),
+		plugins: make(map[*Plugin]struct{}),
+	}
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, h.runtime); err != nil {
+		return nil, errors.Join(fmt.Errorf("start WASI: %w", err), h.Close(ctx))
+	}
+	return h, nil
+}
+
+// Load checks and compiles a module, starts an instance of it with its
+// configuration, which is JSON or empty, and returns the plugin. Name is what
+// errors and verdicts call it. The error names everything that is wrong with
+// the module, or is what the plugin says of its configuration.
+func (h *Host) Load(ctx context.Context, name string, wasm, config []byte) (*Plugin, error) {
+	p, err := h.load(ctx, name, wasm, config)
+	if err != nil {
+		return nil, fmt.Errorf("load plugin %s: %w", name, err)
+	}
+	return p, nil
+}
+
+func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plugin, error) {
+	if err := checkModule(wasm); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	code, err := h.runtime.CompileModule(ctx, wasm)
+	if err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	p := newPlugin(h, name, code, config)
+	p.digest = sha256.Sum256(wasm)
+	if err := p.open(ctx); err != nil {
+		return nil, errors.Join(err, code.Close(ctx))
+	}
+	if !h.keep(p) {
+		return nil, errors.Join(ErrClosed, p.Close(ctx))
+	}
+	h.options.Log.Debug("plugin loaded", "plugin", name, "digest", fmt.Sprintf("%x", p.digest), "took", time.Since(start))
+	return p, nil
+}
+
+func (h *Host) keep(p *Plugin) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.plugins[p] = struct{}{}
+	return true
+}
+
+// Close closes the plugins that are still open and frees what h holds. It is
+// safe to call twice.
+func (h *Host) Close(ctx context.Context) error {
+	h.mu.Lock()
+	open := h.plugins
+	h.plugins = nil
+	was := h.closed
+	h.closed = true
+	h.mu.Unlock()
+	if was {
+		return nil
+	}
+	var errs []error
+	for p := range open {
+		errs = append(errs, p.Close(ctx))
+	}
+	errs = append(errs, h.runtime.Close(ctx), h.cache.Close(ctx))
+	return errors.Join(errs...)
+}
+
+func (h *Host) forget(p *Plugin) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.plugins, p)
+}
