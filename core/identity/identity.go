@@ -42,8 +42,8 @@ const (
 	maxSubject  = 255      // bytes, as OpenID Connect has it
 	maxName     = 256      // bytes of a name or a group
 	maxGroups   = 500
-	maxDocument = 1 << 20 // bytes of a discovery document or a key set
-	maxKeys     = 100     // of one issuer
+	maxDocument = 1 << 20         // bytes of a discovery document or a key set
+	maxKeys     = 100             // of one issuer
 	fetchTime   = 5 * time.Second // for all of a fetch
 )
 

@@ -3,11 +3,7 @@ package identity
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,14 +34,6 @@ type keys struct {
 	attempted time.Time
 	failure   error         // of the last attempt
 	underway  chan struct{} // closed at the end of the fetch under way, else nil
-}
-
-// A keySet is what a fetch brought, and what is cached on disk. It does not
-// change once it is made.
-type keySet struct {
-	Issuer  string            `json:"issuer"`
-	Fetched time.Time         `json:"fetched"`
-	Keys    []jose.JSONWebKey `json:"keys"`
 }
 
 func openKeys(ctx context.Context, c Config, client *http.Client) *keys {
@@ -215,43 +203,6 @@ func (k *keys) get(ctx context.Context, url string) ([]byte, error) {
 	return b, nil
 }
 
-// decodeKeys returns the keys of a JSON Web Key Set that can verify
-// signatures. Others, symmetric ones foremost, are left out.
-func decodeKeys(b []byte) ([]jose.JSONWebKey, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(b, &set); err != nil {
-		return nil, err
-	}
-	if len(set.Keys) > maxKeys {
-		return nil, fmt.Errorf("more than %d keys", maxKeys)
-	}
-	var usable []jose.JSONWebKey
-	for _, raw := range set.Keys {
-		var key jose.JSONWebKey
-		if json.Unmarshal(raw, &key) != nil || key.Use != "" && key.Use != "sig" {
-			continue
-		}
-		switch public := key.Key.(type) {
-		case *rsa.PublicKey:
-			if public.N.BitLen() < 2048 || public.N.BitLen() > 8192 {
-				continue
-			}
-		case *ecdsa.PublicKey, ed25519.PublicKey:
-		default:
-			continue
-		}
-		usable = append(usable, jose.JSONWebKey{
-			Key: key.Key, KeyID: key.KeyID, Algorithm: key.Algorithm, Use: key.Use,
-		})
-	}
-	if len(usable) == 0 {
-		return nil, errors.New("no key that verifies signatures")
-	}
-	return usable, nil
-}
-
 // usable returns the keys that may be used now, or why there are none.
 func (k *keys) usable(now time.Time) (keySet, error) {
 	k.mu.Lock()
@@ -282,7 +233,7 @@ func (k *keys) verify(ctx context.Context, token string) ([]byte, error) {
 	}
 	set, unusable := k.usable(time.Now())
 	if unusable == nil {
-		if payload := verifyWith(set.Keys, jws); payload != nil {
+		if payload := set.verify(jws); payload != nil {
 			return payload, nil
 		}
 	}
@@ -294,24 +245,11 @@ func (k *keys) verify(ctx context.Context, token string) ([]byte, error) {
 		return nil, err
 	}
 	if unusable != nil || !fresh.Fetched.Equal(set.Fetched) {
-		if payload := verifyWith(fresh.Keys, jws); payload != nil {
+		if payload := fresh.verify(jws); payload != nil {
 			return payload, nil
 		}
 	}
 	return nil, refuse("the token's signature could not be verified")
-}
-
-func verifyWith(set []jose.JSONWebKey, jws *jose.JSONWebSignature) []byte {
-	header := jws.Signatures[0].Header
-	for _, key := range set {
-		if header.KeyID != "" && key.KeyID != header.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
-			continue
-		}
-		if payload, err := jws.Verify(key.Key); err == nil {
-			return payload
-		}
-	}
-	return nil
 }
 
 // A signature is an oidc.KeySet for one token. It keeps the error, which

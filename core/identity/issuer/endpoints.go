@@ -67,10 +67,7 @@ var page = template.Must(template.New("").Parse(`<!doctype html>
 <h1>Sign in</h1>
 <p>This issuer is for demonstrations: pick who you are.</p>
 <form method="post">
-{{- range $name, $values := .Query}}{{range $values}}
-<input type="hidden" name="{{$name}}" value="{{.}}">
-{{- end}}{{end}}
-{{- range .Users}}
+{{- range .}}
 <p><button name="user" value="{{.Subject}}">{{.Email}}</button> {{range .Groups}}{{.}} {{end}}</p>
 {{- end}}
 </form>
@@ -84,7 +81,6 @@ func (i *Issuer) choose(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, problem, http.StatusBadRequest)
 		return
 	}
-	query.Del("user")
 	// The browser holds the redirection that answers the form to the policy
 	// of forms too.
 	back, _ := url.Parse(query.Get("redirect_uri")) // one of ours
@@ -94,7 +90,7 @@ func (i *Issuer) choose(w http.ResponseWriter, r *http.Request) {
 		"form-action 'self' "+back.Scheme+"://"+back.Host)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	_ = page.Execute(w, map[string]any{"Query": query, "Users": i.config.Users}) // the browser may be gone
+	_ = page.Execute(w, i.config.Users) // the browser may be gone
 }
 
 // checkRequest returns what is wrong with a request for authorization, or "".
@@ -122,29 +118,29 @@ func (i *Issuer) chosen(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the form cannot be read", http.StatusBadRequest)
 		return
 	}
-	form := r.PostForm
-	if problem := i.checkRequest(form); problem != "" {
+	query := r.URL.Query() // the form is sent to where it came from
+	if problem := i.checkRequest(query); problem != "" {
 		http.Error(w, problem, http.StatusBadRequest)
 		return
 	}
-	n := slices.IndexFunc(i.config.Users, func(u User) bool { return u.Subject == form.Get("user") })
+	n := slices.IndexFunc(i.config.Users, func(u User) bool { return u.Subject == r.PostForm.Get("user") })
 	if n < 0 {
 		http.Error(w, "the user is not known", http.StatusBadRequest)
 		return
 	}
 	code := i.newCode(grant{
 		user:      i.config.Users[n],
-		redirect:  form.Get("redirect_uri"),
-		nonce:     form.Get("nonce"),
-		challenge: form.Get("code_challenge"),
+		redirect:  query.Get("redirect_uri"),
+		nonce:     query.Get("nonce"),
+		challenge: query.Get("code_challenge"),
 		expires:   time.Now().Add(codeTime),
 	})
-	back, _ := url.Parse(form.Get("redirect_uri")) // one of ours
-	query := back.Query()
-	query.Set("code", code)
-	query.Set("state", form.Get("state"))
-	query.Set("iss", i.config.URL)
-	back.RawQuery = query.Encode()
+	back, _ := url.Parse(query.Get("redirect_uri")) // one of ours
+	result := back.Query()
+	result.Set("code", code)
+	result.Set("state", query.Get("state"))
+	result.Set("iss", i.config.URL)
+	back.RawQuery = result.Encode()
 	http.Redirect(w, r, back.String(), http.StatusSeeOther)
 }
 

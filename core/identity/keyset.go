@@ -1,6 +1,9 @@
 package identity
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +12,68 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
+
+// A keySet is what a fetch brought, and what is cached on disk. It does not
+// change once it is made.
+type keySet struct {
+	Issuer  string            `json:"issuer"`
+	Fetched time.Time         `json:"fetched"`
+	Keys    []jose.JSONWebKey `json:"keys"`
+}
+
+// decodeKeys returns the keys of a JSON Web Key Set that can verify
+// signatures. Others, symmetric ones foremost, are left out.
+func decodeKeys(b []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(b, &set); err != nil {
+		return nil, err
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, fmt.Errorf("more than %d keys", maxKeys)
+	}
+	var usable []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var key jose.JSONWebKey
+		if json.Unmarshal(raw, &key) != nil || key.Use != "" && key.Use != "sig" {
+			continue
+		}
+		switch public := key.Key.(type) {
+		case *rsa.PublicKey:
+			if public.N.BitLen() < 2048 || public.N.BitLen() > 8192 {
+				continue
+			}
+		case *ecdsa.PublicKey, ed25519.PublicKey:
+		default:
+			continue
+		}
+		usable = append(usable, jose.JSONWebKey{
+			Key: key.Key, KeyID: key.KeyID, Algorithm: key.Algorithm, Use: key.Use,
+		})
+	}
+	if len(usable) == 0 {
+		return nil, errors.New("no key that verifies signatures")
+	}
+	return usable, nil
+}
+
+// verify returns the payload if one of the keys signed it, and nil otherwise.
+func (s keySet) verify(jws *jose.JSONWebSignature) []byte {
+	header := jws.Signatures[0].Header
+	for _, key := range s.Keys {
+		if header.KeyID != "" && key.KeyID != header.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
+			continue
+		}
+		if payload, err := jws.Verify(key.Key); err == nil {
+			return payload
+		}
+	}
+	return nil
+}
 
 // writeCache replaces the file by set, whole or not at all.
 func writeCache(file string, set keySet) error {
