@@ -22,7 +22,8 @@ type Config struct {
 	// Rules are tried in order: the first that names one of the
 	// principal's groups and the target decides.
 	Rules []Rule
-	// Resources are the databases of each resource that there is.
+	// Resources are the databases of each resource that there is; "*" is
+	// any.
 	Resources map[string][]string
 	// Plugins identifies what each plugin that there is does: a digest of
 	// its module and its configuration. It is part of the version.
@@ -89,7 +90,7 @@ func (r *Rule) check(c *Config) error {
 		databases, known := c.Resources[resource]
 		if !known {
 			problem("target %q: no such resource", t)
-		} else if one && !slices.Contains(databases, database) {
+		} else if one && !slices.Contains(databases, database) && !slices.Contains(databases, "*") {
 			problem("target %q: no such database", t)
 		}
 	}

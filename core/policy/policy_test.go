@@ -20,9 +20,10 @@ func config() policy.Config {
 		Rules: []policy.Rule{
 			{Name: "reports", Groups: []string{"analysts", "interns"}, Targets: []string{"orders/reports"}, Access: access("mask")},
 			{Name: "orders", Groups: []string{"analysts", "agents"}, Targets: []string{"orders"}, Access: access("guard", "mask")},
+			{Name: "any", Groups: []string{"guests"}, Targets: []string{"lake/raw"}, Access: access()},
 			{Name: "all", Groups: []string{"admins"}, Targets: []string{"orders", "ledger"}, Access: access("guard")},
 		},
-		Resources: map[string][]string{"orders": {"shop", "reports"}, "ledger": {"ledger"}},
+		Resources: map[string][]string{"orders": {"shop", "reports"}, "ledger": {"ledger"}, "lake": {"lake", "*"}},
 		Plugins:   map[string]string{"mask": "1", "guard": "2"},
 	}
 }
@@ -47,6 +48,8 @@ func TestDecide(t *testing.T) {
 		{"agents", "ledger", "ledger", "denied"},
 		{"admins", "ledger", "ledger", "guard"},
 		{"others admins", "ledger", "ledger", "guard"},
+		{"guests", "lake", "raw", ""},
+		{"guests", "lake", "lake", "denied"},
 		{"admins", "orders/reports", "", "denied"},
 		{"admins", "unknown", "shop", "denied"},
 		{"", "orders", "shop", "denied"},
@@ -150,7 +153,7 @@ func TestNewCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Rules[2].Groups[0] = "agents"
+	c.Rules[3].Groups[0] = "agents"
 	if _, err := p.Decide(event.Principal{Groups: []string{"agents"}}, "ledger", "ledger"); err == nil {
 		t.Error("a change after New took effect")
 	}

@@ -108,11 +108,18 @@ type Provider struct {
 	Issuer string `json:"issuer" jsonschema:"required,format=uri"`
 	// Audience is what an agent's token must be made out to.
 	Audience string `json:"audience" jsonschema:"required,minLength=1"`
-	// Algorithms are the signature algorithms to accept. RS256 and ES256
-	// if left out. The symmetric ones and none are never accepted.
+	// Algorithms are the signature algorithms to accept: RS256, ES256 and
+	// EdDSA if left out. Symmetric ones and none are never accepted.
 	Algorithms []string `json:"algorithms,omitempty" jsonschema:"enum=RS256,enum=RS384,enum=RS512,enum=ES256,enum=ES384,enum=ES512,enum=PS256,enum=PS384,enum=PS512,enum=EdDSA"`
-	// Groups is the claim that lists a principal's groups.
+	// Groups is the claim that lists a principal's groups: its name, or a
+	// path into nested claims such as realm_access.roles.
 	Groups string `json:"groups" jsonschema:"default=groups"`
+	// GroupPrefix is put before each group, to tell the groups of several
+	// providers apart.
+	GroupPrefix string `json:"group_prefix,omitempty"`
+	// Name is the claim with the name that people see. If left out, it is
+	// the verified e-mail address, then the preferred user name.
+	Name string `json:"name,omitempty"`
 	// Skew is how far the provider's clock may be from the gate's.
 	Skew Duration `json:"skew" jsonschema:"default=30s"`
 	// CA is a PEM file of certificates to trust for the provider, instead
@@ -126,10 +133,16 @@ type Provider struct {
 type KeyCache struct {
 	// Interval is the least time between two fetches, however many unknown
 	// key ids come.
-	Interval Duration `json:"interval" jsonschema:"default=30s"`
+	Interval Duration `json:"interval" jsonschema:"default=10s"`
+	// Refresh is how often keys are fetched anew, and so how long a key
+	// that the provider withdrew can still be used.
+	Refresh Duration `json:"refresh" jsonschema:"default=10m"`
 	// Stale is for how long the gate goes on with the keys that it has
 	// while the provider does not answer.
 	Stale Duration `json:"stale" jsonschema:"default=24h"`
+	// File keeps the keys for the next start. Whoever can write it can
+	// forge tokens. Without it a start waits for the provider.
+	File Path `json:"file,omitempty"`
 }
 
 // A Resource is a target with the credential that only the gate knows.
@@ -149,11 +162,11 @@ type Resource struct {
 	// Database is what a client gets that names the resource alone.
 	Database string `json:"database" jsonschema:"required,minLength=1"`
 	// Databases are further ones, for clients that name
-	// RESOURCE/DATABASE.
+	// RESOURCE/DATABASE; "*" is all that the user can open.
 	Databases []string `json:"databases,omitempty"`
-	// SSLMode is as in libpq, without allow and prefer, which fall back to
-	// plaintext.
-	SSLMode string `json:"sslmode" jsonschema:"enum=disable,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
+	// SSLMode is as in libpq. allow and prefer fall back to plaintext, and
+	// only the verify modes find out whether it is the right server.
+	SSLMode string `json:"sslmode" jsonschema:"enum=disable,enum=allow,enum=prefer,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
 	// SSLRootCert is a PEM file of certificates to trust for the server,
 	// instead of the system's.
 	SSLRootCert Path `json:"sslrootcert,omitempty"`
@@ -200,6 +213,9 @@ type Policy struct {
 type Approvals struct {
 	// Pending is how many requests may wait at a time. More are refused.
 	Pending int `json:"pending" jsonschema:"minimum=1,default=1000"`
+	// Size is how much memory they may take together, statements and
+	// values.
+	Size Size `json:"size" jsonschema:"default=64MiB"`
 }
 
 // Recording is where sessions are recorded: first in a local spool, then,
@@ -217,9 +233,12 @@ type Recording struct {
 type Spool struct {
 	// Directory is created if it is not there. One gate uses it at a time.
 	Directory Path `json:"directory" jsonschema:"required"`
-	// Size is how much of the disk the spool takes. When it is full
-	// because the store is not to be reached, requests are refused.
-	Size Size `json:"size" jsonschema:"default=1GiB"`
+	// Size is how much of the disk the spool takes. It fills while the
+	// store is not to be reached.
+	Size Size `json:"size" jsonschema:"default=8GiB"`
+	// Wait is how long requests wait for a full spool before they are
+	// refused.
+	Wait Duration `json:"wait" jsonschema:"default=30s"`
 }
 
 // Seal says when the frames of a session become a piece.
@@ -279,12 +298,12 @@ type Limits struct {
 	// Startup is how long a client may take to say who it is.
 	Startup Duration `json:"startup" jsonschema:"default=10s"`
 	// Message is the size of the largest message that is read whole.
-	Message Size `json:"message" jsonschema:"default=16MiB"`
-	// Statements is how many prepared statements, and how many portals, a
-	// session may have open.
-	Statements int `json:"statements" jsonschema:"minimum=1,default=1000"`
+	Message Size `json:"message" jsonschema:"default=64MiB"`
+	// Statements is how many prepared statements and portals a session may
+	// have open.
+	Statements int `json:"statements" jsonschema:"minimum=1,default=4096"`
 	// Pipeline is how many requests of one session may be under way.
-	Pipeline int `json:"pipeline" jsonschema:"minimum=1,default=1000"`
+	Pipeline int `json:"pipeline" jsonschema:"minimum=1,default=4096"`
 	// Drain is how long sessions may go on after the gate was asked to
 	// stop. They end at their next idle point.
 	Drain Duration `json:"drain" jsonschema:"default=30s"`
@@ -297,7 +316,8 @@ type PluginLimits struct {
 	// Memory is the most that one instance may have.
 	Memory Size `json:"memory" jsonschema:"default=64MiB"`
 	// Time is the longest that one call may take.
-	Time Duration `json:"time" jsonschema:"default=1s"`
-	// Instances is how many calls of one plugin run at a time.
-	Instances int `json:"instances" jsonschema:"minimum=1,default=8"`
+	Time Duration `json:"time" jsonschema:"default=250ms"`
+	// Instances is how many calls of one plugin run at a time: one for
+	// each processor if left out.
+	Instances int `json:"instances,omitempty" jsonschema:"minimum=1"`
 }

@@ -43,7 +43,7 @@ func Parse(file string, b []byte) (*Config, error) {
 		return nil, err
 	}
 	if len(found) > 0 {
-		return nil, found.sorted()
+		return nil, found.Sorted()
 	}
 	c := &Config{doc: doc}
 	if err := json.Unmarshal(text, c); err != nil {
@@ -55,7 +55,7 @@ func Parse(file string, b []byte) (*Config, error) {
 	}
 	c.validate(report{doc: doc, found: &found})
 	if len(found) > 0 {
-		return nil, found.sorted()
+		return nil, found.Sorted()
 	}
 	return c, nil
 }

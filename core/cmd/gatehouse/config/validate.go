@@ -82,8 +82,9 @@ func (id *Identity) validate(r report) {
 			r.in("issuer").problem("%q is there twice", p.Issuer)
 		}
 		issuers[p.Issuer] = true
-		atMost(r.in("skew"), p.Skew, 5*time.Minute)
+		atMost(r.in("skew"), p.Skew, 10*time.Minute)
 		positive(r.in("keys", "interval"), p.Keys.Interval)
+		positive(r.in("keys", "refresh"), p.Keys.Refresh)
 		positive(r.in("keys", "stale"), p.Keys.Stale)
 	}
 }
@@ -96,6 +97,11 @@ func (s *Resource) validate(r report, name string) {
 		r.in("sslrootcert").problem("has no use with sslmode: disable")
 	}
 	unique(r.in("databases"), s.Databases)
+}
+
+// offers is whether clients may ask for a database.
+func (s *Resource) offers(database string) bool {
+	return database == s.Database || slices.Contains(s.Databases, database) || slices.Contains(s.Databases, "*")
 }
 
 func (p *Plugin) validate(r report) {
@@ -119,7 +125,7 @@ func (p *Policy) validate(r report, c *Config) {
 		switch {
 		case s == nil:
 			r.problem("%q is none of the resources", resource)
-		case one && database != s.Database && !slices.Contains(s.Databases, database):
+		case one && !s.offers(database):
 			r.problem("%q is none of the databases of %q", database, resource)
 		}
 	}
@@ -137,7 +143,11 @@ func (p *Policy) validate(r report, c *Config) {
 }
 
 func (c *Recording) validate(r report) {
+	positive(r.in("spool", "wait"), c.Spool.Wait)
 	positive(r.in("seal", "age"), c.Seal.Age)
+	if c.Seal.Size > 64<<20 {
+		r.in("seal", "size").problem("must be at most 64MiB")
+	}
 	if c.Seal.Size > c.Spool.Size {
 		r.in("seal", "size").problem("is more than the spool's size")
 	}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/console"
+	"gatehouse/core/cmd/gatehouse/config"
+)
+
+// A consoleFlags says how to reach a gate's console as whom.
+type consoleFlags struct{ url, token, ca string }
+
+func newApprovals() *cobra.Command {
+	f := new(consoleFlags)
+	c := &cobra.Command{
+		Use:   "approvals",
+		Short: "List and decide held requests",
+		Long: `List and decide held requests, through a gate's console. Whoever decides shows an
+identity token that the console accepts, given by reference: env:NAME or
+file:PATH.`,
+		Example: `  gatehouse approvals list --url https://gate.example.com --token file:token
+  gatehouse approvals approve K3QZ7M2A --comment "agreed with Dana"`,
+		Args: func(_ *cobra.Command, args []string) error { return unknownVerb(args) },
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.PersistentFlags().StringVar(&f.url, "url", os.Getenv("GATEHOUSE_URL"), "`URL` of the console; GATEHOUSE_URL unless given")
+	c.PersistentFlags().StringVar(&f.token, "token", "env:GATEHOUSE_TOKEN", "`reference` to an identity token")
+	c.PersistentFlags().StringVar(&f.ca, "ca", "", "PEM `file` of certificates to trust for the console")
+	c.AddCommand(newApprovalsList(f), newApprovalsDecide(f, true), newApprovalsDecide(f, false))
+	return c
+}
+
+// client returns a client of the console.
+func (f *consoleFlags) client() (*console.Client, error) {
+	if f.url == "" {
+		return nil, usage(advise(errors.New("no console is named"), "Name it with --url or GATEHOUSE_URL."))
+	}
+	token, err := config.Secret(f.token).Read()
+	if err != nil {
+		return nil, usage(advise(fmt.Errorf("token: %w", err), "Refer to an identity token with --token env:NAME or --token file:PATH."))
+	}
+	c := &console.Client{URL: f.url, Token: strings.TrimSpace(string(token)), HTTP: &http.Client{Timeout: 30 * time.Second}}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, usage(fmt.Errorf("read certificates: %w", err))
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, usage(fmt.Errorf("%s holds no PEM certificate", f.ca))
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		c.HTTP.Transport = transport
+	}
+	return c, nil
+}
+
+func newApprovalsList(f *consoleFlags) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the requests that wait for you",
+		Example: `  gatehouse approvals list
+  gatehouse approvals list --json`,
+		Args: arguments(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			list, err := client.List(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSONLines(c.OutOrStdout(), list)
+			}
+			return writeApprovals(c.OutOrStdout(), list)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return c
+}
+
+func writeJSONLines[T any](w io.Writer, values []T) error {
+	e := json.NewEncoder(w)
+	for _, v := range values {
+		if err := e.Encode(v); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return nil
+}
+
+func writeApprovals(w io.Writer, list []console.Approval) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "Nothing waits for you.")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tLEFT\tWHO\tRESOURCE\tREASON\tREQUEST")
+	for _, a := range list {
+		left := (time.Duration(a.Remaining) * time.Millisecond).Round(time.Second)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, left, oneLine(a.Principal.Name), oneLine(a.Resource),
+			oneLine(a.Reason), shorten(oneLine(wholeText(&a.Statement)), 80))
+	}
+	return t.Flush()
+}
+
+func newApprovalsDecide(f *consoleFlags, approve bool) *cobra.Command {
+	verb, did := "deny", "Denied"
+	if approve {
+		verb, did = "approve", "Approved"
+	}
+	var comment string
+	c := &cobra.Command{
+		Use:     verb + " ID",
+		Short:   strings.ToUpper(verb[:1]) + verb[1:] + " a request after showing it",
+		Example: fmt.Sprintf("  gatehouse approvals %s K3QZ7M2A --comment \"agreed with Dana\"", verb),
+		Args:    arguments("ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			return decide(c.Context(), c.OutOrStdout(), client, args[0], approve, did, comment)
+		},
+	}
+	c.Flags().StringVar(&comment, "comment", "", "what the client and the recording get to read")
+	return c
+}
+
+// decide shows a request and decides it. What was shown is what is decided.
+func decide(ctx context.Context, w io.Writer, client *console.Client, id string, approve bool, did, comment string) error {
+	a, err := client.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s asks on %s:\n%s\n", oneLine(a.Principal.Name), oneLine(a.Resource), indented(wholeText(&a.Statement)))
+	for i, p := range a.Params {
+		value := "NULL"
+		if p != nil {
+			value = strconv.Quote(wholeText(p))
+		}
+		fmt.Fprintf(w, "  $%d = %s\n", i+1, value)
+	}
+	fmt.Fprintf(w, "Held because: %s\n", oneLine(a.Reason))
+	if _, err := client.Decide(ctx, a, approve, comment); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s.\n", did)
+	return err
+}
+
+
+
+// wholeText returns t, with a remark where its middle is left out.
+func wholeText(t *console.Text) string {
+	if t.Hidden == 0 {
+		return t.Head
+	}
+	return fmt.Sprintf("%s\n[%d bytes are not shown]\n%s", t.Head, t.Hidden, t.Tail)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/core/cmd/gatehouse/config"
+)
+
+// checkTime bounds each try of a target.
+const checkTime = 10 * time.Second
+
+func newCheck() *cobra.Command {
+	var offline bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration and try its targets",
+		Long: `Check a configuration: the file itself, the secrets and files that it refers to,
+the plugins, which are compiled and given their configuration, and the targets:
+the log-in at every resource, the identity providers, the store. All that is
+wrong is printed at once, each with its place in the file.
+
+A running gate does not notice.`,
+		Example: `  gatehouse check --config gatehouse.yaml
+  gatehouse check --config gatehouse.yaml --offline`,
+		Args: arguments(),
+	}
+	file := configFlag(c)
+	c.Flags().BoolVar(&offline, "offline", false, "do not try the targets")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(*file)
+		if err != nil {
+			return err
+		}
+		if err := check(c.Context(), cfg, offline); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s is good: %s, %s, %s.\n", *file,
+			count(len(cfg.Resources), "resource"), count(len(cfg.Plugins), "plugin"), count(len(cfg.Identity.Providers), "identity provider"))
+		return err
+	}
+	return c
+}
+
+// check returns all that is wrong with a configuration.
+func check(ctx context.Context, c *config.Config, offline bool) error {
+	p, err := build(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	if !offline {
+		p.tryTargets(ctx)
+	}
+	if err := p.Close(); err != nil {
+		return err
+	}
+	if len(p.problems) > 0 {
+		return p.problems.Sorted()
+	}
+	return nil
+}
+
+// A try is one target.
+type try struct {
+	path []string
+	do   func(context.Context) error
+}
+
+// tryTargets tries all targets at the same time and reports what does not
+// answer as it should.
+func (p *parts) tryTargets(ctx context.Context) {
+	var tries []try
+	for _, name := range slices.Sorted(maps.Keys(p.resources)) {
+		tries = append(tries, try{[]string{"resources", name}, p.resources[name].Check})
+	}
+	for i, c := range p.config.Identity.Providers {
+		if p.verifiers[c.Issuer] != nil {
+			tries = append(tries, try{[]string{"identity", "providers", fmt.Sprint(i), "issuer"}, discover(c)})
+		}
+	}
+	if p.store != nil {
+		tries = append(tries, try{[]string{"recording", "store"}, func(ctx context.Context) error {
+			for _, err := range p.store.List(ctx, "") {
+				return err
+			}
+			return nil
+		}})
+	}
+	errs := make([]error, len(tries))
+	var group errgroup.Group
+	for i, t := range tries {
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, checkTime)
+			defer cancel()
+			errs[i] = t.do(ctx)
+			return nil
+		})
+	}
+	_ = group.Wait() // every try keeps its own error
+	for i, t := range tries {
+		p.problem(errs[i], t.path...)
+	}
+}
+
+// discover returns a try of a provider's discovery document.
+func discover(c *config.Provider) func(context.Context) error {
+	return func(ctx context.Context) error {
+		client := &http.Client{}
+		if c.CA != "" {
+			pem, err := os.ReadFile(string(c.CA))
+			if err != nil {
+				return fmt.Errorf("read certificates: %w", err)
+			}
+			pool := x509.NewCertPool()
+			pool.AppendCertsFromPEM(pem) // that it holds some was checked before
+			transport := http.DefaultTransport.(*http.Transport).Clone()
+			transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+			client.Transport = transport
+			defer transport.CloseIdleConnections()
+		}
+		_, err := oidc.NewProvider(oidc.ClientContext(ctx, client), c.Issuer)
+		return err
+	}
+}

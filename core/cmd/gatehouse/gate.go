@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/console"
+	"gatehouse/core/approval"
+	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/core/identity"
+	"gatehouse/core/proxy"
+	"gatehouse/protocols/postgres"
+	"gatehouse/protocols/postgres/statement"
+	"gatehouse/recorder"
+)
+
+// closeTime is how long the gate waits, after the last session, for its own web
+// servers, and how long for the store to take what the spool holds.
+const closeTime = 5 * time.Second
+
+// A gate is everything that serves. Close it.
+type gate struct {
+	parts     *parts
+	log       *slog.Logger
+	recorder  *recorder.Recorder
+	approvals *approval.Registry
+	providers *identity.Providers
+	analyzer  *statement.Analyzer
+	postgres  *postgres.Protocol
+	proxy     *proxy.Server
+	console   *console.Console
+	listeners struct{ postgres, console, admin net.Listener }
+	serving   atomic.Bool
+}
+
+// openGate makes the gate of a configuration and takes its addresses and its
+// spool. What is wrong is config.Problems.
+func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, error) {
+	p, err := build(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{parts: p, log: log, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Bytes: int(c.Approvals.Size)})}
+	if err := g.open(ctx); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (g *gate) open(ctx context.Context) error {
+	if len(g.parts.problems) == 0 {
+		g.listen()
+		g.openRecorder()
+	}
+	if len(g.parts.problems) > 0 {
+		return g.parts.problems
+	}
+	verifiers := make([]*identity.Verifier, 0, len(g.parts.verifiers))
+	for _, v := range g.parts.verifiers {
+		verifiers = append(verifiers, v)
+	}
+	var err error
+	if g.providers, err = identity.NewProviders(verifiers...); err != nil {
+		return err
+	}
+	if g.analyzer, err = statement.New(ctx, statement.Options{}); err != nil {
+		return err
+	}
+	if err := g.openConsole(); err != nil {
+		return err
+	}
+	return g.openPostgres()
+}
+
+// listen takes the gate's addresses.
+func (g *gate) listen() {
+	c := g.parts.config
+	for _, l := range []struct {
+		listener *net.Listener
+		address  string
+		path     []string
+	}{
+		{&g.listeners.postgres, c.Listen.Postgres.Address, []string{"listen", "postgres", "address"}},
+		{&g.listeners.console, c.Console.Address, []string{"console", "address"}},
+		{&g.listeners.admin, c.Admin.Address, []string{"admin", "address"}},
+	} {
+		var err error
+		*l.listener, err = net.Listen("tcp", l.address)
+		g.parts.problem(err, l.path...)
+	}
+}
+
+func (g *gate) openRecorder() {
+	c := g.parts.config.Recording
+	var err error
+	g.recorder, err = recorder.Open(recorder.Options{
+		Spool: string(c.Spool.Directory), SpoolLimit: int64(c.Spool.Size), FullWait: time.Duration(c.Spool.Wait),
+		Store: g.parts.store, Key: g.parts.signer,
+		PieceSize: int(c.Seal.Size), SealAfter: time.Duration(c.Seal.Age),
+		Logger: g.log,
+	})
+	g.parts.problem(err, "recording", "spool", "directory")
+}
+
+func (g *gate) openConsole() error {
+	c := g.parts.config.Console
+	issuer := c.Issuer
+	if issuer == "" {
+		issuer = g.parts.config.Identity.Providers[0].Issuer
+	}
+	signIn, err := identity.NewSignIn(identity.SignInConfig{
+		Verifier: g.parts.verifiers[issuer], ClientID: c.ClientID, URL: c.URL, Log: g.log,
+	})
+	if err != nil {
+		return err
+	}
+	g.console, err = console.New(console.Config{
+		URL: c.URL, SignIn: signIn, Approvals: g.approvals,
+		Sessions: &archive{store: g.parts.store}, Auditors: c.Viewers, Log: g.log,
+	})
+	return err
+}
+
+func (g *gate) openPostgres() error {
+	c := g.parts.config
+	var err error
+	g.postgres, err = postgres.New(postgres.Config{
+		Resources: g.parts.resources, TLS: g.parts.gateTLS,
+		Plaintext: c.Listen.Postgres.Plaintext == "loopback",
+		Limits: postgres.Limits{
+			StartupTime: time.Duration(c.Limits.Startup), MessageSize: int(c.Limits.Message),
+			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
+		},
+		Analyzer: g.analyzer,
+	})
+	if err != nil {
+		return err
+	}
+	opener := &sessions{parts: g.parts, recorder: g.recorder, approvals: g.approvals}
+	g.proxy = &proxy.Server{
+		Listener: g.listeners.postgres, Protocol: g.postgres,
+		Env:    proxy.Env{Authenticate: g.providers.Authenticate, Open: opener.open, Log: g.log},
+		Limits: proxy.Limits{Connections: c.Limits.Connections},
+	}
+	return nil
+}
+
+// run serves until ctx ends and then drains: sessions end at their next idle
+// point, while approvers can still decide what they hold.
+func (g *gate) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var web errgroup.Group
+	stop := make([]func(), 0, 2)
+	serve := func(name string, l net.Listener, h http.Handler, t *tls.Config) {
+		server := newServer(h)
+		if t != nil {
+			l = tls.NewListener(l, t)
+		}
+		stop = append(stop, func() { shutdown(server) })
+		web.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel()
+				return fmt.Errorf("serve %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	serve("console", g.listeners.console, g.console, g.parts.consoleTLS)
+	serve("admin", g.listeners.admin, newAdmin(newMetrics(g.statistics()), g.conditions()), nil)
+
+	g.serving.Store(true)
+	g.log.Info("gate is open", "gate", g.parts.config.Gate, "policy", g.parts.policy.Version(),
+		"postgres", g.listeners.postgres.Addr().String(), "console", g.parts.config.Console.URL,
+		"admin", g.listeners.admin.Addr().String())
+	stopDraining := context.AfterFunc(ctx, func() {
+		g.serving.Store(false)
+		g.log.Info("gate is draining", "sessions", g.proxy.Active(), "grace", time.Duration(g.parts.config.Limits.Drain))
+	})
+	defer stopDraining()
+	err := g.proxy.Serve(ctx, time.Duration(g.parts.config.Limits.Drain))
+	for _, f := range slices.Backward(stop) {
+		f()
+	}
+	return errors.Join(err, web.Wait())
+}
+
+func shutdown(s *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if s.Shutdown(ctx) != nil {
+		s.Close()
+	}
+}
+
+// Close ends what openGate began and stores what the spool holds, if the store
+// takes it in time. The rest is stored after the next start.
+func (g *gate) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{g.listeners.postgres, g.listeners.console, g.listeners.admin} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if g.console != nil {
+		errs = append(errs, g.console.Close())
+	}
+	if g.postgres != nil {
+		g.postgres.Close()
+	}
+	if g.analyzer != nil {
+		errs = append(errs, g.analyzer.Close())
+	}
+	if g.recorder != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		if err := g.recorder.Close(ctx); err != nil {
+			g.log.Warn("some recordings stay in the spool until the next start", "error", err)
+		}
+	}
+	return errors.Join(append(errs, g.parts.Close())...)
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/plugins/host"
+	"gatehouse/recorder"
+)
+
+// conditions are what readiness depends on.
+func (g *gate) conditions() []condition {
+	return []condition{
+		{"listeners", func() error {
+			if !g.serving.Load() {
+				return errors.New("the gate is draining")
+			}
+			return nil
+		}},
+		{"spool", g.spoolReady},
+		{"identity", g.providers.Ready},
+	}
+}
+
+// spoolReady returns why no request could be recorded now.
+func (g *gate) spoolReady() error {
+	s := g.recorder.Stats()
+	if s.Backlog >= s.SpoolLimit {
+		return fmt.Errorf("full: %d bytes wait for the store", s.Backlog)
+	}
+	f, err := os.CreateTemp(string(g.parts.config.Recording.Spool.Directory), "ready-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("ready\n")
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// statistics are what the packages count, for /metrics.
+func (g *gate) statistics() []statistic {
+	return slices.Concat(
+		[]statistic{
+			{"connections", "Client connections being served.", listener("postgres"), func() float64 { return float64(g.proxy.Active()) }},
+			{"connections_total", "Client connections accepted.", listener("postgres"), func() float64 { return float64(g.proxy.Served()) }},
+			{"approvals_pending", "Requests that wait for approval.", nil, func() float64 { return float64(g.approvals.Len()) }},
+		},
+		recorderStatistics(g.recorder.Stats),
+		g.pluginStatistics(),
+	)
+}
+
+func listener(protocol string) prometheus.Labels { return prometheus.Labels{"protocol": protocol} }
+
+func recorderStatistics(stats func() recorder.Stats) []statistic {
+	of := func(value func(recorder.Stats) float64) func() float64 {
+		return func() float64 { return value(stats()) }
+	}
+	return []statistic{
+		{"recorder_written_bytes_total", "Bytes of frames written to the spool.", nil, of(func(s recorder.Stats) float64 { return float64(s.Bytes) })},
+		{"recorder_commits_total", "Writes to the spool.", nil, of(func(s recorder.Stats) float64 { return float64(s.Commits) })},
+		{"recorder_sealed_total", "Pieces sealed.", nil, of(func(s recorder.Stats) float64 { return float64(s.Sealed) })},
+		{"recorder_stored_total", "Pieces stored.", nil, of(func(s recorder.Stats) float64 { return float64(s.Stored) })},
+		{"recorder_failures_total", "Failed attempts to seal, store or log.", nil, of(func(s recorder.Stats) float64 { return float64(s.Failures) })},
+		{"recorder_sessions", "Sessions not entirely stored and logged.", nil, of(func(s recorder.Stats) float64 { return float64(s.Sessions) })},
+		{"recorder_spool_bytes", "Bytes in the spool.", nil, of(func(s recorder.Stats) float64 { return float64(s.Backlog) })},
+		{"recorder_spool_limit_bytes", "Bytes that the spool may hold.", nil, of(func(s recorder.Stats) float64 { return float64(s.SpoolLimit) })},
+		{"recorder_log_size", "Entries in the log.", nil, of(func(s recorder.Stats) float64 { return float64(s.LogSize) })},
+		{"recorder_checkpoint_seconds", "When the last checkpoint was stored, in seconds since 1970.", nil, of(func(s recorder.Stats) float64 {
+			if s.Checkpoint.IsZero() {
+				return 0
+			}
+			return float64(s.Checkpoint.Unix())
+		})},
+		{"recorder_forked", "1 when the stored log is not the one that the spool continues.", nil, of(func(s recorder.Stats) float64 {
+			if s.Forked {
+				return 1
+			}
+			return 0
+		})},
+	}
+}
+
+func (g *gate) pluginStatistics() []statistic {
+	var all []statistic
+	for name, p := range g.parts.plugins {
+		labels := prometheus.Labels{"plugin": name}
+		of := func(value func(host.Stats) float64) func() float64 {
+			return func() float64 { return value(p.Stats()) }
+		}
+		all = append(all,
+			statistic{"plugin_calls_total", "Calls of plugins.", labels, of(func(s host.Stats) float64 { return float64(s.Calls) })},
+			statistic{"plugin_traps_total", "Calls of plugins that trapped.", labels, of(func(s host.Stats) float64 { return float64(s.Traps) })},
+			statistic{"plugin_timeouts_total", "Calls of plugins that took too long.", labels, of(func(s host.Stats) float64 { return float64(s.Timeouts) })},
+			statistic{"plugin_malformed_total", "Answers of plugins that were refused.", labels, of(func(s host.Stats) float64 { return float64(s.Malformed) })},
+			statistic{"plugin_cells_total", "Values that plugins inspected.", labels, of(func(s host.Stats) float64 { return float64(s.Cells) })},
+			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(func(s host.Stats) float64 { return s.Busy.Seconds() })},
+			statistic{"plugin_instances", "Instances of plugins.", labels, of(func(s host.Stats) float64 { return float64(s.Instances) })},
+		)
+	}
+	return all
+}
