@@ -1,0 +1,90 @@
+// Command bench compares the gate with a direct connection to PostgreSQL, with
+// pgbouncer and with HAProxy, on one machine, over loopback and without TLS. It
+// starts every server itself and prints tables; README.md says how to read them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// settings say how much to measure.
+type settings struct {
+	gate     string // path of the gatehouse program
+	routes   []string
+	rounds   int
+	duration time.Duration // of each pgbench run
+	scale    int           // of pgbench's tables: 100,000 accounts each
+	rows     int
+	sessions int
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	s, err := parseSettings(args)
+	if err != nil {
+		return err
+	}
+	l, err := startLab(ctx, s)
+	if err != nil {
+		return err
+	}
+	return errors.Join(measure(ctx, s, l), l.close())
+}
+
+func measure(ctx context.Context, s settings, l *lab) error {
+	fmt.Printf("%s/%s, %d processors, %s, PostgreSQL %d, %d rounds, medians\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), l.postgres.Version, s.rounds)
+	var goals []goal
+	for _, part := range []func(context.Context, settings, *lab) ([]goal, error){
+		measureIdle, measureTransactions, measureRows,
+	} {
+		more, err := part(ctx, s, l)
+		if err != nil {
+			return err
+		}
+		goals = append(goals, more...)
+	}
+	if len(goals) == 0 {
+		return nil
+	}
+	return printGoals(os.Stdout, goals)
+}
+
+func parseSettings(args []string) (settings, error) {
+	var s settings
+	var routes string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&s.gate, "gate", "bin/gatehouse", "the gatehouse program")
+	flags.StringVar(&routes, "routes", strings.Join(proxies, ","), "what to compare with direct")
+	flags.IntVar(&s.rounds, "rounds", 5, "how often to measure each route, in turn")
+	flags.DurationVar(&s.duration, "duration", 2*time.Second, "how long each pgbench run takes, in whole seconds")
+	flags.IntVar(&s.scale, "scale", 5, "pgbench's scale")
+	flags.IntVar(&s.rows, "rows", 500_000, "rows of the large result")
+	flags.IntVar(&s.sessions, "sessions", 500, "idle sessions to open")
+	if err := flags.Parse(args); err != nil {
+		return settings{}, err
+	}
+	if s.rounds < 1 || s.duration < time.Second || s.scale < 1 || s.rows < 1 || s.sessions < 1 {
+		return settings{}, errors.New("every amount must be positive, and duration a second or more")
+	}
+	s.routes = strings.Split(routes, ",")
+	return s, nil
+}

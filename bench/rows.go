@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// rowsGoal is the least share of HAProxy's rate of rows that the gate should
+// reach while it masks.
+const rowsGoal = 0.5
+
+// measureRows reads a large result on every route and throws it away.
+func measureRows(ctx context.Context, s settings, l *lab) ([]goal, error) {
+	var size int
+	rates, err := interleave(s.rounds, l.routes, func(r *route) (rate float64, err error) {
+		rate, size, err = readRows(ctx, r, s.rows)
+		return rate, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t := table{
+		title:   fmt.Sprintf("One result of %d rows of 4 columns, about %d bytes a row", s.rows, size/s.rows),
+		columns: []string{"route", "rows a second", "of direct", "of haproxy"},
+	}
+	var goals []goal
+	for _, r := range l.routes {
+		share := rates.ratio(r.name, haproxy)
+		if r.masked && slices.Contains(s.routes, haproxy) {
+			goals = append(goals, goal{
+				what: "rows a second " + r.name + ", of haproxy's", got: share, bound: rowsGoal, least: true,
+			})
+		}
+		t.add(r.name, whole(rates.of(r.name)), ratio(rates.ratio(r.name, direct)), ratio(share))
+	}
+	return goals, t.print(os.Stdout)
+}
+
+// readRows returns the rows a second, and the size of all values, of a result
+// in text by the simple protocol.
+func readRows(ctx context.Context, r *route, want int) (rate float64, size int, err error) {
+	conn, err := connect(ctx, r)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	begun := time.Now()
+	results := conn.Exec(ctx, "SELECT id, name, email, note FROM customers")
+	rows := 0
+	for results.NextResult() {
+		reader := results.ResultReader()
+		for reader.NextRow() {
+			values := reader.Values()
+			if rows == 0 {
+				if err := checkMasked(r, string(values[2])); err != nil {
+					return 0, 0, errors.Join(err, results.Close())
+				}
+			}
+			for _, v := range values {
+				size += len(v)
+			}
+			rows++
+		}
+	}
+	if err := results.Close(); err != nil {
+		return 0, 0, fmt.Errorf("read rows: %w", err)
+	}
+	if rows != want {
+		return 0, 0, fmt.Errorf("read %d rows, want %d", rows, want)
+	}
+	return float64(rows) / time.Since(begun).Seconds(), size, nil
+}
+
+// checkMasked makes sure that a route does what is measured.
+func checkMasked(r *route, email string) error {
+	if raw := strings.HasSuffix(email, "@example.com"); raw == r.masked {
+		return fmt.Errorf("the first e-mail address came as %q", email)
+	}
+	return nil
+}
+
+func connect(ctx context.Context, r *route) (*pgconn.PgConn, error) {
+	config, err := pgconn.ParseConfig(r.url)
+	if err != nil {
+		return nil, fmt.Errorf("read connection string: %w", err)
+	}
+	config.Password = r.password
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return conn, nil
+}
