@@ -1,0 +1,210 @@
+package recorder
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"time"
+
+	"gatehouse/core/event"
+)
+
+// Kinds of spool file. A session has one chain, once a piece of it is sealed,
+// and for each part that is not stored yet its frames or its piece.
+const (
+	kindFrames = "frames"
+	kindPiece  = "piece"
+	kindChain  = "chain"
+)
+
+// A chain is what the next piece of a session builds on.
+type chain struct {
+	begun    bool
+	next     uint64 // sequence
+	frames   uint64 // in the pieces before
+	bytes    uint64 // of those frames
+	counts   Counts
+	end      time.Time // of the last frame
+	previous Digest
+	finished bool // the last piece is sealed
+}
+
+// A sealed is a link of a session's chain: one piece as it will be stored.
+type sealed struct {
+	header Header
+	digest Digest
+	size   uint64        // of the stored piece
+	close  *event.Notice // of the last piece: why the session ended
+}
+
+func (c *chain) add(l *sealed) {
+	c.begun = true
+	c.next = l.header.Sequence + 1
+	c.frames += l.header.Frames
+	c.bytes += l.header.Size
+	c.counts.Requests += l.header.Requests
+	c.counts.Held += l.header.Held
+	c.counts.Blocked += l.header.Blocked
+	c.end = l.header.To
+	c.previous = l.digest
+	c.finished = l.header.Last
+}
+
+// The chain's file is a sequence of records, each a length (u32,
+// little-endian) and elements: either the session or a link.
+const maxRecord = 1 << 20
+
+func appendRecord(b []byte, encode func([]byte) []byte) []byte {
+	at := len(b)
+	b = encode(append(b, 0, 0, 0, 0))
+	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))
+	return b
+}
+
+func (l *sealed) append(b []byte) []byte {
+	b = event.AppendElement(b, 2, l.header.Append(nil))
+	b = event.AppendElement(b, 3, l.digest[:])
+	b = event.AppendUint(b, 4, l.size)
+	if l.close != nil {
+		b = event.AppendElement(b, 5, l.close.Append(nil))
+	}
+	return b
+}
+
+func (l *sealed) element(tag uint64, v []byte) (err error) {
+	switch tag {
+	case 2:
+		err = l.header.Decode(v)
+	case 3:
+		copy(l.digest[:], v)
+	case 4:
+		l.size, err = event.DecodeUint(v, math.MaxInt64)
+	case 5:
+		l.close = new(event.Notice)
+		err = l.close.Decode(v)
+	}
+	return err
+}
+
+// extendChain adds l to the session's chain file, which it begins if needed.
+func (s *Session) extendChain(l *sealed) error {
+	var b []byte
+	if !s.chain.begun {
+		b = appendRecord(b, func(b []byte) []byte {
+			return event.AppendElement(b, 1, s.info.Append(nil))
+		})
+	}
+	b = appendRecord(b, l.append)
+	name := s.path(0, kindChain)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		if _, err = f.Write(b); err != nil {
+			err = errors.Join(err, f.Truncate(info.Size()))
+		}
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	s.chain.add(l)
+	return nil
+}
+
+// readChain reads a chain file: the session, nil if the file has no whole
+// record, and the links. What follows the last whole record is passed over;
+// whole is how long the rest is.
+func readChain(name string) (info *event.Session, links []*sealed, whole int64, err error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, 0, nil
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for rest := b; len(rest) >= 4; {
+		n := uint64(binary.LittleEndian.Uint32(rest))
+		if n > maxRecord {
+			return nil, nil, 0, fmt.Errorf("%s: record of %d bytes", name, n)
+		}
+		if n > uint64(len(rest)-4) {
+			break
+		}
+		l := new(sealed)
+		err := event.Elements(rest[4:4+n], func(tag uint64, v []byte) error {
+			if tag == 1 {
+				info = new(event.Session)
+				return info.Decode(v)
+			}
+			return l.element(tag, v)
+		})
+		if err != nil {
+			return nil, nil, 0, fmt.Errorf("%s: %w", name, err)
+		}
+		if l.size > 0 {
+			if l.header.Sequence != uint64(len(links)) {
+				return nil, nil, 0, fmt.Errorf("%s: piece %d is out of order", name, l.header.Sequence)
+			}
+			links = append(links, l)
+		}
+		whole += int64(n) + 4
+		rest = rest[4+n:]
+	}
+	return info, links, whole, nil
+}
+
+// scan reads the frames in b up to the last whole one, into the header's
+// counts. It returns how many bytes those are, and the last frame.
+func (h *Header) scan(b []byte) (whole int, last event.Frame) {
+	for {
+		var f event.Frame
+		rest, err := f.Decode(b[whole:])
+		if err != nil {
+			return whole, last
+		}
+		last = f
+		whole = len(b) - len(rest)
+		h.count(&f)
+	}
+}
+
+func (h *Header) count(f *event.Frame) {
+	h.Frames++
+	if h.From.IsZero() || f.Time.Before(h.From) {
+		h.From = f.Time
+	}
+	if f.Time.After(h.To) {
+		h.To = f.Time
+	}
+	switch f.Kind {
+	case event.KindRequest:
+		h.Requests++
+	case event.KindPending:
+		h.Held++
+	case event.KindVerdict:
+		var v event.Verdict
+		if v.Decode(f.Payload) == nil && v.Action == event.Block {
+			h.Blocked++
+		}
+	}
+}
+
+// Notices that the recorder itself adds to a recording.
+var (
+	noClose = event.Notice{Code: "unclosed", Text: "the gate ended the session without recording why"}
+	restart = event.Notice{Code: "restarted", Text: "the gate restarted while the session was open"}
+)
+
+func torn(n int) event.Notice {
+	return event.Notice{Code: "torn", Text: fmt.Sprintf("%d bytes after the last whole frame were cut when the gate restarted", n)}
+}
+
+func appendNotice(b []byte, k event.Kind, n event.Notice) []byte {
+	f := event.Frame{Kind: k, Time: time.Now(), Payload: n.Append(nil)}
+	return f.Append(b)
+}

@@ -1,0 +1,364 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gatehouse/core/event"
+)
+
+// How frames are buffered on their way to the spool.
+const (
+	// flushSize is how much a session buffers before it writes by itself.
+	flushSize = 256 << 10
+	// largePayload is from where a payload is written without a copy.
+	largePayload = 64 << 10
+	// dataFrame is the payload of the frames into which larger data is cut.
+	dataFrame = 1 << 20
+)
+
+// buffers are shared, so that an idle session has none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
+
+// A Session records one session. It is safe for concurrent use.
+type Session struct {
+	r    *Recorder
+	info event.Session
+
+	mu      sync.Mutex
+	buf     *[]byte  // frames that were not written yet; nil when there are none
+	file    *os.File // of the last part; nil if that takes no more
+	parts   []*part  // those not stored and logged yet, in order
+	next    uint64   // sequence of the next part
+	opened  bool     // has its KindOpen
+	ended   bool     // has its KindClose
+	closed  bool     // takes no more frames
+	sealing bool     // queued for, or being, sealed
+	putting bool     // queued for, or being, stored
+	done    chan struct{}
+	sums    chain         // a copy of chain, for readers
+	why     *event.Notice // why it ended, once that is sealed
+
+	chain  chain        // of the sealed pieces; used by the sealer alone
+	reason event.Notice // closes a recording that has no KindClose
+
+	// Used by who stores the session's pieces alone.
+	stored      uint64 // how many pieces are
+	manifestDue bool   // all pieces are
+}
+
+// A part becomes a piece. Its frames are first in a file that grows, then in
+// one that is sealed.
+type part struct {
+	sequence uint64
+	size     int64  // of the frames in the file
+	extra    []byte // frames that are to follow those in the file
+	last     bool
+	sealed   *sealed // nil before
+	done     chan struct{}
+}
+
+func newSession(r *Recorder, info *event.Session) *Session {
+	return &Session{r: r, info: *info, done: make(chan struct{}), reason: noClose}
+}
+
+// path returns the name of a spool file: kind is "frames", "piece" or "chain".
+func (s *Session) path(sequence uint64, kind string) string {
+	if kind == kindChain {
+		return filepath.Join(s.r.dir, s.info.ID+"."+kindChain)
+	}
+	return filepath.Join(s.r.dir, fmt.Sprintf("%s.%06d.%s", s.info.ID, sequence, kind))
+}
+
+// Append adds a frame whose payload is f.Payload followed by more, and copies
+// both. The first frame must be KindOpen, and KindClose is the last. Data of
+// any length is taken, as several frames if need be; other payloads of more
+// than MaxFrame are refused. Append may block like Commit when much is
+// buffered.
+func (s *Session) Append(f event.Frame, more ...[]byte) error {
+	n := len(f.Payload)
+	for _, m := range more {
+		n += len(m)
+	}
+	if f.Kind == event.KindData && n > dataFrame {
+		return s.appendCut(f, more)
+	}
+	if n > MaxFrame {
+		return fmt.Errorf("append frame: payload of %d bytes", n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.ended || s.opened == (f.Kind == event.KindOpen) {
+		return s.refuse(f.Kind)
+	}
+	if err := s.buffer(&f, n, more); err != nil {
+		return fmt.Errorf("append frame: %w", err)
+	}
+	s.opened = true
+	s.ended = f.Kind == event.KindClose
+	return nil
+}
+
+func (s *Session) refuse(k event.Kind) error {
+	if s.closed || s.ended {
+		return fmt.Errorf("append frame: %w", ErrClosed)
+	}
+	return fmt.Errorf("append frame: kind %d out of order", k)
+}
+
+// appendCut appends data as frames of a bounded size.
+func (s *Session) appendCut(f event.Frame, more [][]byte) error {
+	parts := append([][]byte{f.Payload}, more...)
+	for _, p := range parts {
+		for len(p) > 0 {
+			n := min(len(p), dataFrame)
+			f.Payload = p[:n]
+			if err := s.Append(f); err != nil {
+				return err
+			}
+			p = p[n:]
+		}
+	}
+	return nil
+}
+
+// buffer adds a frame with a payload of n bytes to what Commit will write.
+func (s *Session) buffer(f *event.Frame, n int, more [][]byte) error {
+	full := s.buf != nil && len(*s.buf) >= flushSize
+	if full || n >= largePayload {
+		if err := s.write(context.Background()); err != nil {
+			return err
+		}
+	}
+	if n >= largePayload {
+		return s.writeLarge(f, n, more)
+	}
+	if s.buf == nil {
+		s.buf = buffers.Get().(*[]byte)
+	}
+	*s.buf = f.Append(*s.buf, more...)
+	return nil
+}
+
+// Commit returns when what was appended before is in the spool and so survives
+// the end of the process. It waits while the spool is full, until ctx ends or
+// for Options.FullWait. After an error nothing is lost and it may be called
+// again.
+func (s *Session) Commit(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.write(ctx); err != nil {
+		return fmt.Errorf("commit frames: %w", err)
+	}
+	return nil
+}
+
+// write writes the buffer to the spool. It gives up the lock while it waits for
+// room.
+func (s *Session) write(ctx context.Context) error {
+	if s.buf == nil {
+		return nil
+	}
+	if s.r.used.Load() >= s.r.o.SpoolLimit {
+		s.mu.Unlock()
+		err := s.r.admit(ctx)
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if s.buf == nil { // written by another meanwhile
+			return nil
+		}
+	}
+	return s.writeNow()
+}
+
+func (s *Session) writeNow() error {
+	if s.buf == nil {
+		return nil
+	}
+	if err := s.extend(*s.buf); err != nil {
+		return err
+	}
+	s.release()
+	s.rotateIfFull()
+	return nil
+}
+
+func (s *Session) release() {
+	if s.buf == nil {
+		return
+	}
+	if cap(*s.buf) <= 2*flushSize {
+		*s.buf = (*s.buf)[:0]
+		buffers.Put(s.buf)
+	}
+	s.buf = nil
+}
+
+// writeLarge writes a frame with a payload of n bytes as it is. The buffer is
+// empty.
+func (s *Session) writeLarge(f *event.Frame, n int, more [][]byte) error {
+	head := frameHead(f, n)
+	if err := s.extend(append([][]byte{head, f.Payload}, more...)...); err != nil {
+		return err
+	}
+	s.rotateIfFull()
+	return nil
+}
+
+// frameHead is the encoding of f for a payload of n bytes, without the payload.
+func frameHead(f *event.Frame, n int) []byte {
+	g := *f
+	g.Payload = nil
+	head := g.Append(nil)
+	length := uint32(len(head) - 4 + n)
+	head[0], head[1], head[2], head[3] = byte(length), byte(length>>8), byte(length>>16), byte(length>>24)
+	return head
+}
+
+// extend adds whole frames to the file of the current part, all or none.
+func (s *Session) extend(data ...[]byte) error {
+	if s.file == nil {
+		if err := s.newPart(); err != nil {
+			return err
+		}
+	}
+	p := s.parts[len(s.parts)-1]
+	size := p.size
+	for _, d := range data {
+		n, err := s.file.Write(d)
+		size += int64(n)
+		if err != nil {
+			return errors.Join(err, s.undo(p))
+		}
+	}
+	s.r.hold(size - p.size)
+	s.r.stats.bytes.Add(size - p.size)
+	s.r.stats.commits.Add(1)
+	p.size = size
+	return nil
+}
+
+// undo cuts off what a failed write left. Where even that fails the part ends
+// here, and the sealer cuts it.
+func (s *Session) undo(p *part) error {
+	err := s.file.Truncate(p.size)
+	if err == nil {
+		_, err = s.file.Seek(p.size, 0)
+	}
+	if err != nil {
+		s.rotate(false)
+	}
+	return err
+}
+
+func (s *Session) newPart() error {
+	p := &part{sequence: s.next, done: make(chan struct{})}
+	f, err := os.OpenFile(s.path(p.sequence, kindFrames), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	s.file = f
+	s.next++
+	s.parts = append(s.parts, p)
+	s.r.aging.push(aged{s, p, time.Now().Add(s.r.o.SealAfter)})
+	return nil
+}
+
+// rotateIfFull leaves a session that has ended to Close, so that its KindClose
+// is in its last piece.
+func (s *Session) rotateIfFull() {
+	if !s.ended && s.parts[len(s.parts)-1].size >= int64(s.r.o.PieceSize) {
+		s.rotate(false)
+	}
+}
+
+// rotate hands the current part, if there is one, to the sealer.
+func (s *Session) rotate(last bool) {
+	if s.file == nil {
+		return
+	}
+	if err := s.file.Close(); err != nil {
+		s.r.o.Logger.Error("close spool file", "session", s.info.ID, "err", err)
+	}
+	s.file = nil
+	s.parts[len(s.parts)-1].last = last
+	s.queueSeal()
+}
+
+func (s *Session) queueSeal() {
+	if !s.sealing {
+		s.sealing = true
+		s.r.seals.push(s)
+	}
+}
+
+// rotateAged seals p if it still takes frames.
+func (s *Session) rotateAged(p *part) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file != nil && s.parts[len(s.parts)-1] == p && !s.ended {
+		s.rotate(false)
+	}
+}
+
+// settled seals what is in the spool and returns a channel that is closed when
+// that is stored and logged.
+func (s *Session) settled() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.done
+	}
+	if !s.ended {
+		s.rotate(false)
+	}
+	if len(s.parts) == 0 {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return s.parts[len(s.parts)-1].done
+}
+
+// Close ends the recording and hands what is left of it to be stored. What
+// could not be written to the spool is kept in memory until it is stored. If
+// there was no KindClose, one is added that says so. Further calls do nothing.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if !s.opened {
+		s.r.forget(s)
+		close(s.done)
+		return nil
+	}
+	err := s.writeNow()
+	if s.file == nil {
+		s.parts = append(s.parts, &part{sequence: s.next, done: make(chan struct{})})
+		s.next++
+	}
+	p := s.parts[len(s.parts)-1]
+	if s.buf != nil {
+		p.extra = append(p.extra, *s.buf...)
+		s.release()
+	}
+	p.last = true
+	if s.file != nil {
+		s.rotate(true)
+	}
+	s.queueSeal()
+	if err != nil {
+		return fmt.Errorf("close recording: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,291 @@
+package recorder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"gatehouse/core/event"
+)
+
+const (
+	// storers is how many sessions are stored at a time.
+	storers = 4
+	// storeTimeout ends one operation of the store.
+	storeTimeout = 2 * time.Minute
+)
+
+// An aged part is to be sealed when it is due.
+type aged struct {
+	s   *Session
+	p   *part
+	due time.Time
+}
+
+// age seals parts that have become old.
+func (r *Recorder) age(ctx context.Context) {
+	for {
+		a, ok := r.aging.pop(ctx)
+		if !ok || !pause(ctx, time.Until(a.due)) {
+			return
+		}
+		a.s.rotateAged(a.p)
+	}
+}
+
+// sealAll seals the parts that take no more frames. It is the only one that
+// does, so that the pieces of a session are in order.
+func (r *Recorder) sealAll(ctx context.Context, z *zstd.Encoder) {
+	var wait backoff
+	for {
+		s, ok := r.seals.pop(ctx)
+		if !ok {
+			return
+		}
+		err := s.seal(z)
+		if err == nil {
+			wait.reset()
+			continue
+		}
+		r.fail("seal piece", s, err)
+		if !wait.wait(ctx) {
+			return
+		}
+		r.seals.push(s)
+	}
+}
+
+func (r *Recorder) fail(what string, s *Session, err error) {
+	r.stats.failures.Add(1)
+	r.o.Logger.Error("recorder: "+what, "session", s.info.ID, "err", err)
+}
+
+// seal seals the session's parts, but not the one that still takes frames.
+func (s *Session) seal(z *zstd.Encoder) error {
+	for {
+		p := s.nextPart(func(p *part) bool { return p.sealed == nil }, &s.sealing)
+		if p == nil {
+			return nil
+		}
+		l, err := s.sealPart(z, p)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		raw := p.size
+		p.sealed, s.sums, s.why = l, s.chain, l.close
+		if !s.putting {
+			s.putting = true
+			s.r.puts.push(s)
+		}
+		s.mu.Unlock()
+		s.r.hold(-raw)
+		if err := remove(s.path(p.sequence, kindFrames)); err != nil {
+			return err
+		}
+	}
+}
+
+// nextPart returns the first part that takes no more frames and is wanted. If
+// there is none it clears working.
+func (s *Session) nextPart(wanted func(*part) bool, working *bool) *part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range s.parts {
+		if i == len(s.parts)-1 && s.file != nil {
+			break
+		}
+		if wanted(p) {
+			return p
+		}
+	}
+	*working = false
+	return nil
+}
+
+// sealPart writes the piece's file and enters it into the chain.
+func (s *Session) sealPart(z *zstd.Encoder, p *part) (*sealed, error) {
+	frames, err := s.readFrames(p)
+	if err != nil {
+		return nil, err
+	}
+	h := Header{
+		Session: s.info.ID, Start: s.info.Start, Sequence: s.chain.next, Previous: s.chain.previous,
+		First: s.chain.frames, Retention: s.r.o.Retention, Last: p.last,
+	}
+	whole, last := h.scan(frames)
+	if cut := len(frames) - whole; cut > 0 {
+		frames = appendNotice(frames[:whole], event.KindNotice, torn(cut))
+	}
+	if p.last && last.Kind != event.KindClose {
+		frames = appendNotice(frames, event.KindClose, s.reason)
+	}
+	if n, added := h.scan(frames[whole:]); n > 0 {
+		last = added
+	}
+	h.Size = uint64(len(frames))
+	l := &sealed{header: h}
+	if p.last {
+		l.close = closing(frames, last)
+	}
+	data := encodePiece(z, &h, frames)
+	l.digest, l.size = digest(data), uint64(len(data))
+	name := s.path(p.sequence, kindPiece)
+	if err := writeFile(name, data); err != nil {
+		return nil, err
+	}
+	if err := s.extendChain(l); err != nil {
+		return nil, err
+	}
+	s.r.hold(int64(len(data)))
+	s.r.stats.sealed.Add(1)
+	s.r.stats.frames.Add(int64(h.Frames))
+	return l, nil
+}
+
+// closing returns the notice of a KindClose.
+func closing(frames []byte, last event.Frame) *event.Notice {
+	n := new(event.Notice)
+	if last.Kind != event.KindClose || n.Decode(last.Payload) != nil {
+		return &event.Notice{}
+	}
+	return n
+}
+
+// readFrames reads the frames of a part.
+func (s *Session) readFrames(p *part) ([]byte, error) {
+	s.mu.Lock()
+	size, extra := p.size, p.extra
+	s.mu.Unlock()
+	if size == 0 {
+		return slices.Clone(extra), nil
+	}
+	f, err := os.Open(s.path(p.sequence, kindFrames))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, size, size+int64(len(extra))+maxHeader)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, fmt.Errorf("read spool: %w", err)
+	}
+	return append(b, extra...), nil
+}
+
+// writeFile creates or replaces a spool file in one step.
+func writeFile(name string, data []byte) error {
+	tmp := name + partial
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return errors.Join(err, remove(tmp))
+	}
+	return os.Rename(tmp, name)
+}
+
+func remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// putAll stores sealed pieces.
+func (r *Recorder) putAll(ctx context.Context) {
+	var wait backoff
+	for {
+		s, ok := r.puts.pop(ctx)
+		if !ok {
+			return
+		}
+		err := s.put(ctx)
+		if err == nil {
+			wait.reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.fail("store piece", s, err)
+		if !wait.wait(ctx) {
+			return
+		}
+		r.puts.push(s)
+	}
+}
+
+// put stores the session's sealed pieces, in order.
+func (s *Session) put(ctx context.Context) error {
+	for {
+		if s.manifestDue {
+			manifest, err := s.putManifest(ctx)
+			if err != nil {
+				return err
+			}
+			s.manifestDue = false
+			s.r.log.enter(logged{entry{Object: manifestObject(&s.info), Digest: digest(manifest)}, s, nil})
+		}
+		p := s.nextPart(func(p *part) bool { return p.sequence >= s.stored && p.sealed != nil }, &s.putting)
+		if p == nil {
+			return nil
+		}
+		data, err := os.ReadFile(s.path(p.sequence, kindPiece))
+		if err != nil {
+			return err
+		}
+		l := p.sealed
+		if err := putOnce(ctx, s.r.o.Store, l.header.Object(), data); err != nil {
+			return err
+		}
+		s.r.stats.stored.Add(1)
+		s.stored, s.manifestDue = p.sequence+1, l.header.Last
+		s.r.log.enter(logged{entry{l.header.Object(), l.digest, l.header.Append(nil)}, s, p})
+	}
+}
+
+// putOnce stores an object that may be there already from an attempt whose
+// answer was lost. One of that name with other content is an error.
+func putOnce(ctx context.Context, store Store, name string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := store.Put(ctx, name, data)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	there, err := get(ctx, store, name, int64(len(data)))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(there, data) {
+		return fmt.Errorf("%s: %w", name, errOther)
+	}
+	return nil
+}
+
+var errOther = errors.New("the store holds another object of that name")
+
+// settle notes that a piece, or with nil the manifest, is in the log, and
+// removes it from the spool.
+func (s *Session) settle(p *part) error {
+	if p == nil {
+		if err := remove(s.path(0, kindChain)); err != nil {
+			return err
+		}
+		s.r.forget(s)
+		close(s.done)
+		return nil
+	}
+	s.mu.Lock()
+	s.parts = slices.DeleteFunc(s.parts, func(x *part) bool { return x == p })
+	s.mu.Unlock()
+	close(p.done)
+	err := remove(s.path(p.sequence, kindPiece))
+	s.r.hold(-int64(p.sealed.size))
+	return err
+}
