@@ -20,7 +20,10 @@ var (
 	head    Head
 )
 
-const failed = -1
+const (
+	failed     = -1
+	maxMessage = 4 << 10 // bytes of an error of Configure
+)
 
 //go:wasmexport abi_version
 func abiVersion() int32 { return ABIVersion }
@@ -60,6 +63,7 @@ func configure(n uint32) int64 {
 	out = out[:0]
 	if err := c.Configure(config); err != nil {
 		out = append(out, err.Error()...)
+		out = out[:min(len(out), maxMessage)]
 	}
 	return answer()
 }

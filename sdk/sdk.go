@@ -71,6 +71,15 @@ type Inspector interface {
 	Inspect(edits []Edit, b *Batch) []Edit
 }
 
+// FactsOnly, embedded in a plugin, keeps from its Judge and Treat what differs
+// from one request to the next: a request's Payload and Params, and a session's
+// ID, Client and Start and when its principal's proof ends. In return the gate
+// asks but once for each combination of facts and remembers the answer, which
+// is many times faster.
+type FactsOnly struct{}
+
+func (FactsOnly) factsOnly() {}
+
 // The vocabulary. Package event documents it.
 type (
 	Attr          = event.Attr
@@ -131,6 +140,7 @@ const (
 	hookJudge
 	hookTreat
 	hookInspect
+	factsOnly
 )
 
 var registered any
@@ -159,6 +169,9 @@ func hooksOf(p any) (bits int32) {
 	}
 	if _, ok := p.(Inspector); ok {
 		bits |= hookInspect
+	}
+	if _, ok := p.(interface{ factsOnly() }); ok {
+		bits |= factsOnly
 	}
 	return bits
 }

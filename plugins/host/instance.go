@@ -22,15 +22,16 @@ type instance struct {
 	limit    time.Duration // of one call
 	output   *output
 
+	factsOnly bool // what the guest says of itself
+
 	// The guest's buffer: where it is and how much was asked for.
 	ptr, size uint32
 
-	stack   [2]uint64 // parameters and results of a call
-	scratch []byte
+	stack [2]uint64 // parameters and results of a call
 
-	// The session that was encoded last, and its encoding.
-	session *event.Session
-	encoded []byte
+	// Describes the fields that are inspected, and its encoding.
+	fields event.Head
+	head   []byte
 }
 
 // A hook is a function that a guest may have for the host to call.
@@ -43,6 +44,10 @@ const (
 	hookInspect
 	hookCount
 )
+
+// factsOnly is the bit after those of the hooks: judge and treat see facts
+// only.
+const factsOnly = 1 << hookCount
 
 var hookNames = [hookCount]string{"configure", "judge", "treat", "inspect"}
 
@@ -109,14 +114,18 @@ func (in *instance) prepare(config []byte) error {
 	if version != abiVersion {
 		return fmt.Errorf("speaks version %d of the ABI, not %d", version, abiVersion)
 	}
-	used := ^uint32(0)
+	hooks := uint32(1<<hookCount - 1)
 	if in.module.ExportedFunction("hooks") != nil {
-		if used, err = in.number("hooks"); err != nil {
+		if hooks, err = in.number("hooks"); err != nil {
 			return err
 		}
 	}
+	if hooks >= 2*factsOnly {
+		return fmt.Errorf("hooks: unknown bits in %#x", hooks)
+	}
+	in.factsOnly = hooks&factsOnly != 0
 	for h := range hookCount {
-		if used&(1<<h) != 0 {
+		if hooks&(1<<h) != 0 {
 			in.hooks[h] = in.module.ExportedFunction(h.String())
 		}
 	}
@@ -211,6 +220,15 @@ func (in *instance) invoke(h hook) ([]byte, error) {
 	return reply, nil
 }
 
+// describe sets in.head to describe those of all that fields lists.
+func (in *instance) describe(all []event.Field, fields []int) {
+	in.fields.Fields = in.fields.Fields[:0]
+	for _, j := range fields {
+		in.fields.Fields = append(in.fields.Fields, all[j])
+	}
+	in.head = in.fields.Append(in.head[:0])
+}
+
 // explain turns an error of the runtime into one of ours: the first line, and
 // what the guest wrote while it started.
 func (in *instance) explain(err error) error {
@@ -219,15 +237,6 @@ func (in *instance) explain(err error) error {
 		line += ": " + said
 	}
 	return fmt.Errorf("%w: %s", ErrTrap, line)
-}
-
-// encodeSession returns the encoding of s. It remembers the last.
-func (in *instance) encodeSession(s *event.Session) []byte {
-	if in.session != s {
-		in.encoded = s.Append(in.encoded[:0])
-		in.session = s
-	}
-	return in.encoded
 }
 
 func (in *instance) close() error { return in.module.Close(context.Background()) }

@@ -36,7 +36,12 @@ type Plugin struct {
 	digest [32]byte
 	code   wazero.CompiledModule
 	config []byte
-	uses   [hookCount]bool
+
+	// What the first instance said of itself.
+	uses      [hookCount]bool
+	factsOnly bool
+	verdicts  memo[event.Verdict]
+	answers   memo[[]event.Treatment]
 
 	// A caller needs an instance that is idle, or one of the permits to make
 	// one. There are Options.Instances of both together.
@@ -46,19 +51,20 @@ type Plugin struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	calls, traps, timeouts, malformed, cells atomic.Uint64
-	busy                                     atomic.Int64
+	calls, remembered, traps, timeouts, malformed, cells atomic.Uint64
+	busy                                                 atomic.Int64
 }
 
 // Stats counts what a plugin did since it was loaded.
 type Stats struct {
-	Calls     uint64        // of hooks
-	Traps     uint64        // calls that trapped
-	Timeouts  uint64        // calls that took too long
-	Malformed uint64        // answers that were refused
-	Cells     uint64        // values inspected
-	Busy      time.Duration // time spent in calls
-	Instances int           // that exist now
+	Calls      uint64        // of hooks
+	Remembered uint64        // answers that needed no call
+	Traps      uint64        // calls that trapped
+	Timeouts   uint64        // calls that took too long
+	Malformed  uint64        // answers that were refused
+	Cells      uint64        // values inspected
+	Busy       time.Duration // time spent in calls
+	Instances  int           // that exist now
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
@@ -87,6 +93,7 @@ func (p *Plugin) open(ctx context.Context) error {
 	for h, f := range in.hooks {
 		p.uses[h] = f != nil
 	}
+	p.factsOnly = in.factsOnly
 	p.idle <- in
 	return nil
 }
@@ -112,13 +119,14 @@ func (p *Plugin) Pipeline() pipeline.Plugin {
 // Stats returns p's counters.
 func (p *Plugin) Stats() Stats {
 	return Stats{
-		Calls:     p.calls.Load(),
-		Traps:     p.traps.Load(),
-		Timeouts:  p.timeouts.Load(),
-		Malformed: p.malformed.Load(),
-		Cells:     p.cells.Load(),
-		Busy:      time.Duration(p.busy.Load()),
-		Instances: cap(p.permit) - len(p.permit),
+		Calls:      p.calls.Load(),
+		Remembered: p.remembered.Load(),
+		Traps:      p.traps.Load(),
+		Timeouts:   p.timeouts.Load(),
+		Malformed:  p.malformed.Load(),
+		Cells:      p.cells.Load(),
+		Busy:       time.Duration(p.busy.Load()),
+		Instances:  cap(p.permit) - len(p.permit),
 	}
 }
 
@@ -213,67 +221,83 @@ func (p *Plugin) roomFor(in *instance, n int) ([]byte, error) {
 	return in.room(n)
 }
 
-// ask calls h with the encoding of a session followed by argument.
-func (p *Plugin) ask(in *instance, h hook, s *event.Session, argument []byte) ([]byte, error) {
-	session := in.encodeSession(s)
-	view, err := p.roomFor(in, len(session)+len(argument))
-	if err != nil {
-		return nil, err
+// ask calls h with an input and decodes the answer, unless it remembers one
+// from m. What decode reads is valid during the call only.
+func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func([]byte) (V, error)) (v V, err error) {
+	if p.factsOnly {
+		if v, ok := m.get(i.b); ok {
+			p.remembered.Add(1)
+			return v, nil
+		}
 	}
-	copy(view[copy(view, session):], argument)
-	in.stack = [2]uint64{uint64(len(session)), uint64(len(argument))}
-	return in.invoke(h)
-}
-
-type judge struct{ *Plugin }
-
-// Judge asks the plugin for its verdict.
-func (p judge) Judge(ctx context.Context, s *event.Session, r *event.Request) (v event.Verdict, err error) {
-	err = p.call(ctx, hookJudge, func(in *instance) error {
-		in.scratch = r.Append(in.scratch[:0])
-		reply, err := p.ask(in, hookJudge, s, in.scratch)
+	err = p.call(ctx, h, func(in *instance) error {
+		view, err := p.roomFor(in, len(i.b))
 		if err != nil {
 			return err
 		}
-		if err := v.Decode(reply); err != nil {
+		copy(view, i.b)
+		in.stack = [2]uint64{uint64(i.split), uint64(len(i.b) - i.split)}
+		reply, err := in.invoke(h)
+		if err != nil {
+			return err
+		}
+		if v, err = decode(reply); err != nil {
 			return fmt.Errorf("%w: %w", ErrAnswer, err)
 		}
 		return nil
 	})
 	if err != nil {
-		return event.Verdict{}, err
+		var zero V
+		return zero, err
+	}
+	if p.factsOnly {
+		m.put(i.b, v)
 	}
 	return v, nil
 }
 
+type judge struct{ *Plugin }
+
+// Judge asks the plugin for its verdict, whose labels must not be changed.
+func (p judge) Judge(ctx context.Context, s *event.Session, r *event.Request) (event.Verdict, error) {
+	i := newInput(s, p.factsOnly)
+	defer i.free()
+	if p.factsOnly {
+		facts := *r
+		facts.Payload, facts.Params = nil, nil
+		r = &facts
+	}
+	i.b = r.Append(i.b)
+	return ask(ctx, p.Plugin, hookJudge, i, &p.verdicts, func(reply []byte) (v event.Verdict, err error) {
+		err = v.Decode(reply)
+		return v, err
+	})
+}
+
 type masker struct{ *Plugin }
 
-// Treat asks the plugin how it treats the fields of h.
-func (p masker) Treat(ctx context.Context, s *event.Session, h *event.Head) (ts []event.Treatment, err error) {
-	err = p.call(ctx, hookTreat, func(in *instance) error {
-		in.scratch = h.Append(in.scratch[:0])
-		reply, err := p.ask(in, hookTreat, s, in.scratch)
+// Treat asks the plugin how it treats the fields of h. The answer must not be
+// changed.
+func (p masker) Treat(ctx context.Context, s *event.Session, h *event.Head) ([]event.Treatment, error) {
+	i := newInput(s, p.factsOnly)
+	defer i.free()
+	i.b = h.Append(i.b)
+	return ask(ctx, p.Plugin, hookTreat, i, &p.answers, func(reply []byte) ([]event.Treatment, error) {
+		ts, err := event.DecodeTreatments(reply)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if ts, err = event.DecodeTreatments(reply); err != nil {
-			return fmt.Errorf("%w: %w", ErrAnswer, err)
-		}
-		return p.checkTreatments(ts, h)
+		return ts, p.checkTreatments(ts, h)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return ts, nil
 }
 
 func (p masker) checkTreatments(ts []event.Treatment, h *event.Head) error {
 	if len(ts) != len(h.Fields) {
-		return fmt.Errorf("%w: %d treatments for %d fields", ErrAnswer, len(ts), len(h.Fields))
+		return fmt.Errorf("%d treatments for %d fields", len(ts), len(h.Fields))
 	}
 	for _, t := range ts {
 		if t.Kind == event.Replace || t.Kind == event.Inspect && !p.uses[hookInspect] {
-			return fmt.Errorf("%w: treatment %d", ErrAnswer, t.Kind)
+			return fmt.Errorf("treatment %d", t.Kind)
 		}
 	}
 	return nil
@@ -287,7 +311,7 @@ func (p masker) Inspect(ctx context.Context, _ *event.Session, rows *event.Rows,
 		return nil, nil
 	}
 	err = p.call(ctx, hookInspect, func(in *instance) error {
-		in.scratch = appendHead(in.scratch[:0], rows.Fields, fields)
+		in.describe(rows.Fields, fields)
 		for from := 0; from < rows.Len(); {
 			to, err := p.inspect(in, rows, fields, from, &edits)
 			if err != nil {
@@ -305,14 +329,14 @@ func (p masker) Inspect(ctx context.Context, _ *event.Session, rows *event.Rows,
 }
 
 // inspect gives the plugin one batch of the rows from from on, described by
-// in.scratch, and returns where the batch ends.
+// in.head, and returns where the batch ends.
 func (p masker) inspect(in *instance, rows *event.Rows, fields []int, from int, edits *[]event.Edit) (to int, err error) {
-	to, size := event.SizeBatch(rows, fields, in.scratch, from, batchSize)
+	to, size := event.SizeBatch(rows, fields, in.head, from, batchSize)
 	view, err := p.roomFor(in, size)
 	if err != nil {
 		return 0, err
 	}
-	event.AppendBatch(view[:0:size], rows, fields, in.scratch, from, to)
+	event.AppendBatch(view[:0:size], rows, fields, in.head, from, to)
 	in.stack[0] = uint64(size)
 	reply, err := in.invoke(hookInspect)
 	if err != nil {
@@ -322,15 +346,6 @@ func (p masker) inspect(in *instance, rows *event.Rows, fields []int, from int, 
 		return 0, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	return to, nil
-}
-
-func appendHead(b []byte, all []event.Field, fields []int) []byte {
-	var few [8]event.Field
-	h := event.Head{Fields: few[:0]}
-	for _, j := range fields {
-		h.Fields = append(h.Fields, all[j])
-	}
-	return h.Append(b)
 }
 
 type judgeMasker struct {

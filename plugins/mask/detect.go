@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"math/bits"
+
+	"gatehouse/sdk"
+)
+
+// The host stops runaway guests at every turn of a loop and every call, which
+// makes both dear. So a value is read eight bytes at a time, in one function,
+// until there is something to look at closely.
+
+// shortest is the length of the shortest value that a detector can find: a@b.cc.
+const shortest = 6
+
+// ssnDigits is the least number of digits in what the detectors of numbers find.
+const ssnDigits = 9
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// notDigits has the high bit set of each byte of w that is no decimal digit.
+func notDigits(w uint64) uint64 {
+	w ^= '0' * ones
+	return (w&^highs + (0x80-10)*ones | w) & highs
+}
+
+// look counts the digits in the eight bytes of w; ats has a high bit set if
+// there is an @ among them.
+func look(w uint64) (digits int, ats uint64) {
+	digits = 8 - bits.OnesCount64(notDigits(w))
+	w ^= '@' * ones
+	return digits, (w - ones) &^ w
+}
+
+// promising reports whether v may hold an address or a number: whether there is
+// an @ in it, or digits enough. It may count a digit twice. V is not shorter
+// than shortest.
+func promising(v []byte) bool {
+	n := len(v)
+	if n < 8 {
+		_, ats := look(uint64(binary.LittleEndian.Uint32(v)) | uint64(binary.LittleEndian.Uint32(v[n-4:]))<<32)
+		return ats&highs != 0
+	}
+	digits, ats := look(binary.LittleEndian.Uint64(v[n-8:]))
+	for ; len(v) >= 32; v = v[32:] {
+		d0, a0 := look(binary.LittleEndian.Uint64(v))
+		d1, a1 := look(binary.LittleEndian.Uint64(v[8:]))
+		d2, a2 := look(binary.LittleEndian.Uint64(v[16:]))
+		d3, a3 := look(binary.LittleEndian.Uint64(v[24:]))
+		digits += d0 + d1 + d2 + d3
+		ats |= a0 | a1 | a2 | a3
+	}
+	for ; len(v) >= 8; v = v[8:] {
+		d, a := look(binary.LittleEndian.Uint64(v))
+		digits, ats = digits+d, ats|a
+	}
+	return ats&highs != 0 || digits >= ssnDigits
+}
+
+// value appends the edits of one value.
+func (d *detect) value(edits []sdk.Edit, row, field int, s shape, v []byte) []sdk.Edit {
+	f := finder{detect: d, v: v, letters: d.Email.Kind != sdk.Pass, digits: true}
+	if s == bytea {
+		f.v = unhex(v)
+	}
+	for {
+		found, ok := f.next()
+		if !ok {
+			return edits
+		}
+		e := sdk.Edit{Row: row, Field: field, From: found.from, To: found.to, Treatment: found.treatment}
+		switch {
+		case s == bytea || s == number || e.Treatment.Kind == sdk.Null:
+			e.From, e.To, e.Treatment = 0, len(v), sdk.Treatment{Kind: sdk.Null}
+			return append(dropCell(edits, row, field), e)
+		case s == numbers:
+			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, sqlNull
+		case s == json && !quoted(v[:e.From]):
+			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, jsonNull
+		}
+		edits = append(edits, e)
+	}
+}
+
+var sqlNull, jsonNull = []byte("NULL"), []byte("null")
+
+// dropCell takes back the edits of a value that were appended already.
+func dropCell(edits []sdk.Edit, row, field int) []sdk.Edit {
+	n := len(edits)
+	for n > 0 && edits[n-1].Row == row && edits[n-1].Field == field {
+		n--
+	}
+	return edits[:n]
+}
+
+// unhex returns the bytes of a bytea in its hexadecimal form, or v as it is.
+func unhex(v []byte) []byte {
+	if digits, ok := bytes.CutPrefix(v, []byte(`\x`)); ok {
+		if b, err := hex.AppendDecode(nil, digits); err == nil {
+			return b
+		}
+	}
+	return v
+}
+
+// quoted reports whether the end of a JSON text's beginning is in a string.
+func quoted(v []byte) (in bool) {
+	for i := 0; i < len(v); i++ {
+		switch v[i] {
+		case '"':
+			in = !in
+		case '\\':
+			i++
+		}
+	}
+	return in
+}
+
+// A span is a part of a value that is treated.
+type span struct {
+	from, to  int
+	treatment sdk.Treatment
+}
+
+// A finder finds what there is to treat in one value, in order.
+type finder struct {
+	*detect
+	v                 []byte
+	letters, digits   bool // whether there may be more e-mail addresses, numbers
+	email, number     span // found, but not returned yet, if not empty
+	atEmail, atNumber int  // where to go on
+}
+
+// next returns the next part to treat. Parts that overlap are one.
+func (f *finder) next() (s span, ok bool) {
+	for {
+		p := f.peek()
+		switch {
+		case p == nil || ok && p.from >= s.to:
+			return s, ok
+		case !ok:
+			s, ok = *p, true
+		default:
+			s.to = max(s.to, p.to)
+			if p.treatment != s.treatment {
+				s.treatment = sdk.Treatment{Kind: min(s.treatment.Kind, p.treatment.Kind, sdk.Redact)}
+			}
+		}
+		*p = span{}
+	}
+}
+
+// peek looks for what is to be found next where it has nothing yet, and returns
+// the first of what it has, or nil.
+func (f *finder) peek() *span {
+	if f.letters && f.email.to == 0 {
+		f.letters = f.findEmail()
+	}
+	if f.digits && f.number.to == 0 {
+		f.digits = f.findNumber()
+	}
+	switch {
+	case f.email.to != 0 && (f.number.to == 0 || f.email.from <= f.number.from):
+		return &f.email
+	case f.number.to != 0:
+		return &f.number
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+// Package plugintest compiles plugins and runs them in the host, for tests.
+package plugintest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"gatehouse/core/pipeline"
+	"gatehouse/plugins/host"
+)
+
+// Build compiles the Go program in dir to a plugin.
+func Build(t testing.TB, dir string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "plugin.wasm")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build plugin in %s: %v\n%s", dir, err, said)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Host returns a host for the duration of a test.
+func Host(t testing.TB, o host.Options) *host.Host {
+	t.Helper()
+	h, err := host.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// Load compiles the plugin in the current directory and loads it with config.
+func Load(t testing.TB, config string) *host.Plugin {
+	t.Helper()
+	p, err := Host(t, host.Options{}).Load(t.Context(), "plugin", Build(t, "."), []byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Judge returns p as a Judge.
+func Judge(t testing.TB, p *host.Plugin) pipeline.Judge {
+	t.Helper()
+	j, ok := p.Pipeline().(pipeline.Judge)
+	if !ok {
+		t.Fatal("the plugin is no Judge")
+	}
+	return j
+}
+
+// Masker returns p as a Masker.
+func Masker(t testing.TB, p *host.Plugin) pipeline.Masker {
+	t.Helper()
+	m, ok := p.Pipeline().(pipeline.Masker)
+	if !ok {
+		t.Fatal("the plugin is no Masker")
+	}
+	return m
+}
