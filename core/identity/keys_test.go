@@ -1,11 +1,13 @@
 package identity
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -178,6 +180,20 @@ func TestIssuerDownAfterStart(t *testing.T) {
 	})
 }
 
+func TestKeysAreFetchedWithoutBeingAskedFor(t *testing.T) {
+	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
+		l.cut.Store(true)
+		v := start(t, c)
+		synctest.Wait()
+		l.cut.Store(false)
+		time.Sleep(DefaultFetchInterval)
+		synctest.Wait()
+		if err := v.Ready(); err != nil {
+			t.Errorf("not ready an interval after the issuer came back: %v", err)
+		}
+	})
+}
+
 func TestHangingIssuerHoldsUpOnlyUnknownKeys(t *testing.T) {
 	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
 		v := start(t, c)
@@ -197,6 +213,20 @@ func TestHangingIssuerHoldsUpOnlyUnknownKeys(t *testing.T) {
 		accepts(t, v, known)
 		if waited := time.Since(begun); waited != 0 {
 			t.Errorf("a known key waited %v", waited)
+		}
+	})
+}
+
+func TestCallerThatLeavesDoesNotWait(t *testing.T) {
+	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
+		l.delay = time.Hour
+		v := start(t, c)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		_, err := v.Authenticate(ctx, mint(t, i, nil))
+		if waited := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || waited != time.Second {
+			t.Errorf("waited %v: %v", waited, err)
 		}
 	})
 }
@@ -262,35 +292,50 @@ func TestFloodWhileTheIssuerIsDown(t *testing.T) {
 	})
 }
 
+// record answers r from the issuer.
+func record(i *issuer.Issuer, r *http.Request) string {
+	w := httptest.NewRecorder()
+	i.ServeHTTP(w, r)
+	return w.Body.String()
+}
+
+// Each answer is right but for one thing.
 func TestIssuerThatAnswersNonsenseKeepsItsKeys(t *testing.T) {
-	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
-	weak, err := json.Marshal(jose.JSONWebKey{Key: short.Public(), KeyID: "weak"})
+	short, err := json.Marshal(jose.JSONWebKey{Key: private.Public(), KeyID: "short"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	discovery := `{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}`
+	replace := func(old, by string) func(string) string {
+		return func(s string) string { return strings.Replace(s, old, by, 1) }
+	}
+	answer := func(s string) func(string) string { return func(string) string { return s } }
+	long := func(s string) string { return s + strings.Repeat(" ", maxDocument) }
+	same := replace("", "")
 	tests := []struct {
 		name       string
 		status     int
-		discovered string
-		keys       string
+		discovered func(string) string
+		keys       func(string) string
 	}{
-		{"another's name", 200, `{"issuer":"https://other.example","jwks_uri":"https://id.example/keys"}`, ""},
-		{"no keys' address", 200, `{"issuer":"https://id.example"}`, ""},
-		{"keys without TLS", 200, `{"issuer":"https://id.example","jwks_uri":"http://id.example/keys"}`, ""},
-		{"not JSON", 200, "<html>", ""},
-		{"an error", 500, discovery, ""},
-		{"a redirection", 302, discovery, ""},
-		{"too long", 200, strings.Repeat(" ", maxDocument+1), ""},
-		{"keys not JSON", 200, discovery, "nonsense"},
-		{"no keys", 200, discovery, `{"keys":[]}`},
-		{"a symmetric key", 200, discovery, `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`},
-		{"an encryption key", 200, discovery, strings.Replace(`{"keys":[`+string(weak)+`]}`, `"kid"`, `"use":"enc","kid"`, 1)},
-		{"a weak key", 200, discovery, `{"keys":[` + string(weak) + `]}`},
-		{"too many keys", 200, discovery, `{"keys":[` + strings.Repeat("{},", maxKeys) + `{}]}`},
+		{"another's name", 200, replace(`"issuer":"https://id.example"`, `"issuer":"https://other.example"`), same},
+		{"no address for keys", 200, replace(`jwks_uri`, "x"), same},
+		{"keys without TLS", 200, replace("https://id.example/keys", "http://id.example/keys"), same},
+		{"tokens without TLS", 200, replace("https://id.example/token", "http://id.example/token"), same},
+		{"not JSON", 200, answer("<html>"), same},
+		{"an error", 500, same, same},
+		{"a redirection", 302, same, same},
+		{"too long", 200, long, same},
+		{"keys too long", 200, same, long},
+		{"keys not JSON", 200, same, answer("nonsense")},
+		{"no keys", 200, same, answer(`{"keys":[]}`)},
+		{"a symmetric key", 200, same, answer(`{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`)},
+		{"an encryption key", 200, same, replace(`"use":"sig"`, `"use":"enc"`)},
+		{"a short key", 200, same, answer(`{"keys":[` + string(short) + `]}`)},
+		{"too many keys", 200, same, replace("[", "["+strings.Repeat("{},", maxKeys))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -299,13 +344,16 @@ func TestIssuerThatAnswersNonsenseKeepsItsKeys(t *testing.T) {
 				token := mint(t, i, nil)
 				accepts(t, v, token)
 				l.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					w.Header().Set("Location", "https://id.example/elsewhere")
-					w.WriteHeader(tt.status)
-					body := tt.discovered
-					if r.URL.Path == "/keys" {
-						body = tt.keys
+					path, moved := strings.CutPrefix(r.URL.Path, "/moved")
+					w.Header().Set("Location", "https://id.example/moved"+path)
+					if r.URL.Path = path; !moved {
+						w.WriteHeader(tt.status)
 					}
-					_, _ = w.Write([]byte(body))
+					body, change := record(i, r), tt.discovered
+					if path == "/keys" {
+						change = tt.keys
+					}
+					_, _ = w.Write([]byte(change(body)))
 				})
 				time.Sleep(DefaultRefreshEvery + time.Second)
 				synctest.Wait()

@@ -298,6 +298,18 @@ func TestCallbackTakesOnlyItsOwnFlow(t *testing.T) {
 	}
 }
 
+func TestAnswerOfAnotherIssuerIsNotTaken(t *testing.T) {
+	d := newDesk(t, nil)
+	page := d.get("/signin")
+	sent := d.do(without(d.browser), http.MethodPost, page.url.String(), nil, url.Values{"user": {"u-ada"}})
+	link, _ := url.Parse(sent.header.Get("Location"))
+	q := link.Query()
+	q.Set("iss", "https://other.example")
+	if r := d.do(d.browser, http.MethodGet, d.url+"/callback?"+q.Encode(), nil, nil); r.status != http.StatusBadRequest {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestCallbackIsSingleUse(t *testing.T) {
 	d := newDesk(t, nil)
 	page := d.get("/signin")
@@ -411,6 +423,7 @@ func TestRequestsFromElsewhereAreRefused(t *testing.T) {
 		{"form in a sandbox", "POST", header{"Origin": "null", "Sec-Fetch-Site": "cross-site"}, 403},
 		{"form on another port", "POST", header{"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site", RequestHeader: "1"}, 403},
 		{"form here, without the header", "POST", header{"Origin": d.url, "Sec-Fetch-Site": "same-origin"}, 403},
+		{"own origin, other site", "POST", header{"Origin": d.url, "Sec-Fetch-Site": "cross-site", RequestHeader: "1"}, 403},
 		{"no origin", "POST", header{RequestHeader: "1"}, 403},
 		{"origin with a suffix", "POST", header{"Origin": d.url + ".evil.example", RequestHeader: "1"}, 403},
 		{"DELETE", "DELETE", header{RequestHeader: "1"}, 403},
