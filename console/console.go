@@ -1,0 +1,168 @@
+// Package console is the web application for approvers and auditors: a page,
+// the JSON API behind it, and a WebSocket on which requests that wait for
+// approval appear at once. The command line uses the same API through Client.
+//
+// The page takes everything that sessions contain as hostile text. Whoever
+// decides a request sends back the digest that was shown, so that what was
+// shown is what is approved.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+
+	"gatehouse/core/approval"
+	"gatehouse/core/event"
+)
+
+// A SignIn knows who sends requests. Its methods are safe for concurrent use.
+// *identity.SignIn is one.
+type SignIn interface {
+	// Principal returns who sent r, by its cookie or its bearer token. Asked
+	// again later with the same request, it says whether that still holds.
+	Principal(r *http.Request) (event.Principal, error)
+	// Routes adds what a browser needs: GET SignInPath and POST SignOutPath.
+	Routes(*http.ServeMux)
+}
+
+// Where the page signs people in and out.
+const (
+	SignInPath  = "/signin" // with the query parameter "return": a path to end at
+	SignOutPath = "/signout"
+)
+
+// A Config is what a Console is made of.
+type Config struct {
+	// URL is where browsers find the console, such as
+	// "https://gate.example.com". Other origins are refused.
+	URL       string
+	SignIn    SignIn
+	Approvals *approval.Registry
+	Sessions  Sessions // nil where nothing is recorded
+	Auditors  []string // groups that may see every session
+	Log       *slog.Logger
+}
+
+// A Console serves the page and its API. Close it when the server that uses it
+// has stopped accepting.
+type Console struct {
+	Config
+	origin  string
+	handler http.Handler
+	limits  socketLimits
+
+	// The WebSockets end with ctx; Close waits for them.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	reads chan struct{} // a slot for each recording that is being read
+
+	mu      sync.Mutex
+	closed  bool
+	open    int
+	sockets sync.WaitGroup
+}
+
+// New returns a console.
+func New(c Config) (*Console, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("console URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (u.Path != "" && u.Path != "/") {
+		return nil, fmt.Errorf("console URL %q: want a scheme and a host, such as https://gate.example.com", c.URL)
+	}
+	if c.SignIn == nil || c.Approvals == nil || c.Log == nil {
+		return nil, errors.New("console: SignIn, Approvals and Log are required")
+	}
+	s := &Console{Config: c, origin: u.Scheme + "://" + u.Host, limits: defaultSocketLimits, reads: make(chan struct{}, maxReads)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	dist, err := fs.Sub(assets, "assets/dist")
+	if err != nil {
+		return nil, fmt.Errorf("open page: %w", err)
+	}
+	s.handler = s.routes(s.pages(dist))
+	return s, nil
+}
+
+func (c *Console) routes(pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /api/me", c.api(c.me))
+	mux.Handle("GET /api/approvals", c.api(c.listApprovals))
+	mux.Handle("GET /api/approvals/{id}", c.api(c.getApproval))
+	mux.Handle("POST /api/approvals/{id}", c.api(c.decide))
+	mux.Handle("GET /api/events", c.api(c.events))
+	mux.Handle("GET /api/sessions", c.api(c.auditor(c.listSessions)))
+	mux.Handle("GET /api/sessions/{id}", c.api(c.auditor(c.getSession)))
+	mux.Handle("GET /api/sessions/{id}/recording", c.api(c.auditor(c.getRecording)))
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, &apiError{http.StatusNotFound, "there is nothing at " + r.Method + " " + r.URL.Path, "the page and the command line may be of another version than the gate: reload, or update"})
+	})
+	c.SignIn.Routes(mux)
+	mux.Handle("/", pages)
+	return mux
+}
+
+// ServeHTTP serves the console.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	h.Set("Cache-Control", "no-store")
+	c.handler.ServeHTTP(w, r)
+}
+
+// contentPolicy lets the page load its own files and nothing else, run no
+// inline script, and never turn text into HTML.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// Close ends the WebSockets and returns when all are over. Later calls return
+// at once.
+func (c *Console) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.sockets.Wait()
+	return nil
+}
+
+// me says who the principal is and what they may see.
+func (c *Console) me(w http.ResponseWriter, r *http.Request, by event.Principal) error {
+	return writeJSON(w, http.StatusOK, Me{
+		Principal: principalView(by),
+		Auditor:   c.mayAudit(by),
+		Expires:   by.Expires,
+	})
+}
+
+func (c *Console) mayAudit(by event.Principal) bool {
+	return c.Sessions != nil && slices.ContainsFunc(c.Auditors, func(g string) bool { return slices.Contains(by.Groups, g) })
+}
+
+// auditor serves those who may see sessions.
+func (c *Console) auditor(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request, by event.Principal) error {
+		if c.Sessions == nil {
+			return &apiError{http.StatusNotFound, "this gate shows no sessions", "configure where it records to"}
+		}
+		if !c.mayAudit(by) {
+			return &apiError{http.StatusForbidden, "you are in none of the groups that may see sessions", "ask whoever runs the gate to add one of your groups to the console's auditors"}
+		}
+		return h(w, r, by)
+	}
+}

@@ -1,0 +1,167 @@
+// Command devserver serves the real console with sample people, requests and
+// recordings, for its browser tests and for working on the page. It prints its
+// URL and ends with its standard input. It is no part of Gatehouse: anybody
+// may sign in as anybody.
+//
+// POST /sample/hold?id=A&kind=update holds a request, POST /sample/withdraw?id=A
+// takes it away, GET /sample/decision?id=A waits for what was decided.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"gatehouse/console"
+	"gatehouse/console/internal/sample"
+	"gatehouse/core/approval"
+	"gatehouse/core/event"
+)
+
+func main() {
+	address := flag.String("listen", "127.0.0.1:0", "where to serve")
+	flag.Parse()
+	if err := run(*address); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	url := "http://" + listener.Addr().String()
+	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, signIn: &sample.SignIn{}}
+	c, err := console.New(console.Config{
+		URL: url, SignIn: d.signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /sample/hold", d.hold)
+	mux.HandleFunc("POST /sample/withdraw", d.withdraw)
+	mux.HandleFunc("GET /sample/decision", d.decision)
+	mux.Handle("/", c)
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	fmt.Println(url)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	s.Close()
+	<-served
+	return c.Close()
+}
+
+// A server holds what the tests ask it to hold.
+type server struct {
+	approvals *approval.Registry
+	signIn    *sample.SignIn
+
+	mu   sync.Mutex
+	held map[string]*held
+}
+
+type held struct {
+	cancel   context.CancelFunc
+	done     chan struct{}
+	decision event.Decision
+	err      error
+}
+
+func (d *server) hold(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &held{cancel: cancel, done: make(chan struct{})}
+	d.mu.Lock()
+	d.held[q.Get("id")] = h
+	d.mu.Unlock()
+	p := request(q.Get("id"), q.Get("kind"))
+	changes, stop := d.approvals.Watch()
+	defer stop()
+	go func() {
+		defer close(h.done)
+		h.decision, h.err = d.approvals.Await(ctx, p)
+	}()
+	<-changes
+}
+
+// request returns a request of a kind.
+func request(id, kind string) *event.Pending {
+	switch kind {
+	case "hostile":
+		p := sample.Held(id, sample.Hostile, "<b>bold</b>", "a\u202eb\x07")
+		p.Verdict.Reason = "<script>alert(4)</script> reason"
+		p.Request.Labels = append(p.Request.Labels, event.Attr{Key: "<i>key</i>", Value: "\u200bvalue"})
+		return p
+	case "long":
+		return sample.Held(id, "SELECT 1;"+strings.Repeat(" ", 100_000)+strings.Repeat("SELECT 'padding that hides what matters';\n", 2000)+"DROP TABLE customers")
+	case "own":
+		p := sample.Held(id, "UPDATE customers SET city = 'Graz'")
+		p.Session.Principal = sample.People["alice"]
+		return p
+	}
+	p := sample.Held(id, "UPDATE customers\n   SET city = $1, updated_at = now()\n WHERE id = $2\nRETURNING id, name, city", "Göteborg", "1")
+	p.Request.Attrs = append(p.Request.Attrs, sample.Open...)
+	return p
+}
+
+func (d *server) withdraw(w http.ResponseWriter, r *http.Request) {
+	if h := d.find(w, r); h != nil {
+		h.cancel()
+		<-h.done
+	}
+}
+
+func (d *server) decision(w http.ResponseWriter, r *http.Request) {
+	h := d.find(w, r)
+	if h == nil {
+		return
+	}
+	<-h.done
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"approved": h.decision.Approved, "by": h.decision.By.Name, "comment": h.decision.Comment, "failed": h.err != nil,
+	})
+}
+
+func (d *server) find(w http.ResponseWriter, r *http.Request) *held {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.held[r.URL.Query().Get("id")]
+	if h == nil {
+		http.Error(w, "no such request", http.StatusNotFound)
+	}
+	return h
+}
+
+// recordings returns sessions of the last days, newest first.
+func recordings() sample.Sessions {
+	start := time.Date(2026, 11, 23, 9, 41, 12, 0, time.UTC)
+	var s sample.Sessions
+	for i := range 120 {
+		r := sample.Recorded(fmt.Sprintf("01JD%06d", 900000-i), start.Add(-time.Duration(i*i)*7*time.Minute))
+		switch i % 4 {
+		case 1:
+			r.Info.Resource, r.Info.Principal = "billing", sample.People["bob"]
+		case 2:
+			r.Info.End, r.Info.Why = r.Info.Start.Add(time.Duration(i)*time.Minute), "the token expired"
+		}
+		if i == 0 {
+			r.Info.End, r.Info.Why = time.Time{}, ""
+		}
+		s = append(s, r)
+	}
+	return s
+}

@@ -1,0 +1,65 @@
+import { test as base, expect, type Page } from "@playwright/test";
+import { spawn } from "node:child_process";
+import { server } from "./build.ts";
+
+export { expect };
+
+/** The gate's side: requests that are held and withdrawn. */
+export class Gate {
+  constructor(readonly url: string) {}
+
+  async hold(id: string, kind = "update"): Promise<void> {
+    await this.#post(`hold?id=${id}&kind=${kind}`);
+  }
+
+  async withdraw(id: string): Promise<void> {
+    await this.#post(`withdraw?id=${id}`);
+  }
+
+  /** Waits for what was decided. */
+  async decision(id: string): Promise<{ approved: boolean; by: string; comment: string; failed: boolean }> {
+    const r = await fetch(`${this.url}/sample/decision?id=${id}`);
+    return r.json();
+  }
+
+  async #post(path: string): Promise<void> {
+    const r = await fetch(`${this.url}/sample/${path}`, { method: "POST" });
+    if (!r.ok) throw new Error(await r.text());
+  }
+}
+
+type Fixtures = {
+  gate: Gate;
+  /** Signs in and opens a page of the console. */
+  open: (path?: string, who?: string) => Promise<Page>;
+};
+
+export const test = base.extend<Fixtures>({
+  gate: async ({}, use) => {
+    const child = spawn(server, { stdio: ["pipe", "pipe", "ignore"] });
+    const url = await new Promise<string>((resolve, reject) => {
+      child.stdout.once("data", (b: Buffer) => resolve(b.toString().trim()));
+      child.once("exit", () => reject(new Error("the server ended")));
+    });
+    await use(new Gate(url));
+    const over = new Promise((resolve) => child.once("exit", resolve));
+    child.stdin.end();
+    await over;
+  },
+  open: async ({ gate, page }, use) => {
+    // Nothing that happens on any page may run a script of a session's, open
+    // a dialog or break the content security policy.
+    const wrong: string[] = [];
+    page.on("dialog", (d) => (wrong.push(`dialog: ${d.message()}`), void d.dismiss()));
+    page.on("pageerror", (e) => wrong.push(`error: ${e.message}`));
+    page.on("console", (m) => {
+      if (/content security policy|trusted/i.test(m.text())) wrong.push(m.text());
+    });
+    await page.addInitScript(() => addEventListener("securitypolicyviolation", (e) => console.error(`content security policy: ${e.violatedDirective}`)));
+    await use(async (path = "/", who = "alice") => {
+      await page.goto(`${gate.url}/signin?as=${who}&return=${encodeURIComponent(path)}`);
+      return page;
+    });
+    expect(wrong).toEqual([]);
+  },
+});
