@@ -29,28 +29,71 @@ type inspection struct {
 	fields []int // indexes in plan.fields
 }
 
+// maxHeads bounds the heads whose treatments a session remembers.
+const maxHeads = 256
+
+// A treatedHead is a head with what the maskers said of it, ready to record.
+type treatedHead struct {
+	plan             plan
+	head, treatments []byte
+}
+
 // Head tells the maskers how a result begins, and records it and their
-// answers. Call it before Rows, again for each further result. After an error
-// no row of the result may reach the client.
+// answers. Call it before Rows, again for each further result. A head that is
+// passed again, by the same pointer, must not have changed: the answers are
+// remembered. After an error no row of the result may reach the client.
 func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 	x.plan = plan{}
+	t := x.s.remembered(h)
+	if t == nil {
+		var err error
+		if t, err = x.s.treat(ctx, h); err != nil {
+			return err
+		}
+		x.s.remember(h, t)
+	}
+	x.plan = t.plan
+	if err := x.s.append(event.KindHead, x.ID, t.head); err != nil || len(t.plan.columns) == 0 {
+		return err
+	}
+	return x.s.append(event.KindPlan, x.ID, t.treatments)
+}
+
+func (s *Session) remembered(h *event.Head) *treatedHead {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heads[h]
+}
+
+func (s *Session) remember(h *event.Head, t *treatedHead) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heads == nil || len(s.heads) >= maxHeads {
+		s.heads = map[*event.Head]*treatedHead{}
+	}
+	s.heads[h] = t
+}
+
+// treat asks the maskers about h. Of several treatments of a field the
+// strictest counts.
+func (s *Session) treat(ctx context.Context, h *event.Head) (*treatedHead, error) {
 	n := len(h.Fields)
 	strictest := make([]event.Treatment, n)
 	for j := range strictest {
 		strictest[j].Kind = event.Pass
 	}
-	wants := make([][]int, len(x.s.maskers))
-	for i, m := range x.s.maskers {
-		ts, err := m.Treat(ctx, x.s.Session, h)
+	wants := make([][]int, len(s.maskers))
+	for i, m := range s.maskers {
+		ts, err := m.Treat(ctx, s.Session, h)
 		if err != nil {
-			return fmt.Errorf("treat: %w", err)
+			return nil, fmt.Errorf("treat: %w", err)
 		}
 		if len(ts) != n {
-			return fmt.Errorf("treat: %d treatments for %d fields", len(ts), n)
+			return nil, fmt.Errorf("treat: %d treatments for %d fields", len(ts), n)
 		}
 		for j, t := range ts {
 			if t.Kind == event.Replace {
-				return errors.New("treat: replace is for single values")
+				return nil, errors.New("treat: replace is for single values")
 			}
 			if t.Kind == event.Inspect {
 				wants[i] = append(wants[i], j)
@@ -60,14 +103,9 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 			}
 		}
 	}
-	x.plan.set(h, strictest, wants, x.s.maskers)
-	if err := x.s.append(event.KindHead, x.ID, h.Append(nil)); err != nil {
-		return err
-	}
-	if len(x.plan.columns) == 0 {
-		return nil
-	}
-	return x.s.append(event.KindPlan, x.ID, event.AppendTreatments(nil, strictest))
+	t := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
+	t.plan.set(h, strictest, wants, s.maskers)
+	return t, nil
 }
 
 func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers []Masker) {

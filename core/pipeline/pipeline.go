@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,9 @@ type Session struct {
 	judges  []Judge
 	maskers []Masker
 	last    atomic.Uint64
+
+	mu    sync.Mutex
+	heads map[*event.Head]*treatedHead
 }
 
 // New returns a session and records its opening. Nothing is durable before
@@ -135,7 +139,7 @@ type Exchange struct {
 }
 
 // Begin judges req and records it with its verdict; req must not change
-// afterwards while the exchange may be held. Send the request upstream only if
+// afterwards, except that its Attrs may be completed before Pend. Send the request upstream only if
 // the verdict is Allow, and only after Commit: every failure in here is a
 // Block.
 func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {

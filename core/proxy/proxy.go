@@ -84,13 +84,8 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	var sessions sync.WaitGroup
 	var err error
 	for {
-		slots <- struct{}{}
 		var conn net.Conn
-		if conn, err = s.Listener.Accept(); err != nil {
-			if pause(ctx, err) {
-				<-slots
-				continue
-			}
+		if conn, err = s.accept(ctx, slots); err != nil {
 			break
 		}
 		s.served.Add(1)
@@ -111,17 +106,24 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	return err
 }
 
-// pause waits a moment after an error of Accept that may pass, such as too
-// many open files, and reports whether it did.
-func pause(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-		return false
-	}
+// accept takes a slot and a connection. Errors that may pass, such as too many
+// open files, are waited out.
+func (s *Server) accept(ctx context.Context, slots chan struct{}) (net.Conn, error) {
 	select {
+	case slots <- struct{}{}:
 	case <-ctx.Done():
-		return false
-	case <-time.After(50 * time.Millisecond):
-		return true
+		return nil, ctx.Err()
+	}
+	for {
+		conn, err := s.Listener.Accept()
+		if err == nil || ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 
