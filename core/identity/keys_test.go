@@ -46,10 +46,18 @@ func writeFile(t *testing.T, name string, b []byte) {
 // A line carries requests to an issuer without a network, so that the time of
 // a test can be its own.
 type line struct {
+	mu      sync.Mutex
 	handler http.Handler
 	delay   time.Duration
 	cut     atomic.Bool
 	fetches atomic.Int64 // of the key set
+}
+
+// change changes who answers, and after what delay.
+func (l *line) change(h http.Handler, delay time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handler, l.delay = h, delay
 }
 
 func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -62,13 +70,16 @@ func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "/keys") {
 		l.fetches.Add(1)
 	}
+	l.mu.Lock()
+	handler, delay := l.handler, l.delay
+	l.mu.Unlock()
 	select {
-	case <-time.After(l.delay):
+	case <-time.After(delay):
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}
 	w := httptest.NewRecorder()
-	l.handler.ServeHTTP(w, r)
+	handler.ServeHTTP(w, r)
 	return w.Result(), nil
 }
 
@@ -199,7 +210,7 @@ func TestHangingIssuerHoldsUpOnlyUnknownKeys(t *testing.T) {
 		v := start(t, c)
 		known := mint(t, i, nil)
 		accepts(t, v, known)
-		l.delay = time.Hour
+		l.change(i, time.Hour)
 		time.Sleep(DefaultFetchInterval)
 		if err := i.Rotate(); err != nil {
 			t.Fatal(err)
@@ -219,7 +230,7 @@ func TestHangingIssuerHoldsUpOnlyUnknownKeys(t *testing.T) {
 
 func TestCallerThatLeavesDoesNotWait(t *testing.T) {
 	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
-		l.delay = time.Hour
+		l.change(i, time.Hour)
 		v := start(t, c)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -251,7 +262,7 @@ func TestRotation(t *testing.T) {
 
 func TestFloodOfUnknownKeysFetchesOncePerInterval(t *testing.T) {
 	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
-		l.delay = 100 * time.Millisecond
+		l.change(i, 100*time.Millisecond)
 		v := start(t, c)
 		accepts(t, v, mint(t, i, nil))
 		stranger, err := issuer.New(issuer.Config{URL: "https://id.example"})
@@ -343,7 +354,7 @@ func TestIssuerThatAnswersNonsenseKeepsItsKeys(t *testing.T) {
 				v := start(t, c)
 				token := mint(t, i, nil)
 				accepts(t, v, token)
-				l.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				l.change(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					path, moved := strings.CutPrefix(r.URL.Path, "/moved")
 					w.Header().Set("Location", "https://id.example/moved"+path)
 					if r.URL.Path = path; !moved {
@@ -354,7 +365,7 @@ func TestIssuerThatAnswersNonsenseKeepsItsKeys(t *testing.T) {
 						change = tt.keys
 					}
 					_, _ = w.Write([]byte(change(body)))
-				})
+				}), 0)
 				time.Sleep(DefaultRefreshEvery + time.Second)
 				synctest.Wait()
 				accepts(t, v, token)
@@ -412,7 +423,7 @@ func TestCacheFileThatCannotBeTrustedIsNotRead(t *testing.T) {
 
 func TestCloseEndsAFetch(t *testing.T) {
 	onLine(t, func(t *testing.T, i *issuer.Issuer, l *line, c Config) {
-		l.delay = time.Hour
+		l.change(i, time.Hour)
 		v := start(t, c)
 		synctest.Wait()
 		begun := time.Now()

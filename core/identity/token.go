@@ -93,7 +93,7 @@ func decodeClaims(b []byte) (claims, error) {
 		return nil, errClaims
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
+	d.SetNumberType(json.UnmarshalJSONNumber)
 	var v any
 	if err := d.Decode(&v); err != nil {
 		return nil, err
