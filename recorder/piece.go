@@ -160,9 +160,9 @@ func newEncoder() (*zstd.Encoder, error) {
 		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 }
 
-// encodePiece returns the stored form of a piece.
-func encodePiece(z *zstd.Encoder, h *Header, frames []byte) []byte {
-	b := append(make([]byte, 0, maxHeader+len(frames)/4), pieceMagic...)
+// encodePiece returns the stored form of a piece, in b if it fits.
+func encodePiece(z *zstd.Encoder, b []byte, h *Header, frames []byte) []byte {
+	b = append(b[:0], pieceMagic...)
 	at := len(b)
 	b = h.Append(append(b, 0, 0, 0, 0))
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))

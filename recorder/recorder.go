@@ -184,7 +184,7 @@ func (r *Recorder) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	r.work.Go(func() { r.age(ctx) })
-	r.work.Go(func() { r.sealAll(ctx, z) })
+	r.work.Go(func() { r.sealAll(ctx, &sealer{z: z}) })
 	for range storers {
 		r.work.Go(func() { r.putAll(ctx) })
 	}

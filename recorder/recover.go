@@ -158,7 +158,7 @@ func (s *Session) firstFrame() (*event.Session, error) {
 	if len(s.parts) == 0 {
 		return nil, nil
 	}
-	b, err := s.readFrames(s.parts[0])
+	b, err := s.readFrames(nil, s.parts[0])
 	if err != nil {
 		return nil, err
 	}

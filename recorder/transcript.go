@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -122,7 +123,7 @@ func decodeData(d Decoder, f *event.Frame, yield func(Entry, error) bool) bool {
 	return true
 }
 
-var errStop = fmt.Errorf("the reader has stopped")
+var errStop = errors.New("the reader has stopped")
 
 func newEntry(f *event.Frame) (Entry, error) {
 	e := Entry{Kind: f.Kind, Exchange: f.Exchange, Time: f.Time}

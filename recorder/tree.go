@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -223,4 +224,4 @@ func parseCheckpoint(text string) (origin string, size int64, root tlog.Hash, er
 	return lines[0], size, root, nil
 }
 
-var errCheckpoint = fmt.Errorf("malformed checkpoint")
+var errCheckpoint = errors.New("malformed checkpoint")

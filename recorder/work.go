@@ -41,9 +41,24 @@ func (r *Recorder) age(ctx context.Context) {
 	}
 }
 
+// A sealer turns parts into pieces. It keeps its memory from one to the next.
+type sealer struct {
+	z             *zstd.Encoder
+	frames, piece []byte
+}
+
+// keptBuffer is how much memory a sealer keeps at most.
+const keptBuffer = 8 << 20
+
+func (z *sealer) release() {
+	if cap(z.frames)+cap(z.piece) > keptBuffer {
+		z.frames, z.piece = nil, nil
+	}
+}
+
 // sealAll seals the parts that take no more frames. It is the only one that
 // does, so that the pieces of a session are in order.
-func (r *Recorder) sealAll(ctx context.Context, z *zstd.Encoder) {
+func (r *Recorder) sealAll(ctx context.Context, z *sealer) {
 	var wait backoff
 	for {
 		s, ok := r.seals.pop(ctx)
@@ -69,7 +84,7 @@ func (r *Recorder) fail(what string, s *Session, err error) {
 }
 
 // seal seals the session's parts, but not the one that still takes frames.
-func (s *Session) seal(z *zstd.Encoder) error {
+func (s *Session) seal(z *sealer) error {
 	for {
 		p := s.nextPart(func(p *part) bool { return p.sealed == nil }, &s.sealing)
 		if p == nil {
@@ -112,8 +127,9 @@ func (s *Session) nextPart(wanted func(*part) bool, working *bool) *part {
 }
 
 // sealPart writes the piece's file and enters it into the chain.
-func (s *Session) sealPart(z *zstd.Encoder, p *part) (*sealed, error) {
-	frames, err := s.readFrames(p)
+func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
+	defer z.release()
+	frames, err := s.readFrames(z.frames, p)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +152,8 @@ func (s *Session) sealPart(z *zstd.Encoder, p *part) (*sealed, error) {
 	if p.last {
 		l.close = closing(frames, last)
 	}
-	data := encodePiece(z, &h, frames)
+	data := encodePiece(z.z, z.piece, &h, frames)
+	z.frames, z.piece = frames, data
 	l.digest, l.size = digest(data), uint64(len(data))
 	name := s.path(p.sequence, kindPiece)
 	if err := writeFile(name, data); err != nil {
@@ -160,20 +177,20 @@ func closing(frames []byte, last event.Frame) *event.Notice {
 	return n
 }
 
-// readFrames reads the frames of a part.
-func (s *Session) readFrames(p *part) ([]byte, error) {
+// readFrames reads the frames of a part, into b if they fit.
+func (s *Session) readFrames(b []byte, p *part) ([]byte, error) {
 	s.mu.Lock()
 	size, extra := p.size, p.extra
 	s.mu.Unlock()
 	if size == 0 {
-		return slices.Clone(extra), nil
+		return append(b[:0], extra...), nil
 	}
 	f, err := os.Open(s.path(p.sequence, kindFrames))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b := make([]byte, size, size+int64(len(extra))+maxHeader)
+	b = slices.Grow(b[:0], int(size)+len(extra)+maxHeader)[:size]
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil, fmt.Errorf("read spool: %w", err)
 	}

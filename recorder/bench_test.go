@@ -1,0 +1,61 @@
+package recorder_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gatehouse/core/event"
+	"gatehouse/recorder"
+)
+
+// BenchmarkCommit is the hot path: a frame of each size, appended and
+// committed by itself, and as one of a hundred.
+func BenchmarkCommit(b *testing.B) {
+	for _, size := range []int{100, 1000, 10_000, 100_000} {
+		for _, batch := range []int{1, 100} {
+			b.Run(fmt.Sprintf("size=%d/batch=%d", size, batch), func(b *testing.B) { benchmarkCommit(b, size, batch) })
+		}
+	}
+}
+
+func benchmarkCommit(b *testing.B, size, batch int) {
+	dir, err := recorder.OpenDir(filepath.Join(b.TempDir(), "store"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.Close()
+	key, _, err := recorder.GenerateKey("bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := recorder.Open(recorder.Options{Spool: b.TempDir(), Store: dir, Key: key})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close(b.Context())
+	s, err := r.Begin(info(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	appendFrame(b, s, event.KindOpen, 0, info(1).Append(nil))
+	payload := make([]byte, size)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if err := s.Append(event.Frame{Kind: event.KindData, Time: time.Now()}, payload); err != nil {
+			b.Fatal(err)
+		}
+		if i%batch == 0 {
+			if err := s.Commit(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.StopTimer()
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
