@@ -108,7 +108,7 @@ func (p *plugin) Treat(_ *sdk.Session, h *sdk.Head) []sdk.Treatment {
 func (p *plugin) treat(f *sdk.Field) sdk.Treatment {
 	shape := shapeOf(f.Type)
 	for _, c := range p.columns {
-		if !slices.ContainsFunc(f.Origins, func(o string) bool { return match(c.pattern, o) }) {
+		if !sdk.MatchAny([]string{c.pattern}, f.Origins) {
 			continue
 		}
 		t := c.treatment
@@ -125,30 +125,6 @@ func (p *plugin) treat(f *sdk.Field) sdk.Treatment {
 
 func (d *detect) off() bool {
 	return d.Email.Kind == sdk.Pass && d.Card.Kind == sdk.Pass && d.SSN.Kind == sdk.Pass
-}
-
-// match reports whether s matches a pattern in which * stands for any
-// characters.
-func match(pattern, s string) bool {
-	first, rest, starred := strings.Cut(pattern, "*")
-	if !starred {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, first)
-	if !ok {
-		return false
-	}
-	for {
-		var part string
-		if part, rest, starred = strings.Cut(rest, "*"); !starred {
-			return strings.HasSuffix(s, part)
-		}
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
 }
 
 func (p *plugin) Inspect(edits []sdk.Edit, b *sdk.Batch) []sdk.Edit {

@@ -1,0 +1,121 @@
+// Command guard is the plugin that keeps agents from doing harm: it blocks or
+// holds requests by what their statements do. It judges facts, never text. Its
+// README lists the rules and documents its configuration.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"gatehouse/sdk"
+)
+
+// A config is what the plugin is told.
+type config struct {
+	// Rules says what the standard rules do: off, hold or block.
+	Rules map[string]action `json:"rules"`
+	// Custom rules come on top of the standard ones.
+	Custom []custom `json:"custom"`
+}
+
+// An action is what a rule does to a request that it applies to.
+type action sdk.Action
+
+const off = action(sdk.Allow)
+
+// UnmarshalText reads "off", "hold" or "block".
+func (a *action) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "off":
+		*a = off
+	case "hold":
+		*a = action(sdk.Hold)
+	case "block":
+		*a = action(sdk.Block)
+	default:
+		return fmt.Errorf("%q is none of off, hold and block", b)
+	}
+	return nil
+}
+
+type plugin struct {
+	sdk.FactsOnly
+	rules  []rule // those that are not off
+	custom []custom
+}
+
+func (p *plugin) Configure(b []byte) error {
+	var c config
+	if err := sdk.Unmarshal(b, &c); err != nil {
+		return err
+	}
+	p.rules = nil
+	for _, r := range standard {
+		if a, set := c.Rules[r.name]; set {
+			r.action = a
+			delete(c.Rules, r.name)
+		}
+		if r.action != off {
+			p.rules = append(p.rules, r)
+		}
+	}
+	var errs []error
+	for name := range c.Rules {
+		errs = append(errs, fmt.Errorf("rules: there is no rule %q", name))
+	}
+	for i := range c.Custom {
+		if err := c.Custom[i].validate(); err != nil {
+			errs = append(errs, fmt.Errorf("custom[%d]: %w", i, err))
+		}
+	}
+	p.custom = c.Custom
+	return errors.Join(errs...)
+}
+
+// Judge returns the strictest verdict on any statement of the request.
+func (p *plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
+	verdict := sdk.Verdict{Action: sdk.Allow}
+	for st := range sdk.Effective(r.Statements) {
+		if v := p.judge(st, r.Labels); v.Action < verdict.Action {
+			verdict = v
+		}
+	}
+	return verdict
+}
+
+func (p *plugin) judge(st *sdk.Statement, labels []sdk.Attr) sdk.Verdict {
+	verdict := sdk.Verdict{Action: sdk.Allow}
+	for i := range p.rules {
+		r := &p.rules[i]
+		if sdk.Action(r.action) >= verdict.Action {
+			continue
+		}
+		if why := r.applies(st); why != "" {
+			verdict = sdk.Verdict{Action: sdk.Action(r.action), Rule: "guard/" + r.name, Reason: fmt.Sprintf("%s (rule guard/%s)", why, r.name)}
+		}
+	}
+	for i := range p.custom {
+		c := &p.custom[i]
+		if sdk.Action(c.Action) < verdict.Action && c.Selects(st, labels) {
+			verdict = c.verdict(st)
+		}
+	}
+	return verdict
+}
+
+func has(list []string, names ...string) bool { return first(list, names) != "" }
+
+// first returns the first of list that is one of names, or "".
+func first(list, names []string) string {
+	for _, s := range list {
+		if slices.Contains(names, s) {
+			return s
+		}
+	}
+	return ""
+}
+
+func init() { sdk.Register(new(plugin)) }
+
+func main() {}
