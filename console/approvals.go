@@ -164,7 +164,7 @@ type Decision struct {
 // An Ending is how an approval ended.
 type Ending struct {
 	ID      string    `json:"id"`
-	How     string    `json:"how"` // "approved", "denied", "expired" or "withdrawn"
+	How     string    `json:"how"` // "approved", "denied", "expired" or "withdrawn"; "ended" if that is forgotten
 	By      string    `json:"by,omitempty"`
 	Comment string    `json:"comment,omitempty"`
 	At      time.Time `json:"at,omitzero"`

@@ -62,7 +62,8 @@ type Console struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	reads chan struct{} // a slot for each recording that is being read
+	reads     chan struct{} // a slot for each request that reads recordings
+	downloads chan struct{} // a slot for each download
 
 	mu      sync.Mutex
 	closed  bool
@@ -82,7 +83,7 @@ func New(c Config) (*Console, error) {
 	if c.SignIn == nil || c.Approvals == nil || c.Log == nil {
 		return nil, errors.New("console: SignIn, Approvals and Log are required")
 	}
-	s := &Console{Config: c, origin: u.Scheme + "://" + u.Host, limits: defaultSocketLimits, reads: make(chan struct{}, maxReads)}
+	s := &Console{Config: c, origin: u.Scheme + "://" + u.Host, limits: defaultSocketLimits, reads: make(chan struct{}, maxReads), downloads: make(chan struct{}, maxDownloads)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	dist, err := fs.Sub(assets, "assets/dist")
 	if err != nil {

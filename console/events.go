@@ -156,24 +156,17 @@ func (s *socket) write(ctx context.Context) (code int, reason string) {
 
 // update tells the reader how what waits differs from what it knows.
 func (s *socket) update() error {
-	waiting := map[string]bool{}
-	for _, p := range s.Approvals.List(s.by) {
+	list := s.Approvals.List(s.by)
+	waiting := make(map[string]bool, len(list))
+	for _, p := range list {
 		waiting[p.ID] = true
-		if s.sent[p.ID] {
-			continue
-		}
-		a := approvalView(p, s.by, false)
-		if err := s.send(Event{Type: "approval", Approval: &a}); err != nil {
-			return err
-		}
-		s.sent[p.ID] = true
 	}
 	for id := range s.sent {
 		if waiting[id] {
 			continue
 		}
-		// Its ending may be forgotten already; that it ended is not.
-		ending := Ending{ID: id, How: string(approval.Withdrawn)}
+		// How it ended may be forgotten already; that it ended is not.
+		ending := Ending{ID: id, How: "ended"}
 		var ended *approval.EndedError
 		if _, err := s.Approvals.Get(id, s.by); errors.As(err, &ended) {
 			ending = endingView(ended.Ending)
@@ -182,6 +175,16 @@ func (s *socket) update() error {
 			return err
 		}
 		delete(s.sent, id)
+	}
+	for _, p := range list {
+		if s.sent[p.ID] {
+			continue
+		}
+		a := approvalView(p, s.by, false)
+		if err := s.send(Event{Type: "approval", Approval: &a}); err != nil {
+			return err
+		}
+		s.sent[p.ID] = true
 	}
 	return nil
 }

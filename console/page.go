@@ -40,10 +40,12 @@ func (c *Console) pages(dist fs.FS) http.Handler {
 			w.Header().Set("Allow", "GET, HEAD")
 			writeError(w, &apiError{http.StatusMethodNotAllowed, "a page can only be read", "use the console's page or the gatehouse command"})
 		case strings.HasPrefix(r.URL.Path, "/assets/"):
-			if _, err := fs.Stat(dist, strings.TrimPrefix(r.URL.Path, "/")); err == nil {
-				// Their names change with their content.
-				w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			if _, err := fs.Stat(dist, strings.TrimPrefix(r.URL.Path, "/")); err != nil {
+				writeError(w, &apiError{http.StatusNotFound, "the page has no such file", "reload the page"})
+				return
 			}
+			// Their names change with their content.
+			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 			files.ServeHTTP(w, r)
 		case r.URL.Path == "/favicon.svg":
 			files.ServeHTTP(w, r)

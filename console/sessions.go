@@ -24,8 +24,12 @@ const (
 	// DefaultPage and MaxPage are how many sessions or exchanges one
 	// response has.
 	DefaultPage, MaxPage = 50, 200
-	// maxReads is how many recordings are read at a time for the console.
+	// maxDownloads is how many recordings are downloaded at a time.
+	maxDownloads = 4
+	// maxReads is how many requests read recordings at a time, and maxRead
+	// how long one may.
 	maxReads = 4
+	maxRead  = 30 * time.Second
 )
 
 // Sessions is what is recorded. Its methods are safe for concurrent use.
@@ -106,7 +110,14 @@ func (c *Console) listSessions(w http.ResponseWriter, r *http.Request, by event.
 	}
 	limit := q.Limit
 	q.Limit++ // to see whether there is another page
-	infos, err := c.Sessions.List(r.Context(), q)
+	var infos []SessionInfo
+	err = c.reading(r.Context(), func(ctx context.Context) (err error) {
+		infos, err = c.Sessions.List(ctx, q)
+		return err
+	})
+	if noSession(err) {
+		return badParameter("before", "a session's ID, or leave it out")
+	}
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
@@ -157,16 +168,30 @@ func badParameter(name, want string) error {
 
 var errNoSession = &apiError{http.StatusNotFound, "there is no such session", "look at the list of sessions; old ones may be past their retention"}
 
-// reading runs f while at most maxReads do.
-func (c *Console) reading(ctx context.Context, f func() error) error {
+// noSession is whether err means that there is no such session.
+func noSession(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, recorder.ErrNotFound)
+}
+
+// reading runs f, which reads recordings, while at most maxReads do and for no
+// longer than maxRead.
+func (c *Console) reading(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, maxRead)
+	defer cancel()
 	select {
 	case c.reads <- struct{}{}:
 		defer func() { <-c.reads }()
-		return f()
 	case <-ctx.Done():
-		return ctx.Err()
+		return errBusy
 	}
+	err := f(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errBusy
+	}
+	return err
 }
+
+var errBusy = &apiError{http.StatusServiceUnavailable, "reading the recordings takes too long", "narrow what you look for, by dates for example, or use the gatehouse sessions command"}
 
 // getSession returns what happened in a session, by pages of exchanges. Its
 // query parameters: after, an exchange, and limit select the page; exchange
@@ -194,19 +219,19 @@ func (c *Console) getSession(w http.ResponseWriter, r *http.Request, by event.Pr
 		t.after, t.limit, t.rows = uint64(only)-1, 1, moreRows
 	}
 	var view SessionView
-	err = c.reading(r.Context(), func() error {
-		entries, err := c.Sessions.Transcript(r.Context(), r.PathValue("id"))
+	err = c.reading(r.Context(), func(ctx context.Context) error {
+		entries, err := c.Sessions.Transcript(ctx, r.PathValue("id"))
 		if err != nil {
 			return err
 		}
 		view, err = t.read(entries)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			c.Log.Warn("a recording cannot be read to its end", "session", r.PathValue("id"), "error", err)
 			view.Broken = true
 		}
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
+	if noSession(err) {
 		return errNoSession
 	}
 	if err != nil {
@@ -219,9 +244,15 @@ const maxInt = 1<<31 - 1
 
 // getRecording returns the files of a session's recording as a tar archive.
 func (c *Console) getRecording(w http.ResponseWriter, r *http.Request, by event.Principal) error {
+	select {
+	case c.downloads <- struct{}{}:
+		defer func() { <-c.downloads }()
+	default:
+		return &apiError{http.StatusServiceUnavailable, "too many recordings are being downloaded", "try again in a moment"}
+	}
 	id := r.PathValue("id")
 	objects, err := c.Sessions.Objects(r.Context(), id)
-	if errors.Is(err, fs.ErrNotExist) {
+	if noSession(err) {
 		return errNoSession
 	}
 	if err != nil {
@@ -230,7 +261,7 @@ func (c *Console) getRecording(w http.ResponseWriter, r *http.Request, by event.
 	c.Log.Info("recording downloaded", "session", id, "issuer", by.Issuer, "subject", by.Subject)
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": "gatehouse-" + id + ".tar"}))
-	if err := archive(w, id, objects); err != nil {
+	if err := writeArchive(&patientWriter{w, http.NewResponseController(w)}, id, objects); err != nil {
 		// Whoever downloads must see that it is not whole.
 		c.Log.Warn("a download ended early", "session", id, "error", err)
 		panic(http.ErrAbortHandler)
@@ -238,7 +269,23 @@ func (c *Console) getRecording(w http.ResponseWriter, r *http.Request, by event.
 	return nil
 }
 
-func archive(w io.Writer, id string, objects iter.Seq2[Object, error]) error {
+// A patientWriter lets a response take long, as long as it gets on.
+type patientWriter struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+// maxStall is how long a download may not get on.
+const maxStall = 30 * time.Second
+
+func (p *patientWriter) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(maxStall)); err != nil {
+		return 0, err
+	}
+	return p.w.Write(b)
+}
+
+func writeArchive(w io.Writer, id string, objects iter.Seq2[Object, error]) error {
 	t := tar.NewWriter(w)
 	for o, err := range objects {
 		if err != nil {

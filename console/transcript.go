@@ -250,9 +250,11 @@ func (t *transcript) exchange(x *Exchange, e *recorder.Entry) {
 	case event.KindNotice:
 		x.Messages = add(x.Messages, note(e.Notice, e.Time), &x.Hidden)
 	case event.KindData:
-		if e.Part != nil {
-			t.part(x, e.Part, e.Time)
+		if e.Part == nil { // of a protocol that nobody here can read
+			x.Hidden++
+			return
 		}
+		t.part(x, e.Part, e.Time)
 	}
 }
 

@@ -38,17 +38,19 @@ function codePoint(c: string): string {
   return `U+${c.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
+const controls =
+  "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
+
 /** Returns what stands for a character that is not seen. */
 function picture(c: string): string {
   const n = c.codePointAt(0)!;
-  if (n < 0x20) return String.fromCodePoint(0x2400 + n);
-  return n === 0x7f ? "␡" : `⟨${codePoint(c)}⟩`;
+  return `⟨${controls[n] ?? (n === 0x7f ? "DEL" : codePoint(c))}⟩`;
 }
 
 /** Returns a span with s on one line. */
 export function line(s: string, attributes: { class?: string } = {}): HTMLElement {
   const shown = s.length > lineLimit ? `${s.slice(0, lineLimit / 2)}…${s.slice(-lineLimit / 2)}` : s;
-  return h("span", { ...attributes, title: shown === s ? undefined : `${count(s.length, "character")}` }, ...visible(shown.replace(/\n/g, "\u240a")));
+  return h("span", { ...attributes, title: shown === s ? undefined : `${count(s.length, "character")}` }, ...visible(shown.replace(/\n/g, " ⏎ ")));
 }
 
 const lineLimit = 300;

@@ -80,7 +80,8 @@ function exchange(x: Exchange, path: string): HTMLElement {
       h(
         "ul",
         { class: "story" },
-        ...x.verdicts.filter((v) => v.reason).map((v) => h("li", {}, h("b", { class: v.action }, { block: "Blocked", hold: "Held", allow: "Allowed" }[v.action] ?? v.action), ": ", line(v.reason), " ", line(v.rule, { class: "rule" }))),
+        // That an approved request was allowed goes without saying.
+        ...x.verdicts.filter((v) => v.reason && !(v.action === "allow" && x.decisions.some((d) => d.approved))).map((v) => h("li", {}, h("b", { class: v.action }, { block: "Blocked", hold: "Held", allow: "Allowed" }[v.action] ?? v.action), ": ", line(v.reason), " ", line(v.rule, { class: "rule" }))),
         ...x.decisions.map((d) => h("li", {}, h("b", { class: d.approved ? "allow" : "block" }, d.approved ? "Approved" : "Not approved"), d.by ? [" by ", line(d.by)] : "", d.comment ? [": “", line(d.comment), "”"] : "", " ", h("span", { class: "dim" }, clock(d.time)))),
       ),
     ...x.results.map((r, i) => result(r, i, x, path)),
