@@ -167,8 +167,6 @@ func decide(ctx context.Context, w io.Writer, client *console.Client, id string,
 	return err
 }
 
-
-
 // wholeText returns t, with a remark where its middle is left out.
 func wholeText(t *console.Text) string {
 	if t.Hidden == 0 {

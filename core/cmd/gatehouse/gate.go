@@ -35,7 +35,6 @@ type gate struct {
 	recorder  *recorder.Recorder
 	approvals *approval.Registry
 	providers *identity.Providers
-	analyzer  *statement.Analyzer
 	postgres  *postgres.Protocol
 	proxy     *proxy.Server
 	console   *console.Console
@@ -71,9 +70,6 @@ func (g *gate) open(ctx context.Context) error {
 	}
 	var err error
 	if g.providers, err = identity.NewProviders(verifiers...); err != nil {
-		return err
-	}
-	if g.analyzer, err = statement.New(ctx, statement.Options{}); err != nil {
 		return err
 	}
 	if err := g.openConsole(); err != nil {
@@ -126,7 +122,7 @@ func (g *gate) openConsole() error {
 	}
 	g.console, err = console.New(console.Config{
 		URL: c.URL, SignIn: signIn, Approvals: g.approvals,
-		Sessions: &archive{store: g.parts.store}, Auditors: c.Viewers, Log: g.log,
+		Sessions: &archive{reader: g.recorder.Reader(), store: g.parts.store}, Auditors: c.Viewers, Log: g.log,
 	})
 	return err
 }
@@ -141,7 +137,7 @@ func (g *gate) openPostgres() error {
 			StartupTime: time.Duration(c.Limits.Startup), MessageSize: int(c.Limits.Message),
 			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
 		},
-		Analyzer: g.analyzer,
+		Analyzer: statement.NewAnalyzer(statement.Limits{}),
 	})
 	if err != nil {
 		return err
@@ -220,9 +216,6 @@ func (g *gate) Close() error {
 	}
 	if g.postgres != nil {
 		g.postgres.Close()
-	}
-	if g.analyzer != nil {
-		errs = append(errs, g.analyzer.Close())
 	}
 	if g.recorder != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)

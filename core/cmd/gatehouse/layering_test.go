@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"core/event"},
 	{"core/pipeline", "core/policy", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
-	{"protocols/postgres"},
+	{"protocols/postgres", "plugins/plugintest"},
 	{"core/cmd", "bench"},
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sort"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // Schema returns the configuration's JSON Schema. With source, the directory
 // of this package's source, its doc comments are the schema's descriptions.
 func Schema(source string) ([]byte, error) {
-	r := &generate.Reflector{Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true}
+	r := &generate.Reflector{Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true, Mapper: written}
 	if source != "" {
 		if err := r.AddGoComments("gatehouse/core/cmd/gatehouse/config", source, generate.WithFullComment()); err != nil {
 			return nil, fmt.Errorf("read doc comments: %w", err)
@@ -34,6 +35,19 @@ func Schema(source string) ([]byte, error) {
 		return nil, fmt.Errorf("encode schema: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// written describes the types that have a written form of their own.
+func written(t reflect.Type) *generate.Schema {
+	switch t {
+	case reflect.TypeFor[Duration]():
+		return &generate.Schema{Type: "string", Pattern: durationPattern}
+	case reflect.TypeFor[Size]():
+		return &generate.Schema{Type: "string", Pattern: sizePattern}
+	case reflect.TypeFor[Secret]():
+		return &generate.Schema{Type: "string", Pattern: secretPattern}
+	}
+	return nil
 }
 
 const schemaName = "gatehouse.schema.json"

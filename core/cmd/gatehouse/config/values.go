@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/invopop/jsonschema"
 )
 
 // A Duration is written as in Go: "5m", "1h30m", "500ms".
@@ -28,11 +27,6 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return err
 }
 
-// JSONSchema describes the written form.
-func (Duration) JSONSchema() *jsonschema.Schema {
-	return &jsonschema.Schema{Type: "string", Pattern: durationPattern}
-}
-
 // A Size is a number of bytes, written with a binary unit: "64MiB".
 type Size int64
 
@@ -48,11 +42,6 @@ func (s *Size) UnmarshalText(b []byte) error {
 	return err
 }
 
-// JSONSchema describes the written form.
-func (Size) JSONSchema() *jsonschema.Schema {
-	return &jsonschema.Schema{Type: "string", Pattern: sizePattern}
-}
-
 // A Path names a file. A relative one starts at the configuration file's
 // directory.
 type Path string
@@ -63,19 +52,15 @@ type Secret string
 
 const secretPattern = `^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$`
 
-// JSONSchema describes the reference.
-func (Secret) JSONSchema() *jsonschema.Schema {
-	return &jsonschema.Schema{Type: "string", Pattern: secretPattern}
-}
-
 // Read returns what s refers to, nil for no reference. Errors name the
 // reference and never the value.
 func (s Secret) Read() ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
 	kind, name, _ := strings.Cut(string(s), ":")
 	var v []byte
 	switch kind {
-	case "":
-		return nil, nil
 	case "env":
 		text, ok := os.LookupEnv(name)
 		if !ok {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// newDemoGate starts a gate with all that it needs, as the demo does.
+func newDemoGate(t *testing.T) *demo {
+	t.Helper()
+	d := &demo{w: io.Discard, options: demoOptions{dir: filepath.Join(t.TempDir(), "demo")}}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			log, _ := os.ReadFile(d.path("gatehouse.log"))
+			t.Logf("the gate's log:\n%s", log)
+		}
+	})
+	if err := d.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestTour(t *testing.T) {
+	var out bytes.Buffer
+	err := runDemo(t.Context(), &out, demoOptions{tour: true})
+	t.Log(out.String())
+	if err != nil || strings.Contains(out.String(), "✗") {
+		t.Errorf("the tour failed: %v", err)
+	}
+}
+
+// Everything about one running gate, which takes a while to start.
+func TestGate(t *testing.T) {
+	d := newDemoGate(t)
+	t.Run("check", func(t *testing.T) { testCheckGood(t, d) })
+	t.Run("check reports everything", func(t *testing.T) { testCheckBad(t, d) })
+	t.Run("a second gate is told what is taken", func(t *testing.T) { testSecondGate(t, d) })
+	t.Run("admin", func(t *testing.T) { testAdminListener(t, d) })
+	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
+	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
+}
+
+// A running gate does not mind a check of its configuration.
+func testCheckGood(t *testing.T, d *demo) {
+	code, out, stderr := gatehouse(t, "check", "--config", d.path("gatehouse.yaml"))
+	if code != exitOK || !strings.HasSuffix(out, "is good: 1 resource, 4 plugins, 1 identity provider.\n") {
+		t.Errorf("code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// testCheckBad breaks one thing of every kind.
+func testCheckBad(t *testing.T, d *demo) {
+	good, err := os.ReadFile(d.path("gatehouse.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(
+		"password: file:postgres.password", "password: file:keys/hash.key",
+		"issuer: "+d.urls.issuer, "issuer: http://localhost:1",
+		"{builtin: guard}", "{builtin: guard, config: {no_such_key: true}}",
+		"{builtin: mask}", "{module: gatehouse.yaml, sha256: "+strings.Repeat("0", 64)+"}",
+		"hash: file:keys/hash.key", "hash: file:gatehouse.yaml.none",
+		"signing: file:keys/signing.key", "signing: file:keys/hash.key",
+		"certificate: gate.crt", "certificate: ca.crt",
+	).Replace(string(good))
+	file := d.path("bad.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := gatehouse(t, "check", "--config", file)
+	if code != exitUsage {
+		t.Errorf("code %d, want %d", code, exitUsage)
+	}
+	var got []string
+	for line := range strings.Lines(stderr) {
+		place, rest, ok := strings.Cut(strings.TrimPrefix(line, file+":"), ": ")
+		if path, _, found := strings.Cut(rest, ": "); ok && found {
+			got = append(got, place+" "+path)
+		}
+	}
+	var want []string
+	for _, w := range []struct{ text, path string }{
+		{"tls: {certificate", "listen.postgres.tls"},
+		{"issuer: http://localhost:1", "identity.providers.0.issuer"},
+		{"shop:", "resources.shop"},
+		{"guard: {", "plugins.guard"},
+		{"mask: {", "plugins.mask"},
+		{"hash: file:gatehouse.yaml.none", "keys.hash"},
+		{"signing: file:", "keys.signing"},
+	} {
+		before, _, _ := strings.Cut(text, w.text)
+		line := strings.Count(before, "\n") + 1
+		column := len(before) - strings.LastIndex(before, "\n")
+		if key, _, scalar := strings.Cut(w.text, ": "); scalar && !strings.Contains(w.text, "{") {
+			column += len(key) + 2 // a scalar's problem is at its value
+		}
+		want = append(want, fmt.Sprintf("%d:%d %s", line, column, w.path))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%s", diff, stderr)
+	}
+	if strings.Contains(stderr, "only-the-gate-knows") {
+		t.Error("a secret is printed")
+	}
+}
+
+func testSecondGate(t *testing.T, d *demo) {
+	code, _, stderr := gatehouse(t, "serve", "--config", d.path("gatehouse.yaml"))
+	if code != exitUsage {
+		t.Errorf("code %d, want %d", code, exitUsage)
+	}
+	for _, want := range []string{"listen.postgres.address: ", "console.address: ", "admin.address: ", "address already in use",
+		"recording.spool.directory: ", "in use by another process", "4 problems found"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("lacks %q:\n%s", want, stderr)
+		}
+	}
+}
+
+func (d *demo) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", d.ports.admin, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
+
+func testAdminListener(t *testing.T, d *demo) {
+	if code, body := d.get(t, "/readyz"); code != 200 {
+		t.Errorf("/readyz: %d\n%s", code, body)
+	}
+	a, err := d.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close(t.Context())
+	if _, _, err := a.rows(t.Context(), "SELECT email FROM customers"); err != nil {
+		t.Fatal(err)
+	}
+	_, body := d.get(t, "/metrics")
+	for _, want := range []string{
+		`gatehouse_connections{protocol="postgres"} 1`, `gatehouse_plugin_calls_total{plugin="mask"}`,
+		"gatehouse_recorder_commits_total", "gatehouse_approvals_pending 0",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("/metrics lacks %s\n%s", want, body)
+		}
+	}
+}
+
+// testSessions reads the recordings with the command line, while the gate
+// runs.
+func testSessions(t *testing.T, d *demo) {
+	a, err := d.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.rows(t.Context(), "SELECT name, email FROM customers WHERE id = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.gate.recorder.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := "--config=" + d.path("gatehouse.yaml")
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"list", c}, []string{a.session, "agent", "shop"}},
+		{[]string{"list", c, "--json"}, []string{`"session":"` + a.session + `"`}},
+		{[]string{"show", a.session, c}, []string{"Resource", "shop (postgres)"}},
+		{[]string{"replay", a.session, c}, []string{"SELECT name, email FROM customers WHERE id = 1", "allow"}},
+		{[]string{"export", a.session, c, "--format", "jsonl"}, []string{`SELECT name, email FROM customers WHERE id = 1`}},
+		{[]string{"export", a.session, c, "--format", "csv"}, []string{"name,email"}},
+	} {
+		code, out, stderr := gatehouse(t, append([]string{"sessions"}, test.args...)...)
+		if code != exitOK {
+			t.Errorf("sessions %q: code %d, %s", test.args, code, stderr)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("sessions %q: lacks %q\n%s", test.args, want, out)
+			}
+		}
+	}
+	code, out, stderr := gatehouse(t, "verify", c)
+	if code != exitOK {
+		t.Errorf("verify: code %d\n%s%s", code, out, stderr)
+	}
+	code, _, stderr = gatehouse(t, "sessions", "show", "01KAQ3V5Z8M4Q2T7W9X1Y3B6CD", c)
+	if code != exitFailed || !strings.Contains(stderr, "gatehouse sessions list shows the recordings") {
+		t.Errorf("code %d, %s", code, stderr)
+	}
+}
+
+// testDrain stops the gate while a session is idle in it.
+func testDrain(t *testing.T, d *demo) {
+	a, err := d.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := d.closers[len(d.closers)-1]
+	d.closers = d.closers[:len(d.closers)-1]
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if err := a.exec(context.WithoutCancel(t.Context()), "SELECT 1"); isCode(err, "57P01") != nil {
+		t.Errorf("after the drain: %v, want 57P01", err)
+	}
+	if _, err := d.connect(t.Context()); err == nil {
+		t.Error("a drained gate takes sessions")
+	}
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/core/approval"
+	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/core/event"
+	"gatehouse/core/policy"
+	"gatehouse/recorder"
+)
+
+// newOpener returns what opens sessions under one policy without plugins.
+func newOpener(t *testing.T, access policy.Access) *sessions {
+	t.Helper()
+	access.HoldFor = time.Minute
+	p, err := policy.New(policy.Config{
+		Rules:     []policy.Rule{{Name: "r", Groups: []string{"agents"}, Targets: []string{"orders/shop"}, Access: access}},
+		Resources: map[string][]string{"orders": {"shop", "reports"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, _, err := recorder.GenerateKey("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := recorder.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: store, Key: signer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		store.Close()
+	})
+	return &sessions{
+		parts:     &parts{config: &config.Config{Gate: "gate-1"}, policy: p, hashKey: make([]byte, 32)},
+		recorder:  r,
+		approvals: approval.New(approval.Limits{}),
+	}
+}
+
+func agentSession(database string) *event.Session {
+	return &event.Session{
+		Protocol: "postgres", Resource: "orders",
+		Principal: event.Principal{Subject: "a", Groups: []string{"agents"}, Expires: time.Now().Add(time.Hour)},
+		Attrs:     []event.Attr{{Key: "db.namespace", Value: database}},
+	}
+}
+
+func TestOpenSession(t *testing.T) {
+	o := newOpener(t, policy.Access{Approvers: []string{"dba"}})
+	s, err := o.open(t.Context(), agentSession("shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Session
+	if got.Gate != "gate-1" || got.Policy != o.parts.policy.Version() || !recorder.ValidID(got.ID) || time.Since(got.Start) > time.Minute {
+		t.Errorf("%+v", got)
+	}
+	if got.Principal.Expires.IsZero() || len(got.Attrs) != 1 {
+		t.Errorf("the proof's end is lost: %+v", got)
+	}
+	if s.HoldFor != time.Minute || !slices.Equal(s.Approvers, []string{"dba"}) {
+		t.Errorf("hold %s, approvers %s", s.HoldFor, s.Approvers)
+	}
+	if err := s.Close(t.Context(), event.Notice{Code: "closed"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.recorder.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := o.recorder.Reader().Summary(t.Context(), got.ID)
+	if err != nil || sum.Open || sum.Code != "closed" {
+		t.Errorf("the recording did not end: %+v, %v", sum, err)
+	}
+}
+
+func TestOpenSessionIsDenied(t *testing.T) {
+	o := newOpener(t, policy.Access{})
+	_, err := o.open(t.Context(), agentSession("reports"))
+	if _, ok := errors.AsType[*policy.Denied](err); !ok {
+		t.Errorf("%v is not the policy's", err)
+	}
+	list, err := o.recorder.Reader().List(t.Context(), recorder.Query{})
+	if err != nil || len(list) != 0 {
+		t.Errorf("recorded %v, %v", list, err)
+	}
+}
+
+// A policy that names a plugin that is not there opens nothing.
+func TestOpenSessionWithoutItsPlugins(t *testing.T) {
+	o := newOpener(t, policy.Access{})
+	if _, err := o.parts.chain([]string{"mask"}); err == nil {
+		t.Error("a plugin that is not loaded is passed over")
+	}
+}
+
+// Where sessions outlast tokens, nothing ends them, and the recording still
+// says when the token did.
+func TestOpenSessionOutlastsToken(t *testing.T) {
+	o := newOpener(t, policy.Access{OutlastToken: true})
+	want := agentSession("shop")
+	expires := want.Principal.Expires.UTC().Format(time.RFC3339)
+	s, err := o.open(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Session.Principal.Expires.IsZero() {
+		t.Error("the session ends with the token")
+	}
+	if d := cmp.Diff(expires, attribute(s.Session.Attrs, "gatehouse.token_expires")); d != "" {
+		t.Error(d)
+	}
+	if err := s.Close(t.Context(), event.Notice{}); err != nil {
+		t.Fatal(err)
+	}
+}
