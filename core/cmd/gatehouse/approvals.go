@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,21 +51,14 @@ func (f *consoleFlags) client() (*console.Client, error) {
 	if err != nil {
 		return nil, usage(advise(fmt.Errorf("token: %w", err), "Refer to an identity token with --token env:NAME or --token file:PATH."))
 	}
-	c := &console.Client{URL: f.url, Token: strings.TrimSpace(string(token)), HTTP: &http.Client{Timeout: 30 * time.Second}}
-	if f.ca != "" {
-		pem, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, usage(fmt.Errorf("read certificates: %w", err))
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, usage(fmt.Errorf("%s holds no PEM certificate", f.ca))
-		}
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-		c.HTTP.Transport = transport
+	transport, err := newTransport(f.ca)
+	if err != nil {
+		return nil, usage(err)
 	}
-	return c, nil
+	return &console.Client{
+		URL: f.url, Token: strings.TrimSpace(string(token)),
+		HTTP: &http.Client{Transport: transport, Timeout: 30 * time.Second},
+	}, nil
 }
 
 func newApprovalsList(f *consoleFlags) *cobra.Command {

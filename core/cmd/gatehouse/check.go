@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/recorder/s3"
 )
 
 // checkTime bounds each try of a target.
@@ -91,12 +89,7 @@ func (p *parts) tryTargets(ctx context.Context) {
 		}
 	}
 	if p.store != nil {
-		tries = append(tries, try{[]string{"recording", "store"}, func(ctx context.Context) error {
-			for _, err := range p.store.List(ctx, "") {
-				return err
-			}
-			return nil
-		}})
+		tries = append(tries, try{[]string{"recording", "store"}, p.tryStore})
 	}
 	errs := make([]error, len(tries))
 	var group errgroup.Group
@@ -114,23 +107,26 @@ func (p *parts) tryTargets(ctx context.Context) {
 	}
 }
 
+// tryStore returns why the store cannot be used.
+func (p *parts) tryStore(ctx context.Context) error {
+	if bucket, ok := p.store.(*s3.Store); ok {
+		return bucket.Check(ctx)
+	}
+	for _, err := range p.store.List(ctx, "") {
+		return err
+	}
+	return nil
+}
+
 // discover returns a try of a provider's discovery document.
 func discover(c *config.Provider) func(context.Context) error {
 	return func(ctx context.Context) error {
-		client := &http.Client{}
-		if c.CA != "" {
-			pem, err := os.ReadFile(string(c.CA))
-			if err != nil {
-				return fmt.Errorf("read certificates: %w", err)
-			}
-			pool := x509.NewCertPool()
-			pool.AppendCertsFromPEM(pem) // that it holds some was checked before
-			transport := http.DefaultTransport.(*http.Transport).Clone()
-			transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-			client.Transport = transport
-			defer transport.CloseIdleConnections()
+		transport, err := newTransport(string(c.CA))
+		if err != nil {
+			return err
 		}
-		_, err := oidc.NewProvider(oidc.ClientContext(ctx, client), c.Issuer)
+		defer transport.CloseIdleConnections()
+		_, err = oidc.NewProvider(oidc.ClientContext(ctx, &http.Client{Transport: transport}), c.Issuer)
 		return err
 	}
 }

@@ -178,6 +178,9 @@ func (d *demo) startStore(ctx context.Context) error {
 	}
 	d.minio = m
 	d.atEnd(m.Close)
+	if err := m.CreateBucket(ctx, "gatehouse", true); err != nil {
+		return err
+	}
 	for name, text := range map[string]string{"s3.access": m.AccessKey, "s3.secret": m.SecretKey} {
 		if err := os.WriteFile(d.path(name), []byte(text), 0o600); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse/console"
@@ -160,6 +161,7 @@ func (g *gate) run(ctx context.Context) error {
 	stop := make([]func(), 0, 2)
 	serve := func(name string, l net.Listener, h http.Handler, t *tls.Config) {
 		server := newServer(h)
+		l = netutil.LimitListener(l, g.parts.config.Limits.Web)
 		if t != nil {
 			l = tls.NewListener(l, t)
 		}

@@ -53,7 +53,7 @@ func build(ctx context.Context, c *config.Config, log *slog.Logger) (*parts, err
 	p.consoleTLS = p.certificate(c.Console.TLS, "console", "tls")
 	p.addVerifiers(ctx)
 	p.addResources()
-	p.openStore(ctx)
+	p.openStore()
 	if err := p.addPlugins(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -158,7 +158,7 @@ func (p *parts) addResources() {
 	}
 }
 
-func (p *parts) openStore(ctx context.Context) {
+func (p *parts) openStore() {
 	c := p.config.Recording.Store
 	if c.S3 == nil {
 		dir, err := recorder.OpenDir(string(c.Directory))
@@ -168,14 +168,19 @@ func (p *parts) openStore(ctx context.Context) {
 		}
 		return
 	}
-	if len(p.problems) > 0 {
-		return // a key may be among what is missing
+	accessKey := p.secret(c.S3.AccessKey, "recording", "store", "s3", "access_key")
+	secretKey := p.secret(c.S3.SecretKey, "recording", "store", "s3", "secret_key")
+	if accessKey == nil || secretKey == nil {
+		return
 	}
-	store, err := s3.Open(ctx, s3.Options{
-		Endpoint: c.S3.Endpoint, Bucket: c.S3.Bucket, Region: c.S3.Region, Prefix: c.S3.Prefix,
-		AccessKey: string(p.secret(c.S3.AccessKey, "recording", "store", "s3", "access_key")),
-		SecretKey: string(p.secret(c.S3.SecretKey, "recording", "store", "s3", "secret_key")),
-		Insecure:  c.S3.TLS == "off", CAFile: string(c.S3.CA),
+	transport, err := newTransport(string(c.S3.CA))
+	if err != nil {
+		p.problem(err, "recording", "store", "s3", "ca")
+		return
+	}
+	store, err := s3.Open(s3.Options{
+		Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix,
+		AccessKey: string(accessKey), SecretKey: string(secretKey), Transport: transport,
 	})
 	p.problem(err, "recording", "store", "s3")
 	if err == nil {

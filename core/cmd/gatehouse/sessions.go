@@ -46,7 +46,7 @@ func (f *storeFlags) open(ctx context.Context) (recorder.Store, func() error, er
 		return nil, nil, err
 	}
 	p := &parts{config: c, log: slog.New(slog.DiscardHandler)}
-	p.openStore(ctx)
+	p.openStore()
 	if len(p.problems) > 0 {
 		return nil, nil, p.problems
 	}

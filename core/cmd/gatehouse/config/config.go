@@ -24,7 +24,7 @@ type Config struct {
 	Identity Identity `json:"identity" jsonschema:"required"`
 	// Resources are the targets that the gate fronts, by the name that
 	// clients use for them.
-	Resources map[string]*Resource `json:"resources" jsonschema:"required,minProperties=1"`
+	Resources map[string]*Resource `json:"resources" jsonschema:"required"`
 	// Plugins are what policies can use, by the name that policies use.
 	Plugins map[string]*Plugin `json:"plugins"`
 	// Policies say who reaches what. The first one that names a group of
@@ -259,21 +259,20 @@ type Store struct {
 
 // S3 is a bucket with its credential.
 type S3 struct {
-	// Endpoint is host or host:port.
-	Endpoint string `json:"endpoint" jsonschema:"required,minLength=1"`
-	// Bucket is created with object lock if it is not there.
+	// Endpoint is the service's URL: https, or http on a loopback address.
+	Endpoint string `json:"endpoint" jsonschema:"required,format=uri"`
+	// Bucket must be there. Give it object lock, so that nobody can remove
+	// what is recorded before its time.
 	Bucket string `json:"bucket" jsonschema:"required,minLength=3,maxLength=63"`
-	// Region is the bucket's.
-	Region string `json:"region" jsonschema:"default=us-east-1"`
+	// Region is the bucket's. The service is asked if it is left out.
+	Region string `json:"region,omitempty"`
 	// AccessKey is a reference to the key's id.
 	AccessKey Secret `json:"access_key" jsonschema:"required"`
 	// SecretKey is a reference to the key.
 	SecretKey Secret `json:"secret_key" jsonschema:"required"`
-	// Prefix is put before all names in the bucket.
+	// Prefix is the folder in the bucket. Two gates in one bucket have
+	// different ones.
 	Prefix string `json:"prefix,omitempty"`
-	// TLS says how the endpoint is reached. off is for an endpoint on the
-	// same host only.
-	TLS string `json:"tls" jsonschema:"enum=on,enum=off,default=on"`
 	// CA is a PEM file of certificates to trust for the endpoint, instead
 	// of the system's.
 	CA Path `json:"ca,omitempty"`
@@ -295,6 +294,9 @@ type Limits struct {
 	// Connections is how many clients are served at a time. Further ones
 	// wait in the listener's queue.
 	Connections int `json:"connections" jsonschema:"minimum=1,default=4096"`
+	// Web is how many connections the console and the admin listener serve
+	// at a time, each.
+	Web int `json:"web" jsonschema:"minimum=1,default=1000"`
 	// Startup is how long a client may take to say who it is.
 	Startup Duration `json:"startup" jsonschema:"default=10s"`
 	// Message is the size of the largest message that is read whole.

@@ -93,9 +93,9 @@ func TestExampleCommentsAreDefaults(t *testing.T) {
 var defaulted = map[string]bool{
 	"admin": true, "address": true, "groups": true, "skew": true, "keys": true, "interval": true,
 	"stale": true, "port": true, "hold": true, "outlast_token": true, "approvals": true,
-	"pending": true, "size": true, "seal": true, "age": true, "region": true, "limits": true,
+	"pending": true, "size": true, "seal": true, "age": true, "limits": true,
 	"connections": true, "startup": true, "message": true, "statements": true, "pipeline": true,
-	"drain": true, "plugin": true, "memory": true, "time": true, "refresh": true, "wait": true, "sslmode": true,
+	"drain": true, "plugin": true, "memory": true, "time": true, "refresh": true, "web": true, "wait": true, "sslmode": true,
 }
 
 const valid = `gate: g

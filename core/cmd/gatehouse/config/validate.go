@@ -156,6 +156,8 @@ func (c *Recording) validate(r report) {
 		r.in("store").problem("directory or s3 is missing")
 	case s.Directory != "" && s.S3 != nil:
 		r.in("store").problem("directory and s3 exclude each other")
+	case s.S3 != nil:
+		webURL(r.in("store", "s3", "endpoint"), s.S3.Endpoint)
 	}
 }
 
