@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// copyExample copies the example configuration into a directory that has what
+// it refers to, and returns its name there.
+func copyExample(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	b, err := os.ReadFile("../../../examples/gatehouse.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "gatehouse.yaml")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := gatehouse(t, "keygen", "--dir", filepath.Join(dir, "keys")); code != exitOK {
+		t.Fatal(stderr)
+	}
+	return file
+}
+
+// With its secrets in place, all in the example but its targets is good: the
+// plugins take their configuration.
+func TestExampleChecksOffline(t *testing.T) {
+	file := copyExample(t)
+	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
+		t.Setenv(name, "secret of "+name)
+	}
+	code, out, stderr := gatehouse(t, "check", "--offline", "--config", file)
+	if code != exitOK || !strings.HasSuffix(out, "gatehouse.yaml is good: 1 resource, 4 plugins, 1 identity provider.\n") {
+		t.Errorf("code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// Without them, every one that is missing is named with its place.
+func TestExampleChecksOfflineWithoutSecrets(t *testing.T) {
+	file := copyExample(t)
+	code, _, stderr := gatehouse(t, "check", "--offline", "--config", file)
+	for _, want := range []string{
+		"resources.orders.password: environment variable ORDERS_PASSWORD is not set",
+		"recording.store.s3.access_key: environment variable S3_ACCESS_KEY is not set",
+		"recording.store.s3.secret_key: environment variable S3_SECRET_KEY is not set",
+		"\n3 problems found. examples/gatehouse.yaml explains every key.\n",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("lacks %q:\n%s", want, stderr)
+		}
+	}
+	if code != exitUsage {
+		t.Errorf("code %d, want %d", code, exitUsage)
+	}
+}
