@@ -13,12 +13,8 @@ import (
 
 	"gatehouse/console"
 	"gatehouse/core/event"
-	"gatehouse/protocols/postgres"
 	"gatehouse/recorder"
 )
-
-// decoders read the bytes of each protocol that recordings hold.
-var decoders = recorder.Decoders{"postgres": postgres.NewDecoder}
 
 // maxObject is the size of the largest object of a recording that the console
 // offers for download, in bytes.
