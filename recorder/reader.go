@@ -154,6 +154,7 @@ func storedKeys(ctx context.Context, store Store, folder string, elements int, q
 				keys = append(keys, key)
 			}
 		}
+		slices.Sort(keys)
 		for _, key := range slices.Backward(keys) {
 			if strings.Count(key, "/") == elements-1 {
 				if !yield(key, nil) {

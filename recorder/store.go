@@ -9,7 +9,6 @@ import (
 	"iter"
 	"os"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -26,8 +25,8 @@ type Store interface {
 	// The caller closes the reader, which ends with ctx.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
 	// List yields the names in folder, which is "" or ends in a slash, in
-	// the order of their bytes: the objects as they are, and folders with a
-	// slash at their end. A folder that does not exist is empty.
+	// any order: of objects as they are, of folders with a slash at their
+	// end. A folder that does not exist is empty.
 	List(ctx context.Context, folder string) iter.Seq2[string, error]
 }
 
@@ -145,6 +144,13 @@ func (d *Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", name, errors.Join(err, f.Close()))
+	}
 	return f, nil
 }
 
@@ -193,7 +199,6 @@ func (d *Dir) list(ctx context.Context, folder string) ([]string, error) {
 			names = append(names, folder+e.Name())
 		}
 	}
-	slices.Sort(names)
 	return names, nil
 }
 

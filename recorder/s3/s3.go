@@ -1,0 +1,181 @@
+// Package s3 stores recordings in a bucket of any S3-compatible service. It
+// alone imports the S3 client.
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"gatehouse/recorder"
+)
+
+var _ recorder.Store = (*Store)(nil)
+
+// attempts is how often the client tries a request before it gives up. The
+// recorder tries again by itself.
+const attempts = 3
+
+// Options say where the bucket is and how to use it.
+type Options struct {
+	// Endpoint is the service's URL: "https://s3.eu-central-1.amazonaws.com".
+	Endpoint string
+	// Region is asked of the service if it is empty.
+	Region string
+	Bucket string
+	// Prefix goes before every name, with a slash between: two gates in one
+	// bucket have different ones.
+	Prefix       string
+	AccessKey    string
+	SecretKey    string
+	SessionToken string // of temporary credentials
+	// Transport makes the requests; nil is the client's default.
+	Transport http.RoundTripper
+}
+
+// A Store is a bucket, or the part of one under a prefix. It is safe for
+// concurrent use.
+type Store struct {
+	c      minio.Core
+	bucket string
+	prefix string // "" or ends in a slash
+}
+
+// Open returns the store. It makes no request; Check does.
+func Open(o Options) (*Store, error) {
+	u, err := url.Parse(o.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("open s3: Endpoint %q is not an http or https URL", o.Endpoint)
+	}
+	if o.Bucket == "" {
+		return nil, errors.New(`open s3: Bucket cannot be ""`)
+	}
+	prefix := strings.Trim(o.Prefix, "/")
+	if prefix != "" && !fs.ValidPath(prefix) {
+		return nil, fmt.Errorf("open s3: Prefix %q is not a path", o.Prefix)
+	}
+	c, err := minio.NewCore(u.Host, &minio.Options{
+		Creds:      credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken),
+		Secure:     u.Scheme == "https",
+		Region:     o.Region,
+		Transport:  o.Transport,
+		MaxRetries: attempts,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open s3: %w", err)
+	}
+	if prefix != "" {
+		prefix += "/"
+	}
+	return &Store{c: *c, bucket: o.Bucket, prefix: prefix}, nil
+}
+
+// Check reports whether the bucket is there and can be written. It leaves
+// nothing behind.
+func (s *Store) Check(ctx context.Context) error {
+	ok, err := s.c.BucketExists(ctx, s.bucket)
+	if err != nil {
+		return fmt.Errorf("check bucket %s: %w", s.bucket, err)
+	}
+	if !ok {
+		return fmt.Errorf("check bucket %s: it does not exist", s.bucket)
+	}
+	// An upload that is begun and given up shows that writing is allowed.
+	name := s.prefix + "check"
+	id, err := s.c.NewMultipartUpload(ctx, s.bucket, name, minio.PutObjectOptions{})
+	if err == nil {
+		err = s.c.AbortMultipartUpload(ctx, s.bucket, name, id)
+	}
+	if err != nil {
+		return fmt.Errorf("check bucket %s: write: %w", s.bucket, err)
+	}
+	return nil
+}
+
+// Put implements recorder.Store.
+func (s *Store) Put(ctx context.Context, name string, data []byte) error {
+	var o minio.PutObjectOptions
+	o.SetMatchETagExcept("*") // If-None-Match: *
+	err := s.put(ctx, name, data, o)
+	switch minio.ToErrorResponse(err).Code {
+	case minio.PreconditionFailed, "ConditionalRequestConflict":
+		err = fs.ErrExist
+	}
+	if err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	return nil
+}
+
+// Replace implements recorder.Store.
+func (s *Store) Replace(ctx context.Context, name string, data []byte) error {
+	if err := s.put(ctx, name, data, minio.PutObjectOptions{}); err != nil {
+		return fmt.Errorf("replace %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) error {
+	if !fs.ValidPath(name) {
+		return fs.ErrInvalid
+	}
+	o.ContentType = contentType(name)
+	sum := sha256.Sum256(data)
+	_, err := s.c.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
+	return err
+}
+
+// contentType is what c2sp.org/tlog-tiles asks for, and for people to look at.
+func contentType(name string) string {
+	switch {
+	case strings.HasSuffix(name, "/checkpoint"):
+		return "text/plain; charset=utf-8"
+	case strings.HasSuffix(name, ".json"):
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// Get implements recorder.Store.
+func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	if !fs.ValidPath(name) {
+		return nil, fmt.Errorf("get %q: %w", name, fs.ErrInvalid)
+	}
+	r, _, _, err := s.c.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	if err != nil && minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", name, err)
+	}
+	return r, nil
+}
+
+// List implements recorder.Store.
+func (s *Store) List(ctx context.Context, folder string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // ends the client's work if the caller stops early
+		for o := range s.c.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + folder}) {
+			if o.Err != nil {
+				yield("", fmt.Errorf("list %q: %w", folder, o.Err))
+				return
+			}
+			if !yield(strings.TrimPrefix(o.Key, s.prefix), nil) {
+				return
+			}
+		}
+	}
+}
