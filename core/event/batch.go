@@ -118,7 +118,7 @@ func (b *Batch) Decode(p []byte) error {
 	}
 	u32 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(p[at:])) }
 	rows, fields, head, arena := u32(4), u32(8), u32(16), u32(20)
-	if rows > MaxBatch || fields > MaxBatch || rows*fields > MaxBatch {
+	if rows > MaxBatch || fields > MaxBatch || rows > rows*fields || rows*fields > MaxBatch {
 		return fmt.Errorf("decode batch: %w", ErrMalformed)
 	}
 	cells := rows * fields

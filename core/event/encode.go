@@ -55,7 +55,9 @@ func appendTime(b []byte, t tag, v time.Time) []byte {
 	if v.IsZero() {
 		return b
 	}
-	return appendUint(b, t, uint64(v.UnixNano()))
+	// Not appendUint: 1970 began at a time other than the zero one.
+	var n [binary.MaxVarintLen64]byte
+	return appendBytes(b, t, n[:binary.PutUvarint(n[:], uint64(v.UnixNano()))])
 }
 
 func appendBool(b []byte, t tag, v bool) []byte {

@@ -32,8 +32,9 @@ import (
 
 // Defaults of the Options.
 const (
-	DefaultMemoryLimit = 64 << 20
-	DefaultTimeout     = time.Second
+	DefaultMemoryLimit  = 64 << 20
+	DefaultTimeout      = time.Second
+	DefaultStartTimeout = 10 * time.Second
 )
 
 // Limits that are no options.
@@ -45,8 +46,6 @@ const (
 	MaxBody = 128 << 10
 	// MaxTable is the number of elements of a module's table.
 	MaxTable = 1 << 16
-	// StartTimeout is how long an instance may take to start.
-	StartTimeout = 10 * time.Second
 )
 
 const pageSize = 64 << 10
@@ -60,6 +59,8 @@ type Options struct {
 	MemoryLimit int64
 	// Timeout is how long one call may take.
 	Timeout time.Duration
+	// StartTimeout is how long each step of an instance's start may take.
+	StartTimeout time.Duration
 	// Instances is how many instances a plugin may have, and so how many
 	// calls may be in it at a time; further callers wait. The default is
 	// one for each processor, since a call never blocks.
@@ -74,6 +75,9 @@ func (o *Options) setDefaults() {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
+	if o.StartTimeout == 0 {
+		o.StartTimeout = DefaultStartTimeout
+	}
 	if o.Instances == 0 {
 		o.Instances = runtime.GOMAXPROCS(0)
 	}
@@ -87,8 +91,8 @@ func (o *Options) validate() error {
 	if o.MemoryLimit < pageSize || o.MemoryLimit > 1<<31 {
 		errs = append(errs, fmt.Errorf("memory limit of %d bytes is not between 64 KiB and 2 GiB", o.MemoryLimit))
 	}
-	if o.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("time-out of %v is negative", o.Timeout))
+	if o.Timeout < 0 || o.StartTimeout < 0 {
+		errs = append(errs, fmt.Errorf("time-out of %v is negative", min(o.Timeout, o.StartTimeout)))
 	}
 	if o.Instances < 0 {
 		errs = append(errs, fmt.Errorf("number of instances %d is negative", o.Instances))

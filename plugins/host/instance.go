@@ -60,15 +60,15 @@ var maxReply = [hookCount]uint32{4 << 10, 64 << 10, 1 << 20, 8 << 20}
 // calls need not ask.
 const minBuffer = 64 << 10
 
-// start makes an instance of code and configures it. Its calls may take as long
-// as timeout.
-func start(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, config []byte, timeout time.Duration) (*instance, error) {
+// start makes an instance of p's module and configures it.
+func (p *Plugin) start(ctx context.Context) (*instance, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	in := &instance{deadline: newDeadline(), limit: StartTimeout, output: new(output)}
+	options := &p.host.options
+	in := &instance{deadline: newDeadline(), limit: options.StartTimeout, output: new(output)}
 	err := in.run(func() (err error) {
-		in.module, err = rt.InstantiateModule(in.deadline, code, wazero.NewModuleConfig().
+		in.module, err = p.host.runtime.InstantiateModule(in.deadline, p.code, wazero.NewModuleConfig().
 			WithName("").
 			WithStartFunctions("_initialize").
 			WithStdout(in.output).
@@ -78,11 +78,11 @@ func start(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, c
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	if err := in.prepare(config); err != nil {
+	if err := in.prepare(p.config); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
 	in.output.discard()
-	in.limit = timeout
+	in.limit = options.Timeout
 	return in, nil
 }
 

@@ -164,7 +164,7 @@ func (p *Plugin) take(ctx context.Context) (*instance, error) {
 	case in := <-p.idle:
 		return in, nil
 	case <-p.permit:
-		in, err := start(ctx, p.host.runtime, p.code, p.config, p.host.options.Timeout)
+		in, err := p.start(ctx)
 		if err != nil {
 			p.permit <- struct{}{}
 		}
