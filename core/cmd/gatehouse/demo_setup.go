@@ -55,8 +55,16 @@ type demo struct {
 
 // start starts everything. Close ends what was started, also after an error.
 func (d *demo) start(ctx context.Context) error {
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	return d.startGate(ctx)
+}
+
+// prepare starts everything but the gate.
+func (d *demo) prepare(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.makeDirectory, d.choosePorts, d.startPostgres, d.startStore, d.startIssuer, d.writeConfig, d.startGate,
+		d.makeDirectory, d.choosePorts, d.startPostgres, d.startStore, d.startIssuer, d.writeConfig,
 	} {
 		if err := step(ctx); err != nil {
 			return err

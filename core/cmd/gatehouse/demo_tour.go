@@ -325,7 +325,10 @@ func nextApproval(events *websocket.Conn, id string) (*console.Approval, error) 
 
 // evidence: all of it is recorded, masked, and verifies.
 func (t *tour) evidence(ctx context.Context) error {
-	if err := t.showRecording(ctx, t.sessions[2]); err != nil {
+	if len(t.sessions) == 0 {
+		return errors.New("nothing was recorded")
+	}
+	if err := t.showRecording(ctx, t.sessions[min(2, len(t.sessions)-1)]); err != nil {
 		return err
 	}
 	var all strings.Builder

@@ -17,6 +17,16 @@ import (
 // newDemoGate starts a gate with all that it needs, as the demo does.
 func newDemoGate(t *testing.T) *demo {
 	t.Helper()
+	d := newTargets(t)
+	if err := d.startGate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// newTargets starts all that a gate needs and writes its configuration.
+func newTargets(t *testing.T) *demo {
+	t.Helper()
 	d := &demo{w: io.Discard, options: demoOptions{dir: filepath.Join(t.TempDir(), "demo")}}
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
@@ -27,7 +37,7 @@ func newDemoGate(t *testing.T) *demo {
 			t.Logf("the gate's log:\n%s", log)
 		}
 	})
-	if err := d.start(t.Context()); err != nil {
+	if err := d.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -70,8 +80,8 @@ func testCheckBad(t *testing.T, d *demo) {
 	text := strings.NewReplacer(
 		"password: file:postgres.password", "password: file:keys/hash.key",
 		"issuer: "+d.urls.issuer, "issuer: http://localhost:1",
-		"{builtin: guard}", "{builtin: guard, config: {no_such_key: true}}",
-		"{builtin: mask}", "{module: gatehouse.yaml, sha256: "+strings.Repeat("0", 64)+"}",
+		"builtin: guard\n", "builtin: guard\n    config: {no_such_key: true}\n",
+		"builtin: mask\n", "module: gatehouse.yaml\n    sha256: \""+strings.Repeat("0", 64)+"\"\n",
 		"hash: file:keys/hash.key", "hash: file:gatehouse.yaml.none",
 		"signing: file:keys/signing.key", "signing: file:keys/hash.key",
 		"certificate: gate.crt", "certificate: ca.crt",
@@ -96,8 +106,8 @@ func testCheckBad(t *testing.T, d *demo) {
 		{"tls: {certificate", "listen.postgres.tls"},
 		{"issuer: http://localhost:1", "identity.providers.0.issuer"},
 		{"shop:", "resources.shop"},
-		{"guard: {", "plugins.guard"},
-		{"mask: {", "plugins.mask"},
+		{"guard:\n", "plugins.guard"},
+		{"mask:\n", "plugins.mask"},
 		{"hash: file:gatehouse.yaml.none", "keys.hash"},
 		{"signing: file:", "keys.signing"},
 	} {

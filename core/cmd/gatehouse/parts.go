@@ -51,7 +51,7 @@ func build(ctx context.Context, c *config.Config, log *slog.Logger) (*parts, err
 	p.readKeys()
 	p.gateTLS = p.certificate(c.Listen.Postgres.TLS, "listen", "postgres", "tls")
 	p.consoleTLS = p.certificate(c.Console.TLS, "console", "tls")
-	p.addVerifiers(ctx)
+	p.addVerifiers(context.WithoutCancel(ctx)) // a draining gate still verifies
 	p.addResources()
 	p.openStore()
 	if err := p.addPlugins(ctx); err != nil {
