@@ -1,0 +1,289 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"gatehouse/core/event"
+)
+
+// CatalogAge is how old a name that the gate remembers from a server's
+// catalogue may be: a table that was renamed by a session that did not pass
+// the gate is known by its old name for so long.
+const CatalogAge = 10 * time.Second
+
+// catalogTimeout bounds one question to the catalogue.
+const catalogTimeout = 5 * time.Second
+
+// maxOrigins bounds what a catalogue remembers; beyond it starts afresh.
+const maxOrigins = 100_000
+
+// A head is a result's description: for the pipeline, and for reading rows.
+type head struct {
+	event.Head
+	oids    []uint32
+	formats []int16
+}
+
+// A column is where a field comes from: a table and a column of it by number.
+type column struct {
+	table  uint32
+	number uint16
+}
+
+// A catalog answers questions about one database over the gate's own
+// connection, never inside a client's transaction. It is safe for concurrent
+// use; it asks one question at a time.
+type catalog struct {
+	resource *Resource
+	database string
+
+	asking sync.Mutex // held while conn is used
+	conn   *pgx.Conn
+
+	mu      sync.Mutex
+	origins map[column]string // "schema.table.column"; "" for none
+	heads   map[string]*head  // by RowDescription
+	since   time.Time         // when the oldest of them was learnt
+}
+
+// catalogs are those of a resource, by database.
+type catalogs struct {
+	mu sync.Mutex
+	m  map[string]*catalog
+}
+
+func (c *catalogs) of(r *Resource, database string) *catalog {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = map[string]*catalog{}
+	}
+	if c.m[database] == nil {
+		c.m[database] = &catalog{resource: r, database: database}
+	}
+	return c.m[database]
+}
+
+func (c *catalogs) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cat := range c.m {
+		cat.asking.Lock()
+		cat.disconnect()
+		cat.asking.Unlock()
+	}
+}
+
+// forget drops all names, because a definition may have changed.
+func (c *catalog) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.origins, c.heads = nil, nil
+}
+
+// fresh drops what is too old. The caller holds mu.
+func (c *catalog) fresh() {
+	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxOrigins {
+		c.origins, c.heads, c.since = map[column]string{}, map[string]*head{}, time.Now()
+	}
+}
+
+// describeRows reads a RowDescription and finds the fields' origins.
+func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
+	body := f[frameHeader:]
+	c := s.catalog
+	c.mu.Lock()
+	c.fresh()
+	h := c.heads[string(body)]
+	c.mu.Unlock()
+	if h != nil {
+		return h, nil
+	}
+	h, columns, err := readHead(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.resolve(ctx, columns, h.Fields); err != nil {
+		return nil, &endError{refusal{code: codeInternal, message: "gatehouse: the result's origins cannot be determined"}, err}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.heads != nil {
+		c.heads[string(body)] = h
+	}
+	return h, nil
+}
+
+// readHead reads the body of a RowDescription.
+func readHead(body []byte) (*head, []column, error) {
+	var m pgproto3.RowDescription
+	if err := m.Decode(body); err != nil {
+		return nil, nil, violated("malformed RowDescription")
+	}
+	h := &head{}
+	columns := make([]column, len(m.Fields))
+	for i, d := range m.Fields {
+		h.Fields = append(h.Fields, event.Field{Name: string(d.Name), Type: typeName(d.DataTypeOID)})
+		h.oids, h.formats = append(h.oids, d.DataTypeOID), append(h.formats, d.Format)
+		columns[i] = column{d.TableOID, d.TableAttributeNumber}
+	}
+	h.setAttr()
+	return h, columns, nil
+}
+
+// typeNames are PostgreSQL's own types. The map is not changed once made.
+var typeNames = sync.OnceValue(pgtype.NewMap)
+
+var typeNamesMu sync.Mutex
+
+// typeName returns the name of a type of PostgreSQL's own, or "oid:N".
+func typeName(oid uint32) string {
+	typeNamesMu.Lock()
+	defer typeNamesMu.Unlock()
+	if t, ok := typeNames().TypeForOID(oid); ok {
+		return t.Name
+	}
+	return fmt.Sprintf("oid:%d", oid)
+}
+
+// resolve sets the origin and lineage of each field.
+func (c *catalog) resolve(ctx context.Context, columns []column, fields []event.Field) error {
+	if err := c.learn(ctx, columns); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, col := range columns {
+		if origin := c.origins[col]; origin != "" {
+			fields[i].Origins, fields[i].Lineage = []string{origin}, event.LineageExact
+		}
+	}
+	return nil
+}
+
+// learn asks for the columns that are not known yet. A column that the gate's
+// connection cannot see, of a table that is not committed yet, stays unknown.
+func (c *catalog) learn(ctx context.Context, columns []column) error {
+	var tables []uint32
+	c.mu.Lock()
+	c.fresh()
+	for _, col := range columns {
+		if _, known := c.origins[col]; !known && col.table != 0 {
+			tables = append(tables, col.table)
+		}
+	}
+	c.mu.Unlock()
+	if len(tables) == 0 {
+		return nil
+	}
+	learnt := map[column]string{}
+	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		clear(learnt)
+		rows, err := conn.Query(ctx, `SELECT a.attrelid, a.attnum, n.nspname, r.relname, a.attname
+			FROM pg_catalog.pg_attribute a
+			JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
+			JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+			WHERE a.attrelid = ANY($1::pg_catalog.oid[])`, tables)
+		if err != nil {
+			return err
+		}
+		var col column
+		var number int16
+		var schema, table, name string
+		_, err = pgx.ForEachRow(rows, []any{&col.table, &number, &schema, &table, &name}, func() error {
+			col.number = uint16(number)
+			learnt[col] = schema + "." + table + "." + name
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh()
+	for col, origin := range learnt {
+		c.origins[col] = origin
+	}
+	return nil
+}
+
+// ask runs f with the gate's own connection, which it opens, and opens again
+// once if it was lost.
+func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	for attempt := 0; ; attempt++ {
+		if c.conn == nil {
+			conn, err := c.resource.connect(ctx, c.database)
+			if err != nil {
+				return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+			}
+			c.conn = conn
+		}
+		err := f(ctx, c.conn)
+		if err == nil {
+			return nil
+		}
+		lost := c.conn.IsClosed()
+		c.disconnect()
+		if !lost || attempt > 0 || ctx.Err() != nil {
+			return fmt.Errorf("ask the catalogue of resource %s: %w", c.resource.Name, err)
+		}
+	}
+}
+
+// disconnect closes the connection. The caller holds asking.
+func (c *catalog) disconnect() {
+	if c.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.conn.Close(ctx) // it is given up either way
+	c.conn = nil
+}
+
+// connect opens a connection for the gate's own questions.
+func (r *Resource) connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	base, err := r.connConfig(database, map[string]string{"application_name": "gatehouse", "search_path": "pg_catalog"})
+	if err != nil {
+		return nil, err
+	}
+	c, err := pgx.ParseConfig(r.connString(database))
+	if err != nil {
+		return nil, err
+	}
+	c.Config = *base
+	return pgx.ConnectConfig(ctx, c)
+}
+
+// locks says which locks a backend holds that others may wait for.
+func (c *catalog) locks(ctx context.Context, pid uint32) (string, error) {
+	var locks []string
+	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `SELECT DISTINCT l.mode || COALESCE(' on ' || n.nspname || '.' || r.relname, '')
+			FROM pg_catalog.pg_locks l
+			JOIN pg_catalog.pg_class r ON r.oid = l.relation
+			JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+			WHERE l.pid = $1 AND l.granted AND l.mode <> 'AccessShareLock'
+			ORDER BY 1 LIMIT 20`, int32(pid))
+		if err != nil {
+			return err
+		}
+		locks, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return strings.Join(locks, ", "), err
+}

@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/iotest"
+
+	"gatehouse/core/event"
+	"gatehouse/recorder"
+)
+
+func FuzzBind(f *testing.F) {
+	f.Add([]byte("portal\x00stmt\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01x\x00\x01\x00\x01"))
+	f.Add([]byte("\x00\x00\x00\x00\x00\x01\xff\xff\xff\xfe\x00\x00"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b, err := decodeBind(body)
+		if err != nil {
+			return
+		}
+		for i := range b.params {
+			b.format(i)
+		}
+	})
+}
+
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("Q\x00\x00\x00\x0dSELECT 1\x00S\x00\x00\x00\x04"), 3)
+	f.Add([]byte("Q\x7f\xff\xff\xff"), 1)
+	f.Fuzz(func(t *testing.T, stream []byte, _ int) {
+		// However the stream is cut, the frames are the same.
+		whole := readAll(newReader(bytes.NewReader(stream), 1<<20))
+		bytewise := readAll(newReader(iotest.OneByteReader(bytes.NewReader(stream)), 1<<20))
+		if !bytes.Equal(whole, bytewise) {
+			t.Errorf("%q read whole, %q read by bytes", whole, bytewise)
+		}
+		if !bytes.HasPrefix(stream, whole) {
+			t.Errorf("%q of %q", whole, stream)
+		}
+	})
+}
+
+func readAll(r *reader) (all []byte) {
+	for {
+		f, err := r.next()
+		if err != nil {
+			return all
+		}
+		all = append(all, f...)
+	}
+}
+
+func FuzzStartup(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x16\x00\x03\x00\x00user\x00agent\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		client, gate := net.Pipe()
+		go func() { client.Write(packet); client.Close() }()
+		defer gate.Close()
+		p, _, err := readStartup(gate)
+		if err == nil && len(p) >= 4 {
+			_ = (&startup{}).parse(p)
+		}
+		_, _ = io.Copy(io.Discard, gate)
+	})
+}
+
+func FuzzDataRow(f *testing.F) {
+	f.Add([]byte("D\x00\x00\x00\x10\x00\x02\x00\x00\x00\x01a\xff\xff\xff\xff"), 2)
+	f.Fuzz(func(t *testing.T, frame []byte, n int) {
+		if len(frame) < frameHeader || n < 0 || n > 1600 {
+			return
+		}
+		// A row that is put together again from its values is the same row.
+		h := &head{oids: make([]uint32, n), formats: make([]int16, n)}
+		b := &rowBuffers{}
+		b.rows.Reset(make([]event.Field, n))
+		columns := make([]int, n)
+		for i := range columns {
+			columns[i], h.oids[i] = i, 25
+		}
+		if b.add(frame, h, columns) != nil {
+			return
+		}
+		if n > 0 {
+			b.rows.Set(0, 0, []byte("x"))
+		}
+		out, err := b.append(nil, 0, frame, h, columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := 0
+		if err := dataRow(out, n, func(int, []byte) { k++ }); err != nil || k != n {
+			t.Errorf("%q became %q: %d values, %v", frame, out, k, err)
+		}
+	})
+}
+
+func FuzzDecoder(f *testing.F) {
+	f.Add([]byte("T\x00\x00\x00\x1a\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x05"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := NewDecoder()
+		stop := errors.New("stop")
+		n := 0
+		_ = d.Decode(&event.Frame{Kind: event.KindData, Exchange: 1, Payload: data}, func(recorder.Part) error {
+			if n++; n > 1000 {
+				return stop
+			}
+			return nil
+		})
+	})
+}
+
+func FuzzBinaryToText(f *testing.F) {
+	for _, oid := range []uint32{16, 17, 20, 21, 23, 25, 600, 700, 869, 1007, 1009, 1016, 1082, 1114, 1184, 1186, 1231, 1560, 1700, 2249, 2950, 3802, 3904, 4451} {
+		f.Add(oid, []byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 'x'})
+	}
+	f.Fuzz(func(t *testing.T, oid uint32, v []byte) {
+		var b rowBuffers
+		b.toText(oid, v)
+	})
+}

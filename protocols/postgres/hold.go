@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+)
+
+func timeIn(d time.Duration) time.Time { return time.Now().Add(d) }
+
+// hold lets a request wait for a decision. Everything asked before it is
+// answered first, so that what the approver is shown of the transaction is
+// true. While it waits, the session reads no further requests.
+func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Request) (*refusal, error) {
+	s.fromClient.detach() // the frame is needed after the wait, which reads ahead
+	if err := s.drain(ctx, 0); err != nil {
+		return nil, err
+	}
+	if s.queue.skipping() {
+		return errSkipped, x.End(event.Outcome{Status: "skipped"})
+	}
+	if err := s.addTransaction(ctx, req); err != nil {
+		return nil, err
+	}
+	p := x.Pend()
+	if err := s.tell(ctx, x, p); err != nil {
+		return nil, err
+	}
+	cause, err := s.await(ctx, x)
+	switch {
+	case err != nil:
+		return nil, err
+	case errors.Is(cause, errClientCanceled):
+		return &refusal{code: codeCanceled, message: "canceling statement due to user request",
+			hint: "It was waiting for approval " + p.ID + "."}, nil
+	case x.Verdict.Action != event.Allow:
+		return denied(x.Verdict), nil
+	}
+	return nil, nil
+}
+
+// addTransaction adds to req what an approver should know of its transaction.
+func (s *session) addTransaction(ctx context.Context, req *event.Request) error {
+	req.Attrs = append(s.contextAttrs(), event.Attr{Key: "postgres.context", Value: fmt.Sprint(s.context)})
+	if s.queue.transaction() == 'I' {
+		return nil
+	}
+	locks, err := s.catalog.locks(ctx, s.server.pid)
+	if err != nil {
+		locks = "unknown: the server could not be asked"
+	}
+	if locks != "" {
+		req.Attrs = append(req.Attrs, event.Attr{Key: "db.locks", Value: locks})
+	}
+	return nil
+}
+
+// tell tells the client that it waits, and for what.
+func (s *session) tell(ctx context.Context, x *pipeline.Exchange, p *event.Pending) error {
+	m := pgproto3.NoticeResponse{
+		Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000",
+		Message: fmt.Sprintf("gatehouse: waiting for approval %s until %s: %s",
+			p.ID, p.Expires.UTC().Format("15:04:05 MST"), p.Verdict.Reason),
+		Hint: "rule " + p.Verdict.Rule,
+	}
+	s.down.mu.Lock()
+	defer s.down.mu.Unlock()
+	err := s.attribute(x)
+	if err != nil {
+		return err
+	}
+	if s.down.buf, err = m.Encode(s.down.buf); err != nil {
+		return fmt.Errorf("encode notice: %w", err)
+	}
+	return s.flushDown(ctx)
+}
+
+// await waits for the decision. The client can end the wait by CancelRequest,
+// which is the cause then, or by hanging up, which is an error.
+func (s *session) await(ctx context.Context, x *pipeline.Exchange) (cause, err error) {
+	held, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.setHeld(cancel)
+	defer s.setHeld(nil)
+	gone := make(chan error, 1)
+	go func() {
+		err := s.listen(held)
+		if err != nil {
+			cancel(err)
+		}
+		gone <- err
+	}()
+	x.Await(held)
+	cause = context.Cause(held)
+	cancel(nil)
+	_ = s.client.SetReadDeadline(time.Unix(1, 0)) // wakes listen
+	err = <-gone
+	if derr := s.client.SetReadDeadline(time.Time{}); err == nil {
+		err = derr
+	}
+	return cause, err
+}
+
+func (s *session) setHeld(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = cancel
+}
+
+// listen reads ahead, as far as the buffer goes, to notice when a client that
+// waits hangs up. It returns nil when ctx ends first.
+func (s *session) listen(ctx context.Context) error {
+	r := s.fromClient
+	for ctx.Err() == nil {
+		if r.w-r.r >= maxBuffer {
+			<-ctx.Done() // the client sends more: TCP pushes back
+			return nil
+		}
+		if err := r.fill(r.w - r.r + 1); err != nil {
+			if ctx.Err() != nil && isTimeout(err) {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok && t.Timeout()
+}

@@ -1,0 +1,366 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// A prepared is a prepared statement, made by Parse or by PREPARE: they share
+// one name space.
+type prepared struct {
+	sql        []byte
+	facts      *statement.Result
+	statements []event.Statement        // what executing it does
+	names      bool                     // executing it may define or drop names by SQL
+	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
+	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
+
+	// These belong to the responses' goroutine and serve where nothing is
+	// masked.
+	described *head            // from a Describe of the statement, in text formats
+	inFormats map[string]*head // described in a portal's formats
+}
+
+// A portal is a statement that is bound to its parameters. Its exchange is the
+// Bind's.
+type portal struct {
+	// These belong to the requests' goroutine, but for x once it was pushed.
+	st      *prepared
+	x       *pipeline.Exchange
+	req     *event.Request
+	context uint64 // the session's context when it was judged
+	asked   bool   // a Describe of it was sent
+	formats string // of the result, as Bind has them
+
+	// These belong to the responses' goroutine.
+	head   *head              // nil before its description came, or where it has no rows
+	headOf *pipeline.Exchange // the exchange that knows head
+}
+
+// as returns the description of p's rows when they come in formats, as Bind has
+// them. Only the responses' goroutine calls it.
+func (p *prepared) as(formats string) *head {
+	h := p.inFormats[formats]
+	if h == nil {
+		h = &head{Head: event.Head{Fields: p.described.Fields}, oids: p.described.oids, formats: make([]int16, len(p.described.oids))}
+		for i := range h.formats {
+			switch {
+			case len(formats) == 2:
+				h.formats[i] = int16(formats[1])
+			case 2*i+1 < len(formats):
+				h.formats[i] = int16(formats[2*i+1])
+			}
+		}
+		h.setAttr()
+		if p.inFormats == nil || len(p.inFormats) > 16 {
+			p.inFormats = map[string]*head{}
+		}
+		p.inFormats[formats] = h
+	}
+	return h
+}
+
+// setOIDs sets the types of the parameters as the server reported them.
+func (p *prepared) setOIDs(oids []uint32) { p.oids.Store(&oids) }
+
+// oid returns the type of parameter i, or 0.
+func (p *prepared) oid(i int) uint32 {
+	if oids := p.oids.Load(); oids != nil && i < len(*oids) {
+		return (*oids)[i]
+	}
+	return 0
+}
+
+// An owed is a response that the server owes, in the order asked.
+type owed struct {
+	kind    byte // type of the message that asked: Q P B D C E S F
+	object  byte // for D and C: 'S' statement, 'P' portal
+	name    string
+	swallow bool // the gate asked, not the client
+	st      *prepared
+	portal  *portal
+	x       *pipeline.Exchange
+	refusal *refusal // the message was refused; rewrite the server's error
+	names   bool     // may define or drop names of prepared statements by SQL
+	facts   *statement.Result
+	sql     []byte // what facts are of, where names is set
+	index   int    // for Q: how many of its statements have ended
+	rows    int64
+	tag     string
+	failed  string // code of the error that ended a Q
+	head    *head
+}
+
+// A queue holds the responses owed. The requests' goroutine pushes, the
+// responses' goroutine pops.
+type queue struct {
+	mu      sync.Mutex
+	moved   sync.Cond // broadcast when something was popped, or closed
+	items   []*owed
+	defines int  // how many of items change a name
+	skip    bool // the server discards until Sync
+	closed  bool
+	status  byte // of the last ReadyForQuery
+	// implicit is whether something ran since, outside a transaction block.
+	implicit bool
+
+	prepared map[string]*prepared
+	portals  map[string]*portal
+}
+
+func newQueue() *queue {
+	q := &queue{status: 'I', prepared: map[string]*prepared{}, portals: map[string]*portal{}}
+	q.moved.L = &q.mu
+	return q
+}
+
+func (e *owed) defining() bool {
+	return e.kind == 'P' || e.kind == 'B' || e.kind == 'C' || e.kind == 'Q' || e.names
+}
+
+// push adds e. It reports false when the server is discarding messages, so
+// that it owes nothing for this one.
+func (q *queue) push(e *owed) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.skip && e.kind != 'S' {
+		return false
+	}
+	q.skip = false
+	q.items = append(q.items, e)
+	if e.defining() {
+		q.defines++
+	}
+	return true
+}
+
+// head returns the oldest response owed, or nil.
+func (q *queue) head() *owed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 {
+		return nil
+	}
+	return q.items[0]
+}
+
+// pop removes the oldest response owed, which has arrived.
+func (q *queue) pop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.remove(1)
+}
+
+func (q *queue) remove(n int) {
+	for _, e := range q.items[:n] {
+		if e.defining() {
+			q.defines--
+		}
+	}
+	clear(q.items[:n])
+	if q.items = q.items[n:]; len(q.items) == 0 {
+		q.items = q.items[:0:0]
+	}
+	q.moved.Broadcast()
+}
+
+// fail drops and returns what the server will not answer after an error: all
+// before the next Sync.
+func (q *queue) fail() []*owed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(q.items) && q.items[n].kind != 'S' {
+		n++
+	}
+	q.skip = n == len(q.items)
+	dropped := append([]*owed(nil), q.items[:n]...)
+	q.remove(n)
+	return dropped
+}
+
+// ready takes a ReadyForQuery into account. Outside a transaction no portal
+// lives on.
+func (q *queue) ready(status byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.status, q.implicit = status, false
+	if status == 'I' {
+		clear(q.portals)
+	}
+	q.remove(1)
+}
+
+// idle reports whether nothing is owed and no transaction is open.
+func (q *queue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items) == 0 && q.status == 'I' && !q.skip
+}
+
+// len is how many responses are owed.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
+// skipping reports whether the server discards messages until Sync.
+func (q *queue) skipping() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.skip
+}
+
+// transaction is the server's transaction status as far as it was reported. An
+// extended query that was not synchronised yet has its own.
+func (q *queue) transaction() byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.status == 'I' && q.implicit {
+		return 'T'
+	}
+	return q.status
+}
+
+// count is how many names are defined.
+func (q *queue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.prepared) + len(q.portals)
+}
+
+// executed says that something ran, which ReadyForQuery will confirm.
+func (q *queue) executed() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.implicit = true
+	q.remove(1)
+}
+
+// rest is what is still owed.
+func (q *queue) rest() []*owed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append([]*owed(nil), q.items...)
+}
+
+// close ends all waits.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.moved.Broadcast()
+}
+
+// wait returns when at most n responses are owed, or the queue was closed.
+func (q *queue) wait(ctx context.Context, n int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.items) > n && !q.closed {
+		q.moved.Wait()
+	}
+	return ctx.Err()
+}
+
+// findStatement returns the prepared statement that name means to a message sent
+// now. known is false when only replies that are still owed can tell.
+func (q *queue) findStatement(name string) (st *prepared, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	segment := true // no Sync lies between: an error would skip the message too
+	for i := len(q.items) - 1; i >= 0 && q.defines > 0; i-- {
+		switch e := q.items[i]; {
+		case e.kind == 'S':
+			segment = false
+		case e.names:
+			return nil, false
+		case e.kind == 'Q' && name == "":
+			return nil, true
+		case e.kind == 'P' && e.name == name:
+			return e.st, segment
+		case e.kind == 'C' && e.object == 'S' && e.name == name:
+			return nil, segment
+		}
+	}
+	return q.prepared[name], true
+}
+
+// findPortal is findStatement for portals.
+func (q *queue) findPortal(name string) (p *portal, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	segment := true
+	for i := len(q.items) - 1; i >= 0 && q.defines > 0; i-- {
+		switch e := q.items[i]; {
+		case e.kind == 'S', e.kind == 'Q':
+			segment = false
+		case e.kind == 'B' && e.name == name:
+			return e.portal, segment
+		case e.kind == 'C' && e.object == 'P' && e.name == name:
+			return nil, segment
+		}
+	}
+	if !segment && len(q.items) > 0 && q.status == 'I' {
+		// A Sync that is still owed may end the portals.
+		return nil, false
+	}
+	return q.portals[name], true
+}
+
+// define makes e's name mean what e says, once the server confirmed it.
+func (q *queue) define(e *owed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case e.kind == 'P':
+		q.prepared[e.name] = e.st
+	case e.kind == 'B':
+		q.portals[e.name] = e.portal
+	case e.kind == 'C' && e.object == 'S':
+		delete(q.prepared, e.name)
+	case e.kind == 'C' && e.object == 'P':
+		delete(q.portals, e.name)
+	}
+}
+
+// took takes into account that a statement of e ended well, which may have
+// defined or dropped names by SQL.
+func (q *queue) took(e *owed) {
+	if !e.names {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e.index >= e.facts.Len() {
+		return
+	}
+	i := e.facts.Top(e.index)
+	switch e.facts.Statements[i].Kind {
+	case "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL", "DISCARD ALL":
+		clear(q.portals) // cursors are portals
+	}
+	for _, p := range e.facts.Preparations() {
+		switch {
+		case p.Index != i:
+		case p.Name == "":
+			clear(q.prepared)
+		case p.Body == nil:
+			delete(q.prepared, p.Name)
+		default:
+			q.prepared[p.Name] = &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true}
+		}
+	}
+}
+
+// lookup returns the confirmed statement of that name.
+func (q *queue) lookup(name string) *prepared {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.prepared[name]
+}

@@ -1,0 +1,208 @@
+// Package postgres speaks PostgreSQL's wire protocol (version 3) on both sides
+// of a session and tells the pipeline what it sees. It authenticates clients by
+// identity tokens in the place of passwords, opens the server with the gate's
+// own credential, and relays every message in between: frames that nobody
+// changes are forwarded as the bytes that they were.
+//
+// Two goroutines serve a session, one for each direction. A queue of responses
+// owed, in the order asked, pairs what the server says with what it answers.
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/core/proxy"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// Defaults of Limits.
+const (
+	DefaultStartupTime = 10 * time.Second
+	DefaultMessageSize = 64 << 20
+	DefaultPipeline    = 4096
+	DefaultPrepared    = 4096
+)
+
+// Limits bound what one session may use. Zero fields mean the default.
+type Limits struct {
+	// StartupTime is how long a client may take, from its first byte to
+	// the open session, and how long the server may take to let it in.
+	StartupTime time.Duration
+	// MessageSize is the largest message of either side, in bytes.
+	MessageSize int
+	// Pipeline is how many responses may be owed before the gate reads no
+	// further requests.
+	Pipeline int
+	// Prepared is how many prepared statements and portals a session may
+	// have at a time.
+	Prepared int
+}
+
+// A Config is what a Protocol is made of.
+type Config struct {
+	Resources map[string]*Resource // by the name that clients give as database
+	TLS       *tls.Config          // nil: TLS is declined
+	Plaintext bool                 // clients on a loopback address may go without TLS
+	Limits    Limits
+	Analyzer  *statement.Analyzer
+}
+
+// A Protocol serves PostgreSQL clients. It is safe for concurrent use.
+type Protocol struct {
+	config  Config
+	cancels cancelRegistry
+}
+
+var _ proxy.Protocol = (*Protocol)(nil)
+
+// New returns a protocol for c. Close ends what it started.
+func New(c Config) (*Protocol, error) {
+	if c.TLS == nil && !c.Plaintext {
+		return nil, errors.New("postgres: neither TLS nor plaintext on loopback is configured, so no client could connect")
+	}
+	if c.Analyzer == nil {
+		return nil, errors.New("postgres: no analyzer of statements is given")
+	}
+	for name, r := range c.Resources {
+		if err := r.Validate(); err != nil {
+			return nil, fmt.Errorf("postgres: resource %s: %w", name, err)
+		}
+	}
+	l := &c.Limits
+	setDefault(&l.StartupTime, DefaultStartupTime)
+	setDefault(&l.MessageSize, DefaultMessageSize)
+	setDefault(&l.Pipeline, DefaultPipeline)
+	setDefault(&l.Prepared, DefaultPrepared)
+	return &Protocol{config: c}, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Close closes the gate's own connections to the resources.
+func (p *Protocol) Close() {
+	for _, r := range p.config.Resources {
+		r.catalogs.close()
+	}
+}
+
+// Serve relays one connection until either side ends, ctx ends, or the session
+// must end: at a drain or when its identity expires it ends at the next idle
+// point.
+func (p *Protocol) Serve(ctx context.Context, client net.Conn, env proxy.Env) error {
+	defer client.Close()
+	stop := context.AfterFunc(ctx, func() { client.Close() })
+	defer stop()
+	s, err := p.open(ctx, client, env)
+	if errors.Is(err, errCancelRequest) || errors.Is(err, io.EOF) {
+		return nil // a probe, or a cancel request, is no session
+	}
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	return s.relay(ctx)
+}
+
+// open takes a client from its first byte to an open session. A client that
+// does not get there is told why.
+func (p *Protocol) open(ctx context.Context, client net.Conn, env proxy.Env) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.config.Limits.StartupTime)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := client.SetDeadline(deadline); err != nil {
+		return nil, fmt.Errorf("set deadline: %w", err)
+	}
+	st, err := p.negotiate(ctx, client)
+	var s *session
+	if err == nil {
+		s, err = p.admit(ctx, st, env)
+	}
+	if err == nil {
+		if err = client.SetDeadline(time.Time{}); err == nil {
+			return s, nil
+		}
+		s.close(ctx)
+	}
+	var told *endError
+	if errors.As(err, &told) || isViolation(err) {
+		_, werr := st.conn.Write(fatal(err).append(nil, "FATAL"))
+		return nil, errors.Join(err, werr)
+	}
+	return nil, err
+}
+
+func isViolation(err error) bool {
+	_, ok := errors.AsType[*violation](err)
+	return ok
+}
+
+// admit authenticates a client, opens its session and its server.
+func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*session, error) {
+	token, err := st.askToken()
+	if err != nil {
+		return nil, err
+	}
+	principal, err := env.Authenticate(ctx, token)
+	if err != nil {
+		return nil, &endError{refusal{code: codeBadPassword,
+			message: "gatehouse: " + reason(err, "the identity token was not accepted"),
+			hint:    "Give a fresh identity token as the password."}, err}
+	}
+	denied := &endError{refusal{code: codeUnauthenticated,
+		message: fmt.Sprintf("gatehouse: resource %q does not exist or is not open to you", st.resource),
+		hint:    "Give the name of a resource as the database name."}, nil}
+	r := p.config.Resources[st.resource]
+	if r == nil {
+		return nil, denied
+	}
+	database, err := r.choose(st.database)
+	if err != nil {
+		return nil, err
+	}
+	ps, err := env.Open(ctx, &event.Session{
+		Protocol:  "postgres",
+		Resource:  r.Name,
+		Principal: principal,
+		Client:    st.conn.RemoteAddr().String(),
+		Attrs: []event.Attr{
+			{Key: "db.namespace", Value: database},
+			{Key: "postgres.requested_user", Value: st.user},
+			{Key: "postgres.application_name", Value: st.params["application_name"]},
+		},
+	})
+	if err != nil {
+		if r := reason(err, ""); r != "" {
+			denied.message, denied.hint = "gatehouse: "+r, ""
+		}
+		denied.err = err
+		return nil, denied
+	}
+	s := newSession(p, r, database, st, env, ps)
+	if err := s.dial(ctx, st.params); err != nil {
+		return nil, errors.Join(err, ps.Close(context.WithoutCancel(ctx), event.Notice{Code: "unreachable", Text: "the resource could not be opened"}))
+	}
+	return s, nil
+}
+
+// newSession returns a session that is not connected to its server yet.
+func newSession(p *Protocol, r *Resource, database string, st *startup, env proxy.Env, ps *pipeline.Session) *session {
+	st.reader.limit = p.config.Limits.MessageSize
+	return &session{
+		protocol: p, resource: r, database: database, env: env, ps: ps,
+		client: st.conn, fromClient: st.reader, queue: newQueue(),
+		catalog: r.catalogs.of(r, database), attrs: newContextAttrs(database),
+	}
+}

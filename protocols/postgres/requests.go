@@ -1,0 +1,546 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"gatehouse/core/event"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// refusedName is the statement name of the Parse that stands for a refused
+// message of another kind. The server never stores it: it cannot be parsed.
+const refusedName = "gatehouse refused"
+
+// requests relays from the client to the server until the client leaves.
+func (s *session) requests(ctx context.Context) error {
+	for {
+		if !s.fromClient.buffered() {
+			if err := s.flushUp(ctx); err != nil {
+				return err
+			}
+		}
+		f, err := s.fromClient.next()
+		if err != nil {
+			return s.leave(ctx, err)
+		}
+		if f[0] == 'X' {
+			return s.leave(ctx, io.EOF)
+		}
+		if err := s.request(ctx, f); err != nil {
+			return err
+		}
+		if len(s.up) > maxBuffer {
+			if err := s.flushUp(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// leave sends on what the client sent before it left, lets the server go, and
+// gives it time for its last responses.
+func (s *session) leave(ctx context.Context, err error) error {
+	if isViolation(err) {
+		return err
+	}
+	s.leaving.Store(true)
+	s.up = append(s.up, 'X', 0, 0, 0, 4)
+	if err := s.flushUp(ctx); err != nil {
+		return err
+	}
+	return s.server.conn.SetReadDeadline(timeIn(farewell))
+}
+
+// request judges one message and appends to s.up what goes to the server.
+func (s *session) request(ctx context.Context, f []byte) error {
+	kind, body := f[0], f[frameHeader:]
+	if s.discarding && kind != 'S' {
+		return nil // as the server does after an error
+	}
+	if err := s.makeRoom(ctx); err != nil {
+		return err
+	}
+	switch kind {
+	case 'Q':
+		return s.query(ctx, f, body)
+	case 'P':
+		return s.parse(ctx, f, body)
+	case 'B':
+		return s.bind(ctx, f, body)
+	case 'E':
+		return s.execute(ctx, f, body)
+	case 'D':
+		return s.describe(ctx, f, body)
+	case 'C':
+		return s.closeName(f, body)
+	case 'S':
+		s.discarding = false
+		return s.forward(f, &owed{kind: 'S'})
+	case 'H':
+		s.up = append(s.up, f...)
+		return nil
+	case 'F':
+		return s.refuseCall(ctx)
+	case 'd', 'c', 'f':
+		// COPY is refused, so the server is not in COPY mode and would
+		// drop these itself.
+		return nil
+	}
+	return violated("unexpected message %q", kind)
+}
+
+// forward sends f on, unless the server would discard it.
+func (s *session) forward(f []byte, e *owed) error {
+	if s.queue.push(e) {
+		s.up = append(s.up, f...)
+	} else if e.x != nil {
+		return e.x.End(event.Outcome{Status: "skipped"})
+	}
+	return nil
+}
+
+// makeRoom waits until fewer responses are owed than the limit.
+func (s *session) makeRoom(ctx context.Context) error {
+	limit := s.protocol.config.Limits.Pipeline
+	if s.queue.len() < limit {
+		return nil
+	}
+	return s.drain(ctx, limit/2)
+}
+
+// drain makes the server answer, and waits until at most n responses are owed.
+func (s *session) drain(ctx context.Context, n int) error {
+	if s.queue.len() <= n {
+		return nil
+	}
+	s.up = append(s.up, 'H', 0, 0, 0, 4)
+	if err := s.flushUp(ctx); err != nil {
+		return err
+	}
+	return s.queue.wait(ctx, n)
+}
+
+// query judges a simple query, all of its statements at once.
+func (s *session) query(ctx context.Context, f, body []byte) error {
+	req := &event.Request{Operation: "query"}
+	sql, err := text(body)
+	if err != nil {
+		return s.refuseQuery(req, &refusal{code: codeProtocol, message: "invalid message format"})
+	}
+	req.Payload = sql
+	facts, statements, ref, err := s.analyze(ctx, sql)
+	if err != nil {
+		return err
+	}
+	if ref != nil {
+		return s.refuseQuery(req, ref)
+	}
+	req.Statements = statements
+	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements)}
+	if e.names {
+		e.sql = bytes.Clone(sql)
+	}
+	if ref, err = s.judge(ctx, e, req); err != nil || ref == errSkipped {
+		return err
+	}
+	if ref != nil {
+		return s.forward(constantQuery, refused(e, ref))
+	}
+	s.note(facts)
+	return s.forward(f, e)
+}
+
+// refused marks e as the response to a refused message.
+func refused(e *owed, r *refusal) *owed {
+	e.refusal, e.facts, e.names = r, nil, false
+	return e
+}
+
+// constantQuery and constantParse take the place of refused messages. The
+// server rejects them, which fails its transaction and keeps it in step.
+var (
+	constantQuery = appendFrame(nil, 'Q', func(b []byte) []byte {
+		return append(append(b, statement.Reject...), 0)
+	})
+	constantParse = appendFrame(nil, 'P', func(b []byte) []byte {
+		b = append(append(b, refusedName...), 0)
+		b = append(append(b, statement.Reject...), 0)
+		return append(b, 0, 0)
+	})
+)
+
+// refuseQuery refuses a simple query that the gate itself does not let pass.
+func (s *session) refuseQuery(req *event.Request, r *refusal) error {
+	x := s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+	return s.forward(constantQuery, &owed{kind: 'Q', x: x, refusal: r})
+}
+
+// refuseExtended refuses a message of the extended protocol: nothing up to
+// Sync runs.
+func (s *session) refuseExtended(e *owed, r *refusal) error {
+	s.discarding = true
+	return s.forward(constantParse, refused(e, r))
+}
+
+func (s *session) refuseCall(ctx context.Context) error {
+	return s.refuseQuery(&event.Request{Operation: "function call"}, &refusal{code: codeUnsupported,
+		message: "gatehouse: function calls by the fast path are refused", hint: "Use SELECT function(…)."})
+}
+
+// analyze reads what sql does. A refusal says why it cannot run.
+func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
+	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(sql))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, nil, ctx.Err()
+		}
+		return nil, nil, unparsable(err), nil
+	}
+	if facts.Copy {
+		return nil, nil, &refusal{code: codeUnsupported, message: "gatehouse: COPY from and to the client is refused",
+			hint: "Use INSERT or SELECT."}, nil
+	}
+	if name := changesReading(facts.Statements); name != "" {
+		return nil, nil, &refusal{code: codeAccessDenied,
+			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
+	}
+	statements := facts.Statements
+	if facts.Executes() {
+		// Only the server's replies tell what names mean by then.
+		if err := s.drain(ctx, 0); err != nil {
+			return nil, nil, nil, err
+		}
+		statements = facts.Resolve(func(name string) ([]event.Statement, bool) {
+			p := s.queue.lookup(name)
+			if p == nil {
+				return nil, false
+			}
+			return p.statements, true
+		})
+	}
+	return facts, statements, nil, nil
+}
+
+func unparsable(err error) *refusal {
+	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
+		return &refusal{code: codeSyntax, message: e.Message}
+	}
+	if errors.Is(err, statement.ErrLimit) {
+		return &refusal{code: codeTooComplex, message: "gatehouse: the statement cannot be judged: " + err.Error()}
+	}
+	return &refusal{code: codeAccessDenied, message: "gatehouse: the statement cannot be judged"}
+}
+
+// changesReading returns the name of a setting that statements change, and that
+// would make the server read text differently from the gate. A setting whose
+// name is computed counts.
+func changesReading(statements []event.Statement) string {
+	for i := range statements {
+		st := &statements[i]
+		config := slices.Contains(st.Functions, "set_config")
+		if st.Kind != "SET" && !config {
+			continue
+		}
+		for _, name := range st.Settings {
+			switch {
+			case name == "standard_conforming_strings" && !slices.Contains(st.Options, "TO ON"),
+				name == "client_encoding" && !slices.Contains(st.Options, "TO UTF8"):
+				return name
+			}
+		}
+		if config && st.Opaque {
+			return "a setting with a computed name"
+		}
+	}
+	return ""
+}
+
+// changesNames reports whether statements define or drop names that the
+// protocol shares with SQL: of prepared statements and of portals.
+func changesNames(statements []event.Statement) bool {
+	for i := range statements {
+		switch statements[i].Kind {
+		case "PREPARE", "DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL", "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL":
+			return true
+		}
+	}
+	return false
+}
+
+// note takes into account what a request that goes to the server may change.
+func (s *session) note(facts *statement.Result) {
+	if facts.Context {
+		s.context++
+	}
+}
+
+// errSkipped is the refusal of a message that the server will discard.
+var errSkipped = &refusal{}
+
+// judge begins e's exchange and waits out a hold. It returns nil where the
+// request may go to the server.
+func (s *session) judge(ctx context.Context, e *owed, req *event.Request) (*refusal, error) {
+	req.Attrs = s.contextAttrs()
+	e.x = s.ps.Begin(ctx, req)
+	v := e.x.Verdict
+	if v.Action == event.Hold && req.Operation != "prepare" {
+		return s.hold(ctx, e.x, req)
+	}
+	if v.Action == event.Block {
+		return denied(v), nil
+	}
+	return nil, nil
+}
+
+func denied(v event.Verdict) *refusal {
+	r := &refusal{code: codeAccessDenied, message: "gatehouse: " + v.Reason}
+	if v.Rule != "" {
+		r.hint = "rule " + v.Rule
+	}
+	return r
+}
+
+// parse judges a statement by its text. What is to be held is held at Bind,
+// when its values are known: preparing runs nothing.
+func (s *session) parse(ctx context.Context, f, body []byte) error {
+	req := &event.Request{Operation: "prepare"}
+	var m pgproto3.Parse
+	if err := m.Decode(body); err != nil || len(body) != len(m.Name)+len(m.Query)+4+4*len(m.ParameterOIDs) {
+		return violated("malformed Parse")
+	}
+	req.Payload = []byte(m.Query)
+	e := &owed{kind: 'P', name: m.Name}
+	facts, statements, ref, err := s.analyze(ctx, req.Payload)
+	if err != nil {
+		return err
+	}
+	if ref == nil && s.queue.count() >= s.protocol.config.Limits.Prepared {
+		ref = &refusal{code: codeTooComplex, message: "gatehouse: too many prepared statements"}
+	}
+	if ref != nil {
+		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: ref.message})
+		return s.refuseExtended(e, ref)
+	}
+	req.Statements = statements
+	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements}
+	e.st.setOIDs(m.ParameterOIDs)
+	if ref, err = s.judge(ctx, e, req); err != nil {
+		return err
+	}
+	if ref != nil {
+		return s.refuseExtended(e, ref)
+	}
+	return s.forward(f, e)
+}
+
+// bind judges a statement with its values, before the server plans it: that
+// already runs functions.
+func (s *session) bind(ctx context.Context, f, body []byte) error {
+	m, err := decodeBind(body)
+	if err != nil {
+		return err
+	}
+	st, err := s.findStatement(ctx, m.statement)
+	if err != nil {
+		return err
+	}
+	e := &owed{kind: 'B', name: m.portal, st: st}
+	req := &event.Request{Operation: "execute"}
+	if st == nil {
+		r := &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
+		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+		return s.refuseExtended(e, r)
+	}
+	req.Payload, req.Statements, req.Params = st.sql, st.statements, s.paramTexts(&m, st)
+	if st.facts.Executes() && !st.viaSQL {
+		// What a name means may have changed since Parse.
+		_, statements, ref, err := s.analyze(ctx, st.sql)
+		if err != nil || ref != nil {
+			return err
+		}
+		req.Statements = statements
+	}
+	e.portal = &portal{st: st, req: req, context: s.context, formats: string(m.results)}
+	ref, err := s.judge(ctx, e, req)
+	if err != nil || ref == errSkipped {
+		return err
+	}
+	if ref != nil {
+		return s.refuseExtended(e, ref)
+	}
+	e.portal.x = e.x
+	return s.forward(f, e)
+}
+
+func missing(what, name string) string {
+	if name == "" {
+		return "unnamed " + what + " does not exist"
+	}
+	return fmt.Sprintf("%s %q does not exist", what, name)
+}
+
+// findStatement returns what a name means, waiting for the server where only
+// it can tell.
+func (s *session) findStatement(ctx context.Context, name string) (*prepared, error) {
+	st, known := s.queue.findStatement(name)
+	if !known {
+		if err := s.drain(ctx, 0); err != nil {
+			return nil, err
+		}
+		st, _ = s.queue.findStatement(name)
+	}
+	return st, nil
+}
+
+func (s *session) findPortal(ctx context.Context, name string) (*portal, error) {
+	p, known := s.queue.findPortal(name)
+	if !known {
+		if err := s.drain(ctx, 0); err != nil {
+			return nil, err
+		}
+		p, _ = s.queue.findPortal(name)
+	}
+	return p, nil
+}
+
+// paramTexts returns the parameters as text. They are copies: the exchange
+// outlives the frame.
+func (s *session) paramTexts(m *bind, st *prepared) [][]byte {
+	if len(m.params) == 0 {
+		return nil
+	}
+	texts := make([][]byte, len(m.params))
+	s.params.text = s.params.text[:0]
+	for i, v := range m.params {
+		switch {
+		case v == nil:
+		case m.format(i) == 0:
+			texts[i] = bytes.Clone(v)
+			if texts[i] == nil {
+				texts[i] = []byte{}
+			}
+		default:
+			t, ok := s.params.toText(st.oid(i), v)
+			if !ok {
+				t = append([]byte(`\x`), hex.AppendEncode(nil, v)...)
+			}
+			texts[i] = bytes.Clone(t)
+		}
+	}
+	return texts
+}
+
+// execute runs a portal that Bind had judged. It is judged again only if the
+// session's context changed since.
+func (s *session) execute(ctx context.Context, f, body []byte) error {
+	c := cursor{b: body}
+	name := string(c.cstring())
+	c.uint32()
+	if !c.done() {
+		return violated("malformed Execute")
+	}
+	p, err := s.findPortal(ctx, name)
+	if err != nil {
+		return err
+	}
+	e := &owed{kind: 'E', portal: p}
+	if p == nil {
+		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
+		e.x = s.ps.Refuse(&event.Request{Operation: "execute"}, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+		return s.refuseExtended(e, r)
+	}
+	e.x, e.st = p.x, p.st
+	if !p.st.viaSQL {
+		e.facts, e.sql, e.names = p.st.facts, p.st.sql, p.st.names
+	}
+	if p.context != s.context {
+		again := *p.req // an approver's page may still show the other
+		again.Labels = nil
+		p.req = &again
+		ref, err := s.judge(ctx, e, p.req)
+		if err != nil || ref == errSkipped {
+			return err
+		}
+		if ref != nil {
+			return s.refuseExtended(e, ref)
+		}
+		p.x, p.context, p.asked = e.x, s.context, false
+	}
+	if s.ps.Masks() && !p.asked {
+		// The portal's own description is the one that cannot be stale.
+		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true}); err != nil {
+			return err
+		}
+		p.asked = true
+	}
+	s.note(p.st.facts)
+	return s.forward(f, e)
+}
+
+func describePortal(name string) []byte {
+	return appendFrame(nil, 'D', func(b []byte) []byte {
+		return append(append(append(b, 'P'), name...), 0)
+	})
+}
+
+// object reads the body of Describe and Close.
+func object(body []byte) (kind byte, name string, err error) {
+	c := cursor{b: body}
+	kind, name = c.uint8(), string(c.cstring())
+	if !c.done() || kind != 'S' && kind != 'P' {
+		return 0, "", violated("malformed Describe or Close")
+	}
+	return kind, name, nil
+}
+
+func (s *session) describe(ctx context.Context, f, body []byte) error {
+	kind, name, err := object(body)
+	if err != nil {
+		return err
+	}
+	e := &owed{kind: 'D', object: kind, name: name}
+	if kind == 'S' {
+		if e.st, err = s.findStatement(ctx, name); err != nil {
+			return err
+		}
+		return s.forward(f, e)
+	}
+	if e.portal, err = s.findPortal(ctx, name); err != nil {
+		return err
+	}
+	if e.portal != nil {
+		e.portal.asked, e.x = true, e.portal.x
+	}
+	return s.forward(f, e)
+}
+
+func (s *session) closeName(f, body []byte) error {
+	kind, name, err := object(body)
+	if err != nil {
+		return err
+	}
+	return s.forward(f, &owed{kind: 'C', object: kind, name: name})
+}
+
+// contextAttrs describes the context in which a request would run now.
+func (s *session) contextAttrs() []event.Attr {
+	attrs := s.attrs[s.queue.transaction()]
+	return attrs[:len(attrs):len(attrs)]
+}
+
+// newContextAttrs are the attributes of a context by transaction status.
+func newContextAttrs(database string) map[byte][]event.Attr {
+	m := map[byte][]event.Attr{}
+	for status, name := range map[byte]string{'I': "idle", 'T': "open", 'E': "failed"} {
+		m[status] = []event.Attr{{Key: "db.namespace", Value: database}, {Key: "db.transaction", Value: name}}
+	}
+	return m
+}

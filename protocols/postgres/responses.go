@@ -1,0 +1,357 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+)
+
+// responses relays from the server to the client until the server leaves.
+func (s *session) responses(ctx context.Context) error {
+	for {
+		if !s.fromServer.buffered() {
+			if err := s.pauseDown(ctx); err != nil {
+				return err
+			}
+		}
+		f, err := s.fromServer.next()
+		if err != nil {
+			return s.serverLeft(ctx, err)
+		}
+		if err := s.respond(ctx, f); err != nil {
+			return err
+		}
+	}
+}
+
+// pauseDown sends what is at hand before the server is waited for.
+func (s *session) pauseDown(ctx context.Context) error {
+	s.down.mu.Lock()
+	err := s.flushDown(ctx)
+	s.down.mu.Unlock()
+	if err == nil && s.ending.Load() != nil {
+		s.endIdle(ctx)
+	}
+	return err
+}
+
+// serverLeft ends the session after the server's last words went out.
+func (s *session) serverLeft(ctx context.Context, err error) error {
+	if isViolation(err) {
+		return err
+	}
+	if s.leaving.Load() {
+		return io.EOF
+	}
+	return errors.Join(io.EOF, s.pauseDown(ctx))
+}
+
+func (s *session) respond(ctx context.Context, f []byte) error {
+	s.down.mu.Lock()
+	defer s.down.mu.Unlock()
+	if err := s.response(ctx, f); err != nil {
+		return err
+	}
+	if len(s.down.buf) > maxBuffer {
+		return s.flushDown(ctx)
+	}
+	return nil
+}
+
+// send appends a message for the client, as part of e's response.
+func (s *session) send(e *owed, f []byte) error {
+	if e != nil {
+		if x := e.x; x != s.down.x && (x != nil || e.object == 'S') {
+			if err := s.attribute(x); err != nil {
+				return err
+			}
+		}
+	}
+	s.down.buf = append(s.down.buf, f...)
+	return nil
+}
+
+// response pairs one message of the server with what was asked. A message that
+// does not fit what is owed ends the session: client and server would be out
+// of step.
+func (s *session) response(ctx context.Context, f []byte) error {
+	e := s.queue.head()
+	switch f[0] {
+	case 'N', 'A':
+		return s.send(nil, f)
+	case 'S':
+		return s.parameterStatus(f)
+	case 'E':
+		return s.errorResponse(e, f)
+	}
+	if e == nil {
+		return violated("the server sent %q, which nobody asked for", f[0])
+	}
+	switch f[0] {
+	case 'D':
+		if e.kind == 'E' || e.kind == 'Q' {
+			return s.dataRows(ctx, e, f)
+		}
+	case 'C', 'I':
+		if e.kind == 'E' || e.kind == 'Q' {
+			return s.complete(e, f)
+		}
+	case 's':
+		if e.kind == 'E' {
+			return s.suspended(e, f)
+		}
+	case 'Z':
+		if e.kind == 'Q' || e.kind == 'S' {
+			return s.ready(e, f)
+		}
+	case '1':
+		if e.kind == 'P' {
+			return s.prepared(e, f)
+		}
+	case '2':
+		if e.kind == 'B' {
+			return s.defined(e, f)
+		}
+	case '3':
+		if e.kind == 'C' {
+			return s.defined(e, f)
+		}
+	case 'T':
+		if e.kind == 'Q' || e.kind == 'D' {
+			return s.rowDescription(ctx, e, f)
+		}
+	case 'n':
+		if e.kind == 'D' {
+			return s.described(e, f, nil)
+		}
+	case 't':
+		if e.kind == 'D' && e.object == 'S' {
+			return s.parameterDescription(e, f)
+		}
+	}
+	return violated("the server answered %q with %q", e.kind, f[0])
+}
+
+func (s *session) parameterStatus(f []byte) error {
+	var m pgproto3.ParameterStatus
+	if err := m.Decode(f[frameHeader:]); err != nil {
+		return violated("malformed ParameterStatus")
+	}
+	if err := checkParam(m.Name, m.Value); err != nil {
+		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: the session ends: " + err.Error()}, err}
+	}
+	return s.send(nil, f)
+}
+
+func (s *session) prepared(e *owed, f []byte) error {
+	if err := s.defined(e, f); err != nil {
+		return err
+	}
+	return e.x.End(event.Outcome{Status: "ok"})
+}
+
+// defined takes a confirmed Parse, Bind or Close into account.
+func (s *session) defined(e *owed, f []byte) error {
+	s.queue.define(e)
+	s.queue.pop()
+	return s.send(e, f)
+}
+
+func (s *session) parameterDescription(e *owed, f []byte) error {
+	c := cursor{b: f[frameHeader:]}
+	oids := make([]uint32, min(c.uint16(), len(c.b)/4))
+	for i := range oids {
+		oids[i] = c.uint32()
+	}
+	if !c.done() {
+		return violated("malformed ParameterDescription")
+	}
+	if e.st != nil {
+		e.st.setOIDs(oids)
+	}
+	return s.send(e, f)
+}
+
+// rowDescription announces rows: at once where they follow, or in answer to a
+// Describe.
+func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
+	if !s.ps.Masks() {
+		if e.kind == 'D' {
+			return s.describedOnly(e, f)
+		}
+		return s.send(e, f)
+	}
+	h, err := s.describeRows(ctx, f)
+	if err != nil {
+		return err
+	}
+	if e.kind == 'D' {
+		return s.described(e, f, h)
+	}
+	e.head = h
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	return e.x.Head(ctx, &h.Head)
+}
+
+// described ends the answer to a Describe.
+func (s *session) described(e *owed, f []byte, h *head) error {
+	if e.object == 'P' && e.portal != nil {
+		e.portal.head = h
+	}
+	s.queue.pop()
+	if e.swallow {
+		return nil
+	}
+	return s.send(e, f)
+}
+
+// describedOnly ends the answer to a Describe where nothing is masked. What a
+// statement's rows look like is kept for the record.
+func (s *session) describedOnly(e *owed, f []byte) error {
+	if e.object == 'S' && e.st != nil {
+		h, _, err := readHead(f[frameHeader:])
+		if err != nil {
+			return err
+		}
+		e.st.described = h
+	}
+	return s.described(e, f, nil)
+}
+
+// complete ends one statement: the only one of an Execute, one of several in a
+// Query.
+func (s *session) complete(e *owed, f []byte) error {
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	tag := ""
+	if f[0] == 'C' {
+		t, err := text(f[frameHeader:])
+		if err != nil {
+			return err
+		}
+		tag = string(t)
+	}
+	if e.facts != nil {
+		s.queue.took(e)
+		if e.facts.DDL {
+			s.catalog.forget()
+		}
+	}
+	e.tag = tag
+	if e.kind == 'Q' {
+		e.index++
+		return nil
+	}
+	s.queue.executed()
+	return s.end(e, event.Outcome{Status: "ok", Tag: tag, Rows: e.rows})
+}
+
+func (s *session) suspended(e *owed, f []byte) error {
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	s.queue.executed()
+	return s.end(e, event.Outcome{Status: "suspended", Rows: e.rows})
+}
+
+// end records the outcome of e's exchange behind the bytes that belong to it.
+func (s *session) end(e *owed, o event.Outcome) error {
+	if err := s.attribute(e.x); err != nil {
+		return err
+	}
+	return e.x.End(o)
+}
+
+func (s *session) ready(e *owed, f []byte) error {
+	if len(f) != frameHeader+1 {
+		return violated("malformed ReadyForQuery")
+	}
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	s.queue.ready(f[frameHeader])
+	if e.kind != 'Q' {
+		return nil
+	}
+	if e.failed != "" {
+		return s.end(e, failure(e, e.failed))
+	}
+	return s.end(e, event.Outcome{Status: "ok", Tag: e.tag, Rows: e.rows})
+}
+
+func failure(e *owed, code string) event.Outcome {
+	o := event.Outcome{Status: "error", Code: code, Rows: e.rows}
+	if e.refusal != nil {
+		o.Status, o.Code = "refused", e.refusal.code
+	}
+	return o
+}
+
+// errorResponse passes an error on; that of a refused message in the gate's
+// words.
+func (s *session) errorResponse(e *owed, f []byte) error {
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(f[frameHeader:]); err != nil {
+		return violated("malformed ErrorResponse")
+	}
+	if e == nil {
+		return s.send(nil, f)
+	}
+	code := m.Code
+	if e.refusal != nil && m.Code == codeSyntax {
+		code = e.refusal.code
+		f = e.refusal.append(nil, "ERROR")
+	}
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	if e.kind == 'Q' {
+		e.failed = code
+		return nil
+	}
+	if m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC" {
+		return nil // the server leaves; what is owed stays owed
+	}
+	if e.kind == 'S' {
+		return nil // a failing commit; ReadyForQuery follows
+	}
+	return s.failed(e, code)
+}
+
+// failed ends what the server skips after an error of e: all before Sync.
+func (s *session) failed(e *owed, code string) error {
+	var last *pipeline.Exchange
+	for _, d := range s.queue.fail() {
+		if d.x == nil || d.x == last {
+			continue
+		}
+		o := event.Outcome{Status: "skipped"}
+		if d == e {
+			o = failure(e, code)
+		}
+		last = d.x
+		if err := s.end(d, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon records that the outcome of what is still owed is not known.
+func (s *session) abandon() {
+	var last *pipeline.Exchange
+	for _, e := range s.queue.rest() {
+		if e.x != nil && e.x != last {
+			last = e.x
+			_ = e.x.End(event.Outcome{Status: "unknown"}) // the recording closes next, and says so
+		}
+	}
+}

@@ -1,0 +1,307 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/core/proxy"
+)
+
+// farewell is how long a session waits for the server's last responses after
+// its client has said good-bye, to learn what became of what it sent.
+const farewell = 5 * time.Second
+
+// A session relays one client's connection. Fields without a mutex belong to
+// the goroutine that their comment names.
+type session struct {
+	protocol *Protocol
+	resource *Resource
+	database string
+	env      proxy.Env
+	ps       *pipeline.Session
+	key      cancelKey
+	queue    *queue
+	attrs    map[byte][]event.Attr
+	catalog  *catalog
+
+	client     net.Conn
+	server     *upstream
+	fromClient *reader    // requests
+	fromServer *reader    // responses
+	up         []byte     // requests: to the server
+	discarding bool       // requests: a refused message's successors, up to Sync
+	context    uint64     // requests: changes when a setting may have
+	params     rowBuffers // requests: for binary parameters
+
+	down down // to the client
+	rows rowBuffers
+
+	leaving atomic.Bool // the client said good-bye
+	ending  atomic.Pointer[endError]
+
+	mu       sync.Mutex
+	held     context.CancelCauseFunc // ends the hold that is waiting
+	stopping context.CancelFunc
+}
+
+// dial connects to the server and greets the client.
+func (s *session) dial(ctx context.Context, params map[string]string) error {
+	u, err := s.resource.dial(ctx, s.database, params)
+	if err == nil {
+		if err = checkParams(u.params); err != nil {
+			u.conn.Close()
+		}
+	}
+	if err != nil {
+		return &endError{refusal{code: codeUnreachable,
+			message: "gatehouse: resource \"" + s.resource.Name + "\" cannot be opened at the moment",
+			hint:    "The gate's log says why; it names client " + s.client.RemoteAddr().String() + "."}, err}
+	}
+	s.server = u
+	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
+	s.key = s.protocol.cancels.add(func() { s.cancel(context.WithoutCancel(ctx)) })
+	greeting, err := u.greeting(s.key)
+	if err == nil {
+		err = s.ps.Commit(ctx)
+	}
+	if err == nil {
+		_, err = s.client.Write(greeting)
+	}
+	if err != nil {
+		s.protocol.cancels.remove(s.key)
+		u.conn.Close()
+	}
+	return err
+}
+
+// relay runs both directions until the session is over.
+func (s *session) relay(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		s.client.Close()
+		s.server.conn.Close()
+		s.queue.close()
+	})
+	defer stop()
+	s.env.Log.Info("session opened", s.logAttrs()...)
+	var g errgroup.Group
+	g.Go(func() error {
+		err := s.requests(ctx)
+		if err != nil {
+			s.quit(ctx, err)
+			cancel()
+		}
+		return err
+	})
+	g.Go(func() error {
+		err := s.responses(ctx)
+		s.quit(ctx, err)
+		cancel()
+		return err
+	})
+	g.Go(func() error { s.watch(ctx); return nil })
+	return over(g.Wait())
+}
+
+// over drops errors that only say that the session is over.
+func over(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *session) logAttrs() []any {
+	i := s.ps.Config.Session
+	return []any{"session", i.ID, "resource", i.Resource, "principal", i.Principal.Name, "client", i.Client}
+}
+
+// quit tells the client why its session ends, where that is for the gate to
+// say. Only the first reason counts.
+func (s *session) quit(ctx context.Context, err error) {
+	if err == nil || over(err) == nil || ctx.Err() != nil || isNetwork(err) {
+		return
+	}
+	e := fatal(err)
+	if !s.ending.CompareAndSwap(nil, e) && s.ending.Load() != err {
+		return
+	}
+	s.down.mu.Lock()
+	defer s.down.mu.Unlock()
+	_ = s.client.SetWriteDeadline(time.Now().Add(farewell))
+	s.down.buf = e.append(s.down.buf, "FATAL")
+	_ = s.flushDown(ctx) // the session is over either way
+}
+
+func isNetwork(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// watch ends the session at its next idle point when the gate drains or the
+// principal's proof of identity expires.
+func (s *session) watch(ctx context.Context) {
+	var expired <-chan time.Time
+	if at := s.ps.Config.Session.Principal.Expires; !at.IsZero() {
+		t := time.NewTimer(time.Until(at))
+		defer t.Stop()
+		expired = t.C
+	}
+	var e *endError
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.env.Draining:
+		e = &endError{refusal{code: codeShutdown, message: "gatehouse: the gate is shutting down", hint: "Connect again."}, nil}
+	case <-expired:
+		e = &endError{refusal{code: codeUnauthenticated, message: "gatehouse: the identity token has expired",
+			hint: "Connect again with a fresh token."}, nil}
+	}
+	s.ending.CompareAndSwap(nil, e)
+	s.down.mu.Lock()
+	idle := s.queue.idle() && len(s.down.buf) == 0
+	s.down.mu.Unlock()
+	if idle {
+		s.endIdle(ctx)
+	}
+}
+
+// endIdle ends the session if it is idle and should end. It is called at every
+// idle point.
+func (s *session) endIdle(ctx context.Context) {
+	e := s.ending.Load()
+	if e == nil || !s.queue.idle() || s.holding() {
+		return
+	}
+	s.quit(ctx, e)
+	s.client.Close()
+	s.server.conn.Close()
+}
+
+func (s *session) holding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held != nil
+}
+
+// errClientCanceled ends a hold by a CancelRequest.
+var errClientCanceled = errors.New("canceled by the client")
+
+// cancel ends a hold or, where there is none, cancels at the server what this
+// session, and no other, is doing.
+func (s *session) cancel(ctx context.Context) {
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	if held != nil {
+		held(errClientCanceled)
+		return
+	}
+	if err := s.ps.Notice(event.Notice{Code: "cancel", Text: "the client asked to cancel"}); err != nil {
+		return
+	}
+	if err := s.ps.Commit(ctx); err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
+	defer cancel()
+	if err := s.server.cancel(ctx); err != nil {
+		s.env.Log.Warn("cancel request failed", append(s.logAttrs(), "error", err)...)
+	}
+}
+
+// close ends what open began and records why the session ended.
+func (s *session) close(ctx context.Context) {
+	s.protocol.cancels.remove(s.key)
+	s.client.Close()
+	s.server.conn.Close()
+	s.abandon()
+	n := event.Notice{Code: "closed", Text: "the client left"}
+	if e := s.ending.Load(); e != nil {
+		n = event.Notice{Code: e.code, Text: e.message}
+	} else if !s.leaving.Load() {
+		n = event.Notice{Code: "lost", Text: "the connection ended"}
+	}
+	if err := s.ps.Close(context.WithoutCancel(ctx), n); err != nil {
+		s.env.Log.Error("recording was not closed", append(s.logAttrs(), "error", err)...)
+	}
+	s.env.Log.Info("session closed", append(s.logAttrs(), "reason", n.Text)...)
+}
+
+// A down is what goes to the client. Whole messages are appended to buf; what
+// lies behind mark is not recorded yet.
+type down struct {
+	mu   sync.Mutex
+	buf  []byte
+	mark int
+	x    *pipeline.Exchange // that buf[mark:] belongs to; nil: to the session
+}
+
+// attribute makes further messages belong to x, after recording what is there.
+// The caller holds down.mu.
+func (s *session) attribute(x *pipeline.Exchange) error {
+	d := &s.down
+	if len(d.buf) > d.mark {
+		var err error
+		if d.x != nil {
+			err = d.x.Data(d.buf[d.mark:])
+		} else {
+			err = s.ps.Data(d.buf[d.mark:])
+		}
+		if err != nil {
+			return err
+		}
+		d.mark = len(d.buf)
+	}
+	d.x = x
+	return nil
+}
+
+// flushDown records and sends what the client is owed. The caller holds
+// down.mu.
+func (s *session) flushDown(ctx context.Context) error {
+	d := &s.down
+	if len(d.buf) == 0 {
+		return nil
+	}
+	if err := s.attribute(d.x); err != nil {
+		return err
+	}
+	if err := s.ps.Commit(ctx); err != nil {
+		return err
+	}
+	_, err := s.client.Write(d.buf)
+	d.buf, d.mark = d.buf[:0], 0
+	if cap(d.buf) > 2*maxBuffer {
+		d.buf = nil
+	}
+	if err != nil && s.leaving.Load() {
+		return nil // nobody is left to read; the responses are for the record
+	}
+	return err
+}
+
+// flushUp makes the requests' records durable and sends them.
+func (s *session) flushUp(ctx context.Context) error {
+	if len(s.up) == 0 {
+		return nil
+	}
+	if err := s.ps.Commit(ctx); err != nil {
+		return err
+	}
+	_, err := s.server.conn.Write(s.up)
+	if s.up = s.up[:0]; cap(s.up) > 2*maxBuffer {
+		s.up = nil
+	}
+	return err
+}

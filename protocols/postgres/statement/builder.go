@@ -1,0 +1,455 @@
+package statement
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	tree "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"gatehouse/core/event"
+)
+
+// A builder gathers the facts of one text. Its methods add to the statement
+// that is open, b.stmts[b.open].
+type builder struct {
+	ctx      context.Context
+	analyzer *Analyzer
+	err      error // ends the reading
+	literal  bool  // a literal's value had a part in the facts
+	parses   int   // how many more texts may be parsed
+	bodies   int   // how many texts around this one
+
+	text  string        // the top-level statement at hand
+	top   proto.Message // the same, as a tree
+	spans []span
+	stmts []event.Statement
+	seen  []map[fact]struct{}
+	open  int
+
+	ctes    []string            // names of WITH queries in scope
+	aliases []alias             // names of relations in scope, innermost last
+	vars    map[string]struct{} // names that a routine's body declares
+}
+
+// A fact is an element of one of a statement's lists.
+type fact struct {
+	list         byte
+	schema, name string
+}
+
+// An alias is a name for a relation. An empty relation is a subquery, a WITH
+// query or a function.
+type alias struct{ name, relation string }
+
+// A place says how a statement is contained in another.
+type place struct {
+	parent int
+	within string
+	runs   bool
+}
+
+var outermost = place{parent: -1, runs: true}
+
+// inside is the place of what the open statement contains.
+func (b *builder) inside(within string, runs bool) place {
+	return place{parent: b.open, within: within, runs: runs && b.stmts[b.open].Runs}
+}
+
+// begin opens a statement and returns what closes it.
+func (b *builder) begin(p place) (end func()) {
+	before, ctes, aliases := b.open, len(b.ctes), len(b.aliases)
+	b.stmts = append(b.stmts, event.Statement{Parent: p.parent, Within: p.within, Runs: p.runs})
+	b.seen = append(b.seen, nil)
+	b.open = len(b.stmts) - 1
+	return func() {
+		b.open = before
+		b.ctes, b.aliases = b.ctes[:ctes], b.aliases[:aliases]
+	}
+}
+
+// first reports whether a fact is new to the open statement.
+func (b *builder) first(list byte, schema, name string) bool {
+	if b.seen[b.open] == nil {
+		b.seen[b.open] = make(map[fact]struct{})
+	}
+	key := fact{list, schema, name}
+	if _, ok := b.seen[b.open][key]; ok {
+		return false
+	}
+	b.seen[b.open][key] = struct{}{}
+	return true
+}
+
+func (b *builder) current() *event.Statement { return &b.stmts[b.open] }
+
+func (b *builder) kind(kind string) { b.current().Kind = kind }
+
+func (b *builder) opaque() { b.current().Opaque = true }
+
+func (b *builder) add(mark byte, list *[]string, value string) {
+	if value != "" && b.first(mark, "", value) {
+		*list = append(*list, value)
+	}
+}
+
+func (b *builder) column(name string)   { b.add('c', &b.current().Columns, name) }
+func (b *builder) function(name string) { b.add('f', &b.current().Functions, strings.ToLower(name)) }
+func (b *builder) setting(name string)  { b.add('s', &b.current().Settings, strings.ToLower(name)) }
+func (b *builder) name(name string)     { b.add('n', &b.current().Names, name) }
+
+func (b *builder) option(words ...string) {
+	for _, w := range words {
+		b.add('o', &b.current().Options, w)
+	}
+}
+
+// optionIf adds an option when it holds.
+func (b *builder) optionIf(holds bool, words string) {
+	if holds {
+		b.option(words)
+	}
+}
+
+func (b *builder) reads(o event.Object) {
+	if o.Name != "" && b.first('r', o.Schema, o.Name) {
+		b.current().Reads = append(b.current().Reads, o)
+	}
+}
+
+func (b *builder) writes(o event.Object) {
+	if o.Name != "" && b.first('w', o.Schema, o.Name) {
+		b.current().Writes = append(b.current().Writes, o)
+	}
+}
+
+// target adds a relation to what is written. Temporary relations are told
+// apart where the text says so.
+func (b *builder) target(r *tree.RangeVar) {
+	if r == nil {
+		return
+	}
+	b.writes(object(r))
+	b.optionIf(r.GetRelpersistence() == "t" || strings.HasPrefix(r.GetSchemaname(), "pg_temp"), "TEMPORARY")
+	b.optionIf(r.GetRelpersistence() == "u", "UNLOGGED")
+}
+
+func object(r *tree.RangeVar) event.Object {
+	return event.Object{Schema: r.GetSchemaname(), Name: r.GetRelname()}
+}
+
+// message returns what a node holds, or nil.
+func message(n *tree.Node) proto.Message {
+	switch w := n.GetNode().(type) {
+	case nil:
+		return nil
+	case *tree.Node_ColumnRef:
+		return w.ColumnRef
+	case *tree.Node_AConst:
+		return w.AConst
+	case *tree.Node_ParamRef:
+		return w.ParamRef
+	case *tree.Node_AExpr:
+		return w.AExpr
+	case *tree.Node_BoolExpr:
+		return w.BoolExpr
+	case *tree.Node_FuncCall:
+		return w.FuncCall
+	case *tree.Node_ResTarget:
+		return w.ResTarget
+	case *tree.Node_TypeCast:
+		return w.TypeCast
+	case *tree.Node_RangeVar:
+		return w.RangeVar
+	case *tree.Node_SelectStmt:
+		return w.SelectStmt
+	case *tree.Node_List:
+		return w.List
+	}
+	r := n.ProtoReflect()
+	field := r.WhichOneof(r.Descriptor().Oneofs().Get(0))
+	if field == nil {
+		return nil
+	}
+	return r.Get(field).Message().Interface()
+}
+
+// children calls yield with every message right below m, until it says no.
+func children(m proto.Message, yield func(proto.Message) bool) bool {
+	if n, ok := m.(*tree.Node); ok {
+		inner := message(n)
+		return inner == nil || yield(inner)
+	}
+	ok := true
+	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if field.Message() == nil {
+			return true
+		}
+		if !field.IsList() {
+			ok = yield(v.Message().Interface())
+			return ok
+		}
+		for i, list := 0, v.List(); i < list.Len() && ok; i++ {
+			ok = yield(list.Get(i).Message().Interface())
+		}
+		return ok
+	})
+	return ok
+}
+
+// visit takes the facts of a part of the tree into the open statement. What it
+// does not know it looks through, so that nothing below is missed.
+func (b *builder) visit(m proto.Message) {
+	switch m := m.(type) {
+	case nil:
+	case *tree.Node:
+		b.visit(message(m))
+	case *tree.SelectStmt:
+		b.query(m)
+	case *tree.RangeVar:
+		b.relation(m)
+	case *tree.ColumnRef:
+		b.columnRef(m)
+	case *tree.FuncCall:
+		b.funcCall(m)
+	case *tree.JoinExpr:
+		for _, n := range m.GetUsingClause() {
+			b.column(text(n))
+		}
+		b.children(m)
+	case *tree.InsertStmt, *tree.UpdateStmt, *tree.DeleteStmt, *tree.MergeStmt:
+		b.statementOf(m, b.inside("cte", true))
+	case *tree.A_Const, *tree.ParamRef, *tree.TypeName, *tree.String, *tree.RoleSpec, *tree.Alias:
+	default:
+		b.children(m)
+	}
+}
+
+func (b *builder) children(m proto.Message) {
+	children(m, func(child proto.Message) bool {
+		b.visit(child)
+		return true
+	})
+}
+
+// visitAll visits the nodes of lists.
+func (b *builder) visitAll(lists ...[]*tree.Node) {
+	for _, list := range lists {
+		for _, n := range list {
+			b.visit(n)
+		}
+	}
+}
+
+// relation is a relation that is read.
+func (b *builder) relation(r *tree.RangeVar) {
+	if r.GetSchemaname() == "" {
+		for _, name := range b.ctes {
+			if name == r.GetRelname() {
+				return
+			}
+		}
+	}
+	b.reads(object(r))
+}
+
+// columnRef is a column, or a whole row, that is named.
+func (b *builder) columnRef(c *tree.ColumnRef) {
+	fields := make([]string, len(c.GetFields()))
+	for i, n := range c.GetFields() {
+		if n.GetAStar() != nil {
+			fields[i] = "*"
+		} else {
+			fields[i] = text(n)
+		}
+	}
+	switch len(fields) {
+	case 0:
+	case 1:
+		b.column(fields[0])
+		if relation, ok := b.aliased(fields[0]); ok && relation != "" {
+			b.column(relation + ".*")
+		}
+	case 2:
+		if relation, ok := b.aliased(fields[0]); ok && relation != "" {
+			fields[0] = relation
+		}
+		fallthrough
+	default:
+		b.column(strings.Join(fields, "."))
+	}
+}
+
+// aliased returns the relation that a name stands for.
+func (b *builder) aliased(name string) (relation string, ok bool) {
+	for i := len(b.aliases) - 1; i >= 0; i-- {
+		if b.aliases[i].name == name {
+			return b.aliases[i].relation, true
+		}
+	}
+	return "", false
+}
+
+// addAliases brings the names of FROM items into scope.
+func (b *builder) addAliases(items ...*tree.Node) {
+	for _, n := range items {
+		switch n := message(n).(type) {
+		case *tree.RangeVar:
+			b.addAlias(n)
+		case *tree.JoinExpr:
+			b.addAliases(n.GetLarg(), n.GetRarg())
+			b.addSubquery(n.GetAlias())
+		case *tree.RangeSubselect:
+			b.addSubquery(n.GetAlias())
+		case *tree.RangeFunction:
+			b.addSubquery(n.GetAlias())
+		case *tree.RangeTableFunc:
+			b.addSubquery(n.GetAlias())
+		case *tree.RangeTableSample:
+			b.addAliases(n.GetRelation())
+		case *tree.JsonTable:
+			b.addSubquery(n.GetAlias())
+		}
+	}
+}
+
+func (b *builder) addAlias(r *tree.RangeVar) {
+	name := r.GetAlias().GetAliasname()
+	if name == "" {
+		name = r.GetRelname()
+	}
+	relation := object(r).String()
+	if r.GetSchemaname() == "" {
+		for _, cte := range b.ctes {
+			if cte == r.GetRelname() {
+				relation = ""
+			}
+		}
+	}
+	b.aliases = append(b.aliases, alias{name, relation})
+}
+
+func (b *builder) addSubquery(a *tree.Alias) {
+	if a.GetAliasname() != "" {
+		b.aliases = append(b.aliases, alias{name: a.GetAliasname()})
+	}
+}
+
+// sql reads a text that the statement carries and puts its statements at p. It
+// returns false when they cannot be read.
+func (b *builder) sql(sql string, p place) bool {
+	parsed, ok := b.parse(sql)
+	if !ok {
+		return false
+	}
+	ctes, aliases, outer, top := b.ctes, b.aliases, b.text, b.top
+	b.ctes, b.aliases, b.bodies = nil, nil, b.bodies+1
+	for _, raw := range parsed.GetStmts() {
+		start, end := int(raw.GetStmtLocation()), len(sql)
+		if n := int(raw.GetStmtLen()); n > 0 {
+			end = min(start+n, len(sql))
+		}
+		b.text, b.top = sql[min(start, end):end], message(raw.GetStmt())
+		b.statement(raw.GetStmt(), p)
+	}
+	b.ctes, b.aliases, b.text, b.top, b.bodies = ctes, aliases, outer, top, b.bodies-1
+	return true
+}
+
+// maxBodies is how deep texts may lie in texts.
+const maxBodies = 4
+
+// parse parses a text that the statement carries.
+func (b *builder) parse(sql string) (*tree.ParseResult, bool) {
+	if !b.admit(sql) {
+		return nil, false
+	}
+	parsed, err := b.analyzer.parser.parse(b.ctx, sql)
+	return parsed, b.settle(err)
+}
+
+// admit reports whether one more text may be parsed.
+func (b *builder) admit(sql string) bool {
+	if b.err != nil || b.parses <= 0 || b.bodies >= maxBodies || b.analyzer.limits.check(sql) != nil {
+		return false
+	}
+	b.parses--
+	return true
+}
+
+// settle reports whether a text was parsed; errors other than those of its
+// syntax end the reading.
+func (b *builder) settle(err error) bool {
+	var syntax *SyntaxError
+	if err != nil && !errors.As(err, &syntax) {
+		b.err = err
+	}
+	return err == nil
+}
+
+// text returns what a String node holds.
+func text(n *tree.Node) string { return n.GetString_().GetSval() }
+
+// texts returns what a list of String nodes holds.
+func texts(list []*tree.Node) []string {
+	var values []string
+	for _, n := range list {
+		values = append(values, text(n))
+	}
+	return values
+}
+
+// named turns the parts of a qualified name into an object.
+func named(parts []*tree.Node) event.Object {
+	names := texts(parts)
+	switch len(names) {
+	case 0:
+		return event.Object{}
+	case 1:
+		return event.Object{Name: names[0]}
+	}
+	return event.Object{Schema: names[len(names)-2], Name: names[len(names)-1]}
+}
+
+// routine writes a qualified name as functions are written: lower case and
+// without pg_catalog.
+func routine(parts []*tree.Node) string {
+	o := named(parts)
+	if strings.EqualFold(o.Schema, "pg_catalog") {
+		o.Schema = ""
+	}
+	return strings.ToLower(o.String())
+}
+
+// statement adds a statement, and those that it contains, at a place.
+func (b *builder) statement(n *tree.Node, p place) {
+	b.statementOf(message(n), p)
+}
+
+func (b *builder) statementOf(m proto.Message, p place) {
+	defer b.begin(p)()
+	switch m := m.(type) {
+	case nil:
+		b.opaque()
+	case *tree.SelectStmt:
+		b.selectStmt(m)
+	case *tree.InsertStmt:
+		b.insert(m)
+	case *tree.UpdateStmt:
+		b.update(m)
+	case *tree.DeleteStmt:
+		b.delete(m)
+	case *tree.MergeStmt:
+		b.merge(m)
+	default:
+		if b.utility(m) || b.definition(m) || b.change(m) {
+			return
+		}
+		// Something new: what is below it is taken, what it does is not known.
+		b.kind(string(m.ProtoReflect().Descriptor().Name()))
+		b.opaque()
+		b.children(m)
+	}
+}

@@ -1,0 +1,234 @@
+package statement
+
+import (
+	"slices"
+	"strings"
+
+	tree "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// complete reports whether two parts of a disjunction are each other's
+// negation, as in x IS NULL OR x IS NOT NULL.
+func (s *scoper) complete(args []*tree.Node, negated bool) bool {
+	tests := make(map[string][2]bool) // by operator class: seen plain, negated
+	for _, n := range args {
+		t := testOf(n, negated)
+		seen := tests[t.class]
+		seen[t.side()] = true
+		tests[t.class] = seen
+	}
+	seen := make(map[string]struct{})
+	for _, n := range args {
+		t := testOf(n, negated)
+		if sides := tests[t.class]; !sides[0] || !sides[1] {
+			continue
+		}
+		key := s.key(t.class, t.operands)
+		if _, ok := seen[key+sideName[1-t.side()]]; ok {
+			return true
+		}
+		seen[key+sideName[t.side()]] = struct{}{}
+	}
+	return false
+}
+
+var sideName = [2]string{"+", "-"}
+
+// A test is a condition taken apart, so that it can be compared with its
+// negation.
+type test struct {
+	class    string // what is asked
+	negated  bool
+	operands []*tree.Node
+}
+
+func (t test) side() int {
+	if t.negated {
+		return 1
+	}
+	return 0
+}
+
+// negations pairs operators with what they are the negation of.
+var negations = map[string]string{"<>": "=", ">=": "<", ">": "<=", "!~": "~", "!~*": "~*", "!~~": "~~", "!~~*": "~~*"}
+
+func testOf(n *tree.Node, negated bool) test {
+	for n.GetBoolExpr().GetBoolop() == tree.BoolExprType_NOT_EXPR {
+		n, negated = n.GetBoolExpr().GetArgs()[0], !negated
+	}
+	switch m := message(n).(type) {
+	case *tree.NullTest:
+		if m.GetNulltesttype() == tree.NullTestType_IS_NOT_NULL {
+			negated = !negated
+		}
+		return test{"null", negated, []*tree.Node{m.GetArg()}}
+	case *tree.BooleanTest:
+		switch m.GetBooltesttype() {
+		case tree.BoolTestType_IS_TRUE, tree.BoolTestType_IS_NOT_TRUE:
+			return test{"true", negated != (m.GetBooltesttype() == tree.BoolTestType_IS_NOT_TRUE), []*tree.Node{m.GetArg()}}
+		case tree.BoolTestType_IS_FALSE, tree.BoolTestType_IS_NOT_FALSE:
+			return test{"false", negated != (m.GetBooltesttype() == tree.BoolTestType_IS_NOT_FALSE), []*tree.Node{m.GetArg()}}
+		}
+	case *tree.A_Expr:
+		op := operator(m)
+		if plain, ok := negations[op]; ok {
+			op, negated = plain, !negated
+		}
+		switch m.GetKind() {
+		case tree.A_Expr_Kind_AEXPR_DISTINCT:
+			return test{"distinct", negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
+		case tree.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+			return test{"distinct", !negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
+		}
+		if strings.HasPrefix(op, "NOT ") {
+			op, negated = op[len("NOT "):], !negated
+		}
+		return test{m.GetKind().String() + op, negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
+	}
+	return test{"", negated, []*tree.Node{n}}
+}
+
+// equal reports whether two expressions are the same but for what leaves a
+// value as it is.
+func (s *scoper) equal(a, b *tree.Node) bool {
+	a, b = stripped(a), stripped(b)
+	a, b = s.neutral(a), s.neutral(b)
+	left, right := message(a), message(b)
+	if left == nil || right == nil || left.ProtoReflect().Descriptor() != right.ProtoReflect().Descriptor() {
+		return false
+	}
+	return s.key("", []*tree.Node{a}) == s.key("", []*tree.Node{b})
+}
+
+// stripped removes casts and collations.
+func stripped(n *tree.Node) *tree.Node {
+	for {
+		switch m := message(n).(type) {
+		case *tree.TypeCast:
+			n = m.GetArg()
+		case *tree.CollateClause:
+			n = m.GetArg()
+		default:
+			return n
+		}
+	}
+}
+
+// neutral removes operations that change nothing: x + 0, x * 1, x || ”.
+func (s *scoper) neutral(n *tree.Node) *tree.Node {
+	for {
+		e := n.GetAExpr()
+		if e.GetKind() != tree.A_Expr_Kind_AEXPR_OP {
+			return n
+		}
+		c := e.GetRexpr().GetAConst()
+		if c == nil || e.GetLexpr() == nil {
+			return n
+		}
+		s.literal = true
+		switch v := c.GetVal().(type) {
+		case *tree.A_Const_Ival:
+			switch operator(e) {
+			case "+", "-":
+				if v.Ival.GetIval() != 0 {
+					return n
+				}
+			case "*", "/":
+				if v.Ival.GetIval() != 1 {
+					return n
+				}
+			default:
+				return n
+			}
+		case *tree.A_Const_Sval:
+			if operator(e) != "||" || v.Sval.GetSval() != "" {
+				return n
+			}
+		default:
+			return n
+		}
+		n = stripped(e.GetLexpr())
+	}
+}
+
+// key writes expressions so that equal ones have the same key, wherever they
+// stand.
+func (s *scoper) key(class string, nodes []*tree.Node) string {
+	out := []byte(class)
+	for _, n := range nodes {
+		out = append(out, '|')
+		out = s.appendKey(out, message(stripped(n)))
+	}
+	return string(out)
+}
+
+func (s *scoper) appendKey(out []byte, m proto.Message) []byte {
+	if n, ok := m.(*tree.Node); ok {
+		m = message(n)
+	}
+	if m == nil {
+		return append(out, '_')
+	}
+	if c, ok := m.(*tree.ColumnRef); ok {
+		return s.appendColumn(out, c)
+	}
+	if _, ok := m.(*tree.A_Const); ok {
+		s.literal = true
+	}
+	r := m.ProtoReflect()
+	out = append(out, r.Descriptor().Name()...)
+	out = append(out, '(')
+	fields := r.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if field.Name() == "location" || !r.Has(field) {
+			continue
+		}
+		out = append(out, field.Name()...)
+		out = append(out, ':')
+		v := r.Get(field)
+		switch {
+		case field.IsList() && field.Message() != nil:
+			for j := range v.List().Len() {
+				out = s.appendKey(append(out, ','), v.List().Get(j).Message().Interface())
+			}
+		case field.Message() != nil:
+			out = s.appendKey(out, v.Message().Interface())
+		default:
+			out = appendScalar(out, v)
+		}
+		out = append(out, ';')
+	}
+	return append(out, ')')
+}
+
+func appendScalar(out []byte, v protoreflect.Value) []byte {
+	value := v.String()
+	for _, c := range []byte(value) {
+		if c == '\\' || c == ';' || c == ')' || c == ',' || c == '|' {
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// appendColumn writes the target's columns without their qualifier.
+func (s *scoper) appendColumn(out []byte, c *tree.ColumnRef) []byte {
+	fields := c.GetFields()
+	if s.owns(c) && len(fields) > 1 && slices.Contains(s.names[:1], text(fields[0])) {
+		fields = fields[1:]
+	}
+	out = append(out, "column"...)
+	for _, n := range fields {
+		out = append(out, '.')
+		if n.GetAStar() != nil {
+			out = append(out, '*')
+			continue
+		}
+		out = appendScalar(out, protoreflect.ValueOfString(text(n)))
+	}
+	return out
+}

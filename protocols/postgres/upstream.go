@@ -1,0 +1,212 @@
+package postgres
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// DefaultConnectTimeout bounds opening a connection to a server.
+const DefaultConnectTimeout = 10 * time.Second
+
+// A Resource is a PostgreSQL server that the gate fronts, with the credential
+// that only the gate knows.
+type Resource struct {
+	Name        string
+	Host        string // a name, an address, or the directory of a Unix socket
+	Port        uint16 // 5432 when zero
+	User        string
+	Password    string
+	Database    string
+	Databases   []string // further ones that clients may ask for; "*" is all
+	SSLMode     string   // as libpq: disable, allow, prefer, require, verify-ca, verify-full
+	SSLRootCert string   // file with the authorities for verify-ca and verify-full
+
+	catalogs catalogs
+}
+
+// sslModes are libpq's.
+var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+
+// Validate names what is missing or wrong.
+func (r *Resource) Validate() error {
+	var errs []error
+	for _, f := range []struct{ name, value string }{{"host", r.Host}, {"user", r.User}, {"database", r.Database}} {
+		if f.value == "" {
+			errs = append(errs, fmt.Errorf("%s: is required", f.name))
+		}
+	}
+	if r.SSLMode != "" && !slices.Contains(sslModes, r.SSLMode) {
+		errs = append(errs, fmt.Errorf("sslmode: %q is none of %s", r.SSLMode, strings.Join(sslModes, ", ")))
+	}
+	if strings.HasPrefix(r.SSLMode, "verify-") && r.SSLRootCert != "" {
+		pem, err := os.ReadFile(r.SSLRootCert)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			err = errors.New("holds no certificate")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sslrootcert: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// choose returns the database to open for a client that asked for one.
+func (r *Resource) choose(asked string) (string, error) {
+	if asked == "" || asked == r.Database || slices.Contains(r.Databases, asked) || slices.Contains(r.Databases, "*") {
+		if asked == "" {
+			asked = r.Database
+		}
+		return asked, nil
+	}
+	return "", &endError{refusal{code: codeUnauthenticated,
+		message: fmt.Sprintf("gatehouse: database %q is not open to clients of resource %q", asked, r.Name)}, nil}
+}
+
+// quote quotes a value of a connection string.
+func quote(v string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+// connString gives every setting that the library would otherwise take from
+// the environment.
+func (r *Resource) connString(database string) string {
+	mode := r.SSLMode
+	if mode == "" {
+		mode = "prefer"
+	}
+	port := r.Port
+	if port == 0 {
+		port = 5432
+	}
+	return "host=" + quote(r.Host) + " port=" + strconv.Itoa(int(port)) + " user=" + quote(r.User) +
+		" password=" + quote(r.Password) + " dbname=" + quote(database) + " sslmode=" + mode +
+		" sslrootcert=" + quote(r.SSLRootCert) + " sslcert='' sslkey='' passfile=''" +
+		" target_session_attrs=any connect_timeout=" + strconv.Itoa(int(DefaultConnectTimeout/time.Second))
+}
+
+func (r *Resource) connConfig(database string, params map[string]string) (*pgconn.Config, error) {
+	c, err := pgconn.ParseConfig(r.connString(database))
+	if err != nil {
+		return nil, errors.New("the resource's settings make no valid connection") // err quotes them
+	}
+	c.RuntimeParams = params
+	if c.Password != r.Password { // an empty one is looked up elsewhere
+		c.Password = r.Password
+	}
+	return c, nil
+}
+
+// An upstream is an authenticated connection to a server.
+type upstream struct {
+	conn      net.Conn
+	pid       uint32
+	params    map[string]string // as the server reported them
+	canceller *pgconn.PgConn
+}
+
+// dial opens a connection to the resource and logs in.
+func (r *Resource) dial(ctx context.Context, database string, params map[string]string) (*upstream, error) {
+	c, err := r.connConfig(database, params)
+	if err != nil {
+		return nil, err
+	}
+	pg, err := pgconn.ConnectConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to resource %s: %w", r.Name, err)
+	}
+	// Under load the library may still be reading in the background.
+	if err := pg.SyncConn(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to resource %s: %w", r.Name, err), pg.Close(ctx))
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to resource %s: %w", r.Name, err), pg.Close(ctx))
+	}
+	u := &upstream{conn: h.Conn, pid: h.PID, params: h.ParameterStatuses}
+	if h.TxStatus != 'I' {
+		u.conn.Close()
+		return nil, fmt.Errorf("connect to resource %s: the session does not begin idle", r.Name)
+	}
+	if u.canceller, err = pgconn.Construct(h); err != nil {
+		u.conn.Close()
+		return nil, fmt.Errorf("connect to resource %s: %w", r.Name, err)
+	}
+	return u, nil
+}
+
+// cancel asks the server to cancel what the connection is doing.
+func (u *upstream) cancel(ctx context.Context) error {
+	return u.canceller.CancelRequest(ctx)
+}
+
+// greeting is what a client gets once its session is open.
+func (u *upstream) greeting(k cancelKey) ([]byte, error) {
+	b, err := (&pgproto3.AuthenticationOk{}).Encode(nil)
+	names := make([]string, 0, len(u.params))
+	for name := range u.params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err == nil {
+			b, err = (&pgproto3.ParameterStatus{Name: name, Value: u.params[name]}).Encode(b)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode greeting: %w", err)
+	}
+	b = appendFrame(b, 'K', func(b []byte) []byte {
+		b = append(b, byte(k.pid>>24), byte(k.pid>>16), byte(k.pid>>8), byte(k.pid))
+		return append(b, k.secret[:]...)
+	})
+	return append(b, 'Z', 0, 0, 0, 5, 'I'), nil
+}
+
+// Check logs in to the resource as a session would and looks at what the gate
+// relies on.
+func (r *Resource) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
+	defer cancel()
+	u, err := r.dial(ctx, r.Database, nil)
+	if err != nil {
+		return err
+	}
+	defer u.conn.Close()
+	if err := checkParams(u.params); err != nil {
+		return err
+	}
+	_, err = u.conn.Write([]byte{'X', 0, 0, 0, 4})
+	return err
+}
+
+// checkParams refuses a server or session that would read a statement
+// differently from the gate.
+func checkParams(params map[string]string) error {
+	for name, value := range params {
+		if err := checkParam(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkParam(name, value string) error {
+	switch {
+	case name == "standard_conforming_strings" && value != "on":
+		return errors.New("standard_conforming_strings is not on")
+	case name == "client_encoding" && value != "UTF8":
+		return fmt.Errorf("client_encoding is %q, not UTF8", value)
+	}
+	return nil
+}
