@@ -124,13 +124,20 @@ func readChain(name string) (info *event.Session, links []*sealed, whole int64, 
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, 0, nil
 	}
-	if err != nil {
-		return nil, nil, 0, err
+	if err == nil {
+		info, links, whole, err = parseChain(b)
 	}
+	if err != nil {
+		return nil, nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return info, links, whole, nil
+}
+
+func parseChain(b []byte) (info *event.Session, links []*sealed, whole int64, err error) {
 	for rest := b; len(rest) >= 4; {
 		n := uint64(binary.LittleEndian.Uint32(rest))
 		if n > maxRecord {
-			return nil, nil, 0, fmt.Errorf("%s: record of %d bytes", name, n)
+			return nil, nil, 0, fmt.Errorf("record of %d bytes", n)
 		}
 		if n > uint64(len(rest)-4) {
 			break
@@ -144,11 +151,11 @@ func readChain(name string) (info *event.Session, links []*sealed, whole int64, 
 			return l.element(tag, v)
 		})
 		if err != nil {
-			return nil, nil, 0, fmt.Errorf("%s: %w", name, err)
+			return nil, nil, 0, err
 		}
 		if l.size > 0 {
 			if l.header.Sequence != uint64(len(links)) {
-				return nil, nil, 0, fmt.Errorf("%s: piece %d is out of order", name, l.header.Sequence)
+				return nil, nil, 0, fmt.Errorf("piece %d is out of order", l.header.Sequence)
 			}
 			links = append(links, l)
 		}

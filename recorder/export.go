@@ -22,28 +22,28 @@ type line struct {
 	Exchange uint64    `json:"exchange,omitempty"`
 	Kind     string    `json:"kind"`
 
-	Session    *jsonSession      `json:"session,omitempty"`
-	Operation  string            `json:"operation,omitempty"`
-	Payload    *text             `json:"payload,omitempty"`
-	Params     []*text           `json:"params,omitempty"`
-	Statements []jsonStatement   `json:"statements,omitempty"`
-	Labels     []jsonAttr        `json:"labels,omitempty"`
-	Attrs      []jsonAttr        `json:"attrs,omitempty"`
-	Action     string            `json:"action,omitempty"`
-	Rule       string            `json:"rule,omitempty"`
-	Reason     string            `json:"reason,omitempty"`
-	Approved   *bool             `json:"approved,omitempty"`
-	By         *Principal        `json:"by,omitempty"`
-	Comment    string            `json:"comment,omitempty"`
-	Fields     []jsonField       `json:"fields,omitempty"`
-	Treatments []jsonTreatment   `json:"treatments,omitempty"`
-	Row        *[]*text          `json:"row,omitempty"`
-	Data       []byte            `json:"data,omitempty"`
-	Status     string            `json:"status,omitempty"`
-	Tag        string            `json:"tag,omitempty"`
-	Code       string            `json:"code,omitempty"`
-	Rows       *int64            `json:"rows,omitempty"`
-	Text       string            `json:"text,omitempty"`
+	Session    *jsonSession    `json:"session,omitempty"`
+	Operation  string          `json:"operation,omitempty"`
+	Payload    *text           `json:"payload,omitempty"`
+	Params     []*text         `json:"params,omitempty"`
+	Statements []jsonStatement `json:"statements,omitempty"`
+	Labels     []jsonAttr      `json:"labels,omitempty"`
+	Attrs      []jsonAttr      `json:"attrs,omitempty"`
+	Action     string          `json:"action,omitempty"`
+	Rule       string          `json:"rule,omitempty"`
+	Reason     string          `json:"reason,omitempty"`
+	Approved   *bool           `json:"approved,omitempty"`
+	By         *Principal      `json:"by,omitempty"`
+	Comment    string          `json:"comment,omitempty"`
+	Fields     []jsonField     `json:"fields,omitempty"`
+	Treatments []jsonTreatment `json:"treatments,omitempty"`
+	Row        *[]*text        `json:"row,omitempty"`
+	Data       []byte          `json:"data,omitempty"`
+	Status     string          `json:"status,omitempty"`
+	Tag        string          `json:"tag,omitempty"`
+	Code       string          `json:"code,omitempty"`
+	Rows       *int64          `json:"rows,omitempty"`
+	Text       string          `json:"text,omitempty"`
 }
 
 type jsonSession struct {

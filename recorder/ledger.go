@@ -33,7 +33,9 @@ type ledger struct {
 	queue    queue[logged]
 	forked   chan struct{} // closed at ErrFork
 
-	step step // the last one; used by run alone
+	// Used by run alone.
+	step step // the last one
+	put  int  // how many of its objects are stored for certain
 
 	mu     sync.Mutex
 	size   int64
@@ -145,7 +147,7 @@ func (l *ledger) run(ctx context.Context) {
 				return
 			}
 		}
-		advance := func(context.Context) error { return l.advance(batch) }
+		advance := func(context.Context, *backoff) error { return l.advance(batch) }
 		if !l.try(ctx, "extend log", advance) || !l.try(ctx, "store checkpoint", l.publish) {
 			return
 		}
@@ -161,11 +163,11 @@ func (l *ledger) run(ctx context.Context) {
 }
 
 // try repeats f until it succeeds. It returns false when ctx ended or the log
-// has forked.
-func (l *ledger) try(ctx context.Context, what string, f func(context.Context) error) bool {
+// has forked. F resets the wait when it gets on.
+func (l *ledger) try(ctx context.Context, what string, f func(context.Context, *backoff) error) bool {
 	var wait backoff
 	for {
-		err := f(ctx)
+		err := f(ctx, &wait)
 		if err == nil {
 			return true
 		}
@@ -186,7 +188,7 @@ func (l *ledger) try(ctx context.Context, what string, f func(context.Context) e
 
 // begin finds the step to go on from if the spool has none: that of the stored
 // checkpoint, or the first.
-func (l *ledger) begin(ctx context.Context) error {
+func (l *ledger) begin(ctx context.Context, _ *backoff) error {
 	if l.step.Checkpoint != "" {
 		return nil
 	}
@@ -279,12 +281,12 @@ func (l *ledger) keep(next step) error {
 	if err := writeFile(l.file, b); err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
-	l.step = next
+	l.step, l.put = next, 0
 	return nil
 }
 
 // publish stores what the last step is made of.
-func (l *ledger) publish(ctx context.Context) error {
+func (l *ledger) publish(ctx context.Context, wait *backoff) error {
 	store := l.r.o.Store
 	stored, err := l.fetch(ctx)
 	if err != nil {
@@ -294,12 +296,14 @@ func (l *ledger) publish(ctx context.Context) error {
 		if stored != l.step.Before {
 			return ErrFork
 		}
-		for _, o := range l.step.Objects {
+		for _, o := range l.step.Objects[l.put:] {
 			if err := putOnce(ctx, store, o.Name, o.Data); errors.Is(err, errOther) {
 				return fmt.Errorf("%w: %w", ErrFork, err)
 			} else if err != nil {
 				return err
 			}
+			l.put++
+			wait.reset()
 		}
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()

@@ -221,7 +221,7 @@ func (r *Recorder) putAll(ctx context.Context) {
 		if !ok {
 			return
 		}
-		err := s.put(ctx)
+		err := s.put(ctx, &wait)
 		if err == nil {
 			wait.reset()
 			continue
@@ -237,8 +237,9 @@ func (r *Recorder) putAll(ctx context.Context) {
 	}
 }
 
-// put stores the session's sealed pieces, in order.
-func (s *Session) put(ctx context.Context) error {
+// put stores the session's sealed pieces, in order. It resets wait when it gets
+// on.
+func (s *Session) put(ctx context.Context, wait *backoff) error {
 	for {
 		if s.manifestDue {
 			manifest, err := s.putManifest(ctx)
@@ -260,6 +261,7 @@ func (s *Session) put(ctx context.Context) error {
 		if err := putOnce(ctx, s.r.o.Store, l.header.Object(), data); err != nil {
 			return err
 		}
+		wait.reset()
 		s.r.stats.stored.Add(1)
 		s.stored, s.manifestDue = p.sequence+1, l.header.Last
 		s.r.log.enter(logged{entry{l.header.Object(), l.digest, l.header.Append(nil)}, s, p})
