@@ -61,7 +61,8 @@ var errSignedOut = &apiError{http.StatusUnauthorized, "you are not signed in, or
 // guard refuses what another site could have made a browser send.
 func (c *Console) guard(r *http.Request) error {
 	// A bearer token is not sent by a browser of itself.
-	bearer := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	bearer := strings.EqualFold(scheme, "Bearer")
 	origin := r.Header.Get("Origin")
 	upgrade := r.Header.Get("Upgrade") != ""
 	changes := r.Method != http.MethodGet && r.Method != http.MethodHead

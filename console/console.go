@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"gatehouse/core/approval"
@@ -83,7 +84,7 @@ func New(c Config) (*Console, error) {
 	if c.SignIn == nil || c.Approvals == nil || c.Log == nil {
 		return nil, errors.New("console: SignIn, Approvals and Log are required")
 	}
-	s := &Console{Config: c, origin: u.Scheme + "://" + u.Host, limits: defaultSocketLimits, reads: make(chan struct{}, maxReads), downloads: make(chan struct{}, maxDownloads)}
+	s := &Console{Config: c, origin: origin(u), limits: defaultSocketLimits, reads: make(chan struct{}, maxReads), downloads: make(chan struct{}, maxDownloads)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	dist, err := fs.Sub(assets, "assets/dist")
 	if err != nil {
@@ -91,6 +92,12 @@ func New(c Config) (*Console, error) {
 	}
 	s.handler = s.routes(s.pages(dist))
 	return s, nil
+}
+
+// origin returns the URL's origin as browsers write it.
+func origin(u *url.URL) string {
+	port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), port)
 }
 
 func (c *Console) routes(pages http.Handler) http.Handler {

@@ -82,7 +82,12 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, alice, "ended A denied bob@example.com")
-	want(t, agent, "approval B", "ended B withdrawn", "ended A denied bob@example.com")
+	// The agent has not read meanwhile, and may have missed that B came and went.
+	for e := ""; e != "ended A denied bob@example.com"; {
+		if e = next(t, agent); strings.Contains(e, "A") && !strings.HasPrefix(e, "ended A") {
+			t.Errorf("the agent hears %q", e)
+		}
+	}
 	// Whoever may see none of it hears of none.
 	g.console.Close()
 	if _, _, err := carol.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
@@ -133,7 +138,8 @@ func TestSlowReader(t *testing.T) {
 		g.hold(ctx, sample.Held(fmt.Sprint(i), statement))
 	}
 	console.WaitSockets(g.console) // it is dropped
-	quick := g.dial("bob")
+	patient := newGate(t, func(c *console.Console) { c.Approvals = g.approvals })
+	quick := patient.dial("bob")
 	for range 900 {
 		next(t, quick)
 	}

@@ -1,7 +1,7 @@
 // Command devserver serves the real console with sample people, requests and
-// recordings, for its browser tests and for working on the page. It prints its
-// URL and ends with its standard input. It is no part of Gatehouse: anybody
-// may sign in as anybody.
+// recordings, for its browser tests and for working on the page. Beside it runs
+// an issuer with which anybody can sign in as anybody. It prints the console's
+// URL and ends with its standard input. It is no part of Gatehouse.
 //
 // POST /sample/hold?id=A&kind=update holds a request, POST /sample/withdraw?id=A
 // takes it away, GET /sample/decision?id=A waits for what was decided.
@@ -10,6 +10,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +26,8 @@ import (
 	"gatehouse/console/internal/sample"
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
+	"gatehouse/core/identity"
+	"gatehouse/core/identity/issuer"
 )
 
 func main() {
@@ -42,10 +45,14 @@ func run(address string) error {
 		return err
 	}
 	url := "http://" + listener.Addr().String()
-	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, signIn: &sample.SignIn{}}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	signIn, closeSignIn, err := openSignIn(url, log)
+	if err != nil {
+		return err
+	}
+	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, issuer: signIn.issuer}
 	c, err := console.New(console.Config{
-		URL: url, SignIn: d.signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
-		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"}, Log: log,
 	})
 	if err != nil {
 		return err
@@ -55,20 +62,64 @@ func run(address string) error {
 	mux.HandleFunc("POST /sample/withdraw", d.withdraw)
 	mux.HandleFunc("GET /sample/decision", d.decision)
 	mux.Handle("/", c)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(listener) }()
+	stop := serve(listener, mux)
 	fmt.Println(url)
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	s.Close()
-	<-served
-	return c.Close()
+	return errors.Join(stop(), c.Close(), closeSignIn())
+}
+
+// serve serves l until stop is called.
+func serve(l net.Listener, h http.Handler) (stop func() error) {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	return func() error {
+		err := s.Close()
+		<-done
+		return err
+	}
+}
+
+// A signIn is the real one, with its issuer's name.
+type signIn struct {
+	*identity.SignIn
+	issuer string
+}
+
+// openSignIn starts an issuer that knows the sample's people.
+func openSignIn(url string, log *slog.Logger) (*signIn, func() error, error) {
+	const client = "console"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	c := issuer.Config{URL: "http://" + l.Addr().String(), ClientID: client, RedirectURIs: []string{url + "/callback"}}
+	for _, p := range sample.People {
+		c.Users = append(c.Users, issuer.User{Subject: p.Subject, Email: p.Name, Groups: p.Groups})
+	}
+	i, err := issuer.New(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := serve(l, i)
+	v, err := identity.New(context.Background(), identity.Config{Issuer: c.URL, Audiences: []string{"gatehouse"}, Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	for v.Ready() != nil { // the issuer answers: it is a matter of moments
+		time.Sleep(5 * time.Millisecond)
+	}
+	s, err := identity.NewSignIn(identity.SignInConfig{Verifier: v, ClientID: client, URL: url, Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &signIn{s, c.URL}, func() error { return errors.Join(v.Close(), stop()) }, nil
 }
 
 // A server holds what the tests ask it to hold.
 type server struct {
 	approvals *approval.Registry
-	signIn    *sample.SignIn
+	issuer    string
 
 	mu   sync.Mutex
 	held map[string]*held
@@ -89,6 +140,7 @@ func (d *server) hold(w http.ResponseWriter, r *http.Request) {
 	d.held[q.Get("id")] = h
 	d.mu.Unlock()
 	p := request(q.Get("id"), q.Get("kind"))
+	p.Session.Principal.Issuer = d.issuer
 	changes, stop := d.approvals.Watch()
 	defer stop()
 	go func() {

@@ -1,6 +1,6 @@
 // What waits for approval, as the gate tells it over a WebSocket.
 
-import type { Approval, Ending } from "./api.ts";
+import { ask, Problem, type Approval, type Ending } from "./api.ts";
 
 type Message = { type: "approval" | "ended" | "ready" | "alive"; approval?: Approval; ending?: Ending };
 
@@ -32,9 +32,9 @@ export class Live extends EventTarget {
   }
 
   #retry(): void {
-    if (this.connection !== "lost") return;
+    if (this.connection !== "lost" || this.#socket?.readyState !== WebSocket.CLOSED) return;
     clearTimeout(this.#timer);
-    this.#connect();
+    void this.#reconnect();
   }
 
   #connect(): void {
@@ -50,9 +50,19 @@ export class Live extends EventTarget {
       clearTimeout(this.#timer);
       if (e.code === signedOut) return this.#become("signed out");
       this.#become("lost");
-      this.#timer = window.setTimeout(() => this.#connect(), this.#pause * (0.75 + Math.random() / 2));
+      this.#timer = window.setTimeout(() => void this.#reconnect(), this.#pause * (0.75 + Math.random() / 2));
       this.#pause = Math.min(this.#pause * 2, longestPause);
     };
+  }
+
+  /** Connects again, unless the sign-in is why that would fail. */
+  async #reconnect(): Promise<void> {
+    try {
+      await ask("/api/me");
+    } catch (err) {
+      if (err instanceof Problem && err.status === 401) return this.#become("signed out");
+    }
+    this.#connect();
   }
 
   /** Gives up on a connection that has gone silent. */

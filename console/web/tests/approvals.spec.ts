@@ -1,4 +1,4 @@
-import { expect, test } from "./console.ts";
+import { expect, signIn, test } from "./console.ts";
 
 test("a request appears without reload, and is approved", async ({ gate, open }) => {
   const page = await open();
@@ -60,7 +60,7 @@ test("two approvers see the same, and the second is too late", async ({ gate, op
   const page = await open();
   const context = await browser.newContext();
   const other = await context.newPage();
-  await other.goto(`${gate.url}/signin?as=bob`);
+  await signIn(other, gate, "/", "bob");
   await expect(page.locator(".card")).toHaveCount(1);
   await other.locator(".card").getByRole("button", { name: "Deny" }).click();
   await expect(page.locator(".card")).toHaveCount(0);
@@ -159,9 +159,23 @@ test("the page says when it lost the gate, and comes back by itself", async ({ g
   await expect(page.locator('[data-id="A"]')).toBeHidden();
 });
 
-test("who is not signed in is asked to", async ({ gate, page }) => {
+test("the page notices that the gate has forgotten the sign-in", async ({ open, page }) => {
+  let drop: (() => Promise<void>) | undefined;
+  await page.routeWebSocket("**/api/events", (ws) => {
+    ws.connectToServer();
+    drop = () => ws.close();
+  });
+  await open();
+  await expect(page.getByText("Live")).toBeVisible();
+  await page.context().clearCookies();
+  await drop!();
+  await expect(page.getByText("Your sign-in has ended.")).toBeVisible();
+});
+
+test("who is not signed in is asked to, with the issuer", async ({ gate, page }) => {
   await page.goto(`${gate.url}/sessions`);
   await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "alice@example.com" }).click();
   await expect(page).toHaveURL(`${gate.url}/sessions`);
   await expect(page.getByRole("heading", { name: "Sessions" })).toBeVisible();
   await page.getByRole("button", { name: "Sign out" }).click();

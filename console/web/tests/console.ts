@@ -28,6 +28,13 @@ export class Gate {
   }
 }
 
+/** Signs in at the issuer, which sends the browser back to path. */
+export async function signIn(page: Page, gate: Gate, path: string, who: string): Promise<void> {
+  await page.goto(`${gate.url}/signin?return=${encodeURIComponent(path)}`);
+  await page.locator(`button[value="${who}"]`).click();
+  await page.waitForURL(gate.url + path);
+}
+
 type Fixtures = {
   gate: Gate;
   /** Signs in and opens a page of the console. */
@@ -57,7 +64,7 @@ export const test = base.extend<Fixtures>({
     });
     await page.addInitScript(() => addEventListener("securitypolicyviolation", (e) => console.error(`content security policy: ${e.violatedDirective}`)));
     await use(async (path = "/", who = "alice") => {
-      await page.goto(`${gate.url}/signin?as=${who}&return=${encodeURIComponent(path)}`);
+      await signIn(page, gate, path, who);
       return page;
     });
     expect(wrong).toEqual([]);
