@@ -18,7 +18,7 @@ import (
 // CREATE that has the body; it must be all of the text at hand, which is what
 // the parser gets.
 func (b *builder) plpgsql(owner proto.Message, body string, p place) bool {
-	if owner != b.top || !b.admit(b.text) || b.analyzer.limits.check(body) != nil || !shallow(body) {
+	if owner != b.top || !b.admit(b.text) || b.analyzer.limits.check(body) != nil || !bearable(body) {
 		return false
 	}
 	source, err := b.analyzer.parser.parsePLpgSQL(b.ctx, b.text)
@@ -61,9 +61,11 @@ func (b *builder) plpgsql(owner proto.Message, body string, p place) bool {
 // maxBlocks is how deep blocks, loops and conditions of a body may nest.
 const maxBlocks = 100
 
-// shallow reports whether a body's blocks nest no deeper than the parser bears.
-// Words that are not blocks may count as such, never the other way round.
-func shallow(body string) bool {
+// bearable reports whether the parser bears a body: its blocks must not nest too
+// deep (words that are not blocks may count as such, never the other way
+// round), and it must not have the words that make the parser warn, because it
+// does not survive its own warnings inside a body.
+func bearable(body string) bool {
 	lex := lexer{text: body}
 	depth := 0
 	var last string
@@ -77,6 +79,9 @@ func shallow(body string) bool {
 			word = strings.ToLower(lex.token())
 		} else if kind == tokenOther {
 			word = lex.token()
+		}
+		if word == "global" || word == "recheck" {
+			return false
 		}
 		if last != "end" && last != "." {
 			switch word {
