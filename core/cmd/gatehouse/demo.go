@@ -42,6 +42,7 @@ is checked, and the exit code says whether all was as it should be.`,
 type demoOptions struct {
 	tour       bool
 	dir, minio string
+	anyPort    bool // for tests: not the usual ones
 }
 
 func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"regexp"
-	"strconv"
 	"text/tabwriter"
 
 	"github.com/jackc/pgx/v5"
@@ -121,17 +119,4 @@ func (d *demo) newest(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return list[0].ID, nil
-}
-
-// freePort returns a port to listen on: the wanted one if nobody has it.
-func freePort(wanted int) (int, error) {
-	for _, port := range []int{wanted, 0} {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		port = l.Addr().(*net.TCPAddr).Port
-		return port, l.Close()
-	}
-	return 0, fmt.Errorf("no port is free")
 }

@@ -42,7 +42,7 @@ type demo struct {
 	w       io.Writer
 	options demoOptions
 	dir     string
-	ports   struct{ gate, console, admin, issuer int }
+	ports   struct{ gate, console, admin int }
 	urls    struct{ console, issuer string }
 
 	postgres *peers.Postgres
@@ -64,7 +64,7 @@ func (d *demo) start(ctx context.Context) error {
 // prepare starts everything but the gate.
 func (d *demo) prepare(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.makeDirectory, d.choosePorts, d.startPostgres, d.startStore, d.startIssuer, d.writeConfig,
+		d.makeDirectory, d.startPostgres, d.startStore, d.choosePorts, d.startIssuer, d.writeConfig,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -112,19 +112,32 @@ func (d *demo) makeDirectory(context.Context) error {
 	return os.MkdirAll(dir, 0o700)
 }
 
+// choosePorts finds ports for the gate, which takes them soon after.
 func (d *demo) choosePorts(context.Context) error {
 	for _, p := range []struct {
 		port   *int
 		wanted int
-	}{{&d.ports.gate, 6432}, {&d.ports.console, 8080}, {&d.ports.admin, 9464}, {&d.ports.issuer, 8081}} {
-		var err error
-		if *p.port, err = freePort(p.wanted); err != nil {
+	}{{&d.ports.gate, 6432}, {&d.ports.console, 8080}, {&d.ports.admin, 9464}} {
+		l, err := d.listen(p.wanted)
+		if err != nil {
 			return err
 		}
+		*p.port = l.Addr().(*net.TCPAddr).Port
+		defer l.Close() // not before all are found, so that they differ
 	}
 	d.urls.console = fmt.Sprintf("http://localhost:%d", d.ports.console)
-	d.urls.issuer = fmt.Sprintf("http://localhost:%d", d.ports.issuer)
 	return nil
+}
+
+// listen listens on a port of the loopback address: the wanted one if nobody
+// has it.
+func (d *demo) listen(wanted int) (net.Listener, error) {
+	if !d.options.anyPort {
+		if l, err := net.Listen("tcp", net.JoinHostPort(peers.Host, strconv.Itoa(wanted))); err == nil {
+			return l, nil
+		}
+	}
+	return net.Listen("tcp", net.JoinHostPort(peers.Host, "0"))
 }
 
 // startPostgres starts the target, with a certificate of the demo's own
@@ -208,18 +221,18 @@ var (
 )
 
 func (d *demo) startIssuer(context.Context) error {
-	var err error
+	l, err := d.listen(8081)
+	if err != nil {
+		return err
+	}
+	d.urls.issuer = fmt.Sprintf("http://localhost:%d", l.Addr().(*net.TCPAddr).Port)
 	d.issuer, err = issuer.New(issuer.Config{
 		URL: d.urls.issuer, Users: []issuer.User{dana, alex}, Agents: []issuer.Agent{d.agent()},
 		ClientID: consoleClient, RedirectURIs: []string{d.urls.console + "/callback"},
 		Lifetime: 12 * time.Hour,
 	})
 	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.ports.issuer)))
-	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
 	server := newServer(d.issuer)
 	done := make(chan error, 1)

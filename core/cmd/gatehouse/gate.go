@@ -36,6 +36,7 @@ type gate struct {
 	recorder  *recorder.Recorder
 	approvals *approval.Registry
 	providers *identity.Providers
+	analyzer  *statement.Analyzer
 	postgres  *postgres.Protocol
 	proxy     *proxy.Server
 	console   *console.Console
@@ -130,6 +131,7 @@ func (g *gate) openConsole() error {
 
 func (g *gate) openPostgres() error {
 	c := g.parts.config
+	g.analyzer = statement.NewAnalyzer(statement.Limits{})
 	var err error
 	g.postgres, err = postgres.New(postgres.Config{
 		Resources: g.parts.resources, TLS: g.parts.gateTLS,
@@ -138,7 +140,7 @@ func (g *gate) openPostgres() error {
 			StartupTime: time.Duration(c.Limits.Startup), MessageSize: int(c.Limits.Message),
 			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
 		},
-		Analyzer: statement.NewAnalyzer(statement.Limits{}),
+		Analyzer: g.analyzer,
 	})
 	if err != nil {
 		return err
@@ -176,6 +178,15 @@ func (g *gate) run(ctx context.Context) error {
 	}
 	serve("console", g.listeners.console, g.console, g.parts.consoleTLS)
 	serve("admin", g.listeners.admin, newAdmin(newMetrics(g.statistics()), g.conditions()), nil)
+
+	web.Go(func() error {
+		// The first statement need not wait for the parser to start. One
+		// that fails is logged; statements are refused until it works.
+		if err := g.analyzer.Warm(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("the SQL parser did not start", "error", err)
+		}
+		return nil
+	})
 
 	g.serving.Store(true)
 	g.log.Info("gate is open", "gate", g.parts.config.Gate, "policy", g.parts.policy.Version(),

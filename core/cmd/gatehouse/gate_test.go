@@ -27,7 +27,7 @@ func newDemoGate(t *testing.T) *demo {
 // newTargets starts all that a gate needs and writes its configuration.
 func newTargets(t *testing.T) *demo {
 	t.Helper()
-	d := &demo{w: io.Discard, options: demoOptions{dir: filepath.Join(t.TempDir(), "demo")}}
+	d := &demo{w: io.Discard, options: demoOptions{dir: filepath.Join(t.TempDir(), "demo"), anyPort: true}}
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -45,7 +45,7 @@ func newTargets(t *testing.T) *demo {
 
 func TestTour(t *testing.T) {
 	var out bytes.Buffer
-	err := runDemo(t.Context(), &out, demoOptions{tour: true})
+	err := runDemo(t.Context(), &out, demoOptions{tour: true, anyPort: true})
 	t.Log(out.String())
 	if err != nil || strings.Contains(out.String(), "✗") {
 		t.Errorf("the tour failed: %v", err)

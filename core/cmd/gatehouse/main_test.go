@@ -118,8 +118,12 @@ func TestSessionIDsSortByStart(t *testing.T) {
 		}
 		last = id
 	}
-	if a, b := newID(start), newID(start); a == b {
-		t.Errorf("%s is there twice", a)
+	if a, b := newID(start), newID(start); a == b || a[:10] != b[:10] {
+		t.Errorf("%s and %s", a, b)
+	}
+	// The ULID specification's own example of a time.
+	if got, want := newID(time.UnixMilli(1469918176385))[:10], "01ARYZ6S41"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
