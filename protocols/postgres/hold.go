@@ -63,11 +63,12 @@ func (s *session) addTransaction(ctx context.Context, req *event.Request) error 
 
 // tell tells the client that it waits, and for what.
 func (s *session) tell(ctx context.Context, x *pipeline.Exchange, p *event.Pending) error {
+	why := denied(p.Verdict)
 	m := pgproto3.NoticeResponse{
 		Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000",
 		Message: fmt.Sprintf("gatehouse: waiting for approval %s until %s: %s",
 			p.ID, p.Expires.UTC().Format("15:04:05 MST"), p.Verdict.Reason),
-		Hint: "rule " + p.Verdict.Rule,
+		Hint: why.hint,
 	}
 	s.down.mu.Lock()
 	defer s.down.mu.Unlock()

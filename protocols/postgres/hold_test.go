@@ -119,27 +119,27 @@ func TestHoldInATransactionFailsItWhenDenied(t *testing.T) {
 
 func TestHoldCancelled(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{rule(words)}})
-	c := g.connect(t, "")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	other := g.connect(t, "") // never touched by the cancel
-	failed := make(chan error, 1)
-	go func() {
-		_, err := c.PgConn().Exec(ctx, "INSERT INTO t VALUES (1) RETURNING 'ask'").ReadAll()
-		failed <- err
-	}()
-	<-g.desk.pending
-	if err := c.PgConn().CancelRequest(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "57014") {
-		t.Errorf("the held statement ended with %v", err)
-	}
-	if err := <-g.desk.ended; err == nil || !strings.Contains(err.Error(), "canceled") {
-		t.Errorf("the prompt ended with %v", err)
-	}
-	if err := errors.Join(c.Ping(ctx), other.Ping(ctx)); err != nil {
-		t.Errorf("afterwards: %v", err)
+	for _, mode := range []string{"simple_protocol", "exec", "cache_statement"} {
+		c := g.connect(t, "&default_query_exec_mode="+mode)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Exec(context.Background(), "INSERT INTO t VALUES ($1) RETURNING 'ask'", 1)
+			failed <- err
+		}()
+		<-g.desk.pending
+		if err := c.PgConn().CancelRequest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-failed; err == nil || !strings.Contains(err.Error(), "57014") {
+			t.Errorf("%s: the held statement ended with %v", mode, err)
+		}
+		if err := <-g.desk.ended; err == nil || !strings.Contains(err.Error(), "canceled") {
+			t.Errorf("%s: the prompt ended with %v", mode, err)
+		}
+		if err := errors.Join(c.Ping(t.Context()), other.Ping(t.Context())); err != nil {
+			t.Errorf("%s: afterwards: %v", mode, err)
+		}
 	}
 	if got := g.count(t); got != "0" {
 		t.Errorf("%s rows", got)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgproto3/v2"
 
@@ -302,7 +303,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request) (*refu
 
 func denied(v event.Verdict) *refusal {
 	r := &refusal{code: codeAccessDenied, message: "gatehouse: " + v.Reason}
-	if v.Rule != "" {
+	if v.Rule != "" && !strings.Contains(v.Reason, v.Rule) {
 		r.hint = "rule " + v.Rule
 	}
 	return r
