@@ -22,8 +22,11 @@ const CatalogAge = 10 * time.Second
 // catalogTimeout bounds one question to the catalogue.
 const catalogTimeout = 5 * time.Second
 
-// maxOrigins bounds what a catalogue remembers; beyond it starts afresh.
-const maxOrigins = 100_000
+// What a catalogue remembers is bounded; beyond that it starts afresh.
+const (
+	maxOrigins = 100_000
+	maxHeads   = 4096
+)
 
 // A head is a result's description: for the pipeline, and for reading rows.
 type head struct {
@@ -91,7 +94,7 @@ func (c *catalog) forget() {
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxOrigins {
+	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads {
 		c.origins, c.heads, c.since = map[column]string{}, map[string]*head{}, time.Now()
 	}
 }
