@@ -175,8 +175,8 @@ var cases = []struct {
 	{"SET TRANSACTION READ WRITE", "block settings", []sdk.Statement{changing(top("SET", "READ WRITE"), "transaction_read_only")}},
 	{"SET TRANSACTION ISOLATION LEVEL, READ ONLY", "allow", []sdk.Statement{changing(top("SET", "ISOLATION LEVEL", "READ ONLY"), "transaction_isolation", "transaction_read_only")}},
 	{"SET default_transaction_read_only = off", "block settings", []sdk.Statement{changing(top("SET", "TO OFF"), "default_transaction_read_only")}},
-	{"BEGIN READ WRITE", "block settings", []sdk.Statement{top("BEGIN", "READ WRITE")}},
-	{"BEGIN READ ONLY", "allow", []sdk.Statement{top("BEGIN", "READ ONLY")}},
+	{"BEGIN READ WRITE", "block settings", []sdk.Statement{changing(top("BEGIN", "READ WRITE"), "transaction_read_only")}},
+	{"BEGIN READ ONLY", "allow", []sdk.Statement{changing(top("BEGIN", "READ ONLY"), "transaction_read_only")}},
 
 	{"EXPLAIN DELETE", "allow", []sdk.Statement{top("EXPLAIN"), within(scoped(top("DELETE"), sdk.ScopeAll), 0, "explain", false)}},
 	{"EXPLAIN of a CTE", "allow", []sdk.Statement{top("EXPLAIN"), within(top("SELECT"), 0, "explain", false), within(scoped(top("DELETE"), sdk.ScopeAll), 1, "cte", false)}},

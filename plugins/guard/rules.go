@@ -22,13 +22,13 @@ const (
 // are equally strict the first gives the reason.
 var standard = []rule{
 	{"unknown", block, unknown},
-	{"opaque", block, opaque},
 	{"destruction", block, destruction},
 	{"unqualified-write", block, unqualifiedWrite},
 	{"privilege", block, privilege},
 	{"outside", block, outside},
 	{"administration", block, administration},
 	{"settings", block, settings},
+	{"opaque", block, opaque},
 	{"code", hold, code},
 	{"mass-write", hold, massWrite},
 	{"ddl", hold, ddl},
@@ -150,7 +150,7 @@ func administration(st *sdk.Statement) string {
 }
 
 func settings(st *sdk.Statement) string {
-	if st.Kind != "SET" && has(st.Options, "READ WRITE") {
+	if has(st.Options, "READ WRITE") {
 		return st.Kind + " READ WRITE may end a read-only session"
 	}
 	for _, s := range st.Settings {
@@ -165,13 +165,14 @@ func settings(st *sdk.Statement) string {
 	return ""
 }
 
-// isSafe reports whether st gives a setting, and nothing else, a value that the
-// gate relies on. Calls of functions do not count: several may set the same.
+// isSafe reports whether st gives a setting a value that the gate relies on.
+// Calls of functions do not count: several may set the same.
 func isSafe(st *sdk.Statement, setting string) bool {
-	if st.Kind != "SET" || len(st.Settings) > 1 && !readOnly[setting] {
-		return false
+	switch st.Kind {
+	case "SET", "BEGIN", "START TRANSACTION":
+		return has(safeValues[setting], st.Options...)
 	}
-	return has(safeValues[setting], st.Options...) && !has(st.Options, "READ WRITE")
+	return false
 }
 
 func code(st *sdk.Statement) string {

@@ -69,6 +69,7 @@ func (d *detect) value(edits []sdk.Edit, row, field int, s shape, v []byte) []sd
 	if s == bytea {
 		f.v = unhex(v)
 	}
+	var q quotes
 	for {
 		found, ok := f.next()
 		if !ok {
@@ -81,7 +82,7 @@ func (d *detect) value(edits []sdk.Edit, row, field int, s shape, v []byte) []sd
 			return append(dropCell(edits, row, field), e)
 		case s == numbers:
 			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, sqlNull
-		case s == json && !quoted(v[:e.From]):
+		case s == json && !q.around(v, e.From):
 			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, jsonNull
 		}
 		edits = append(edits, e)
@@ -109,17 +110,23 @@ func unhex(v []byte) []byte {
 	return v
 }
 
-// quoted reports whether the end of a JSON text's beginning is in a string.
-func quoted(v []byte) (in bool) {
-	for i := 0; i < len(v); i++ {
-		switch v[i] {
+// A quotes follows the strings of a JSON text.
+type quotes struct {
+	at int
+	in bool // a string is open at at
+}
+
+// around reports whether v[i] is in a string. I must not decrease.
+func (q *quotes) around(v []byte, i int) bool {
+	for ; q.at < i; q.at++ {
+		switch v[q.at] {
 		case '"':
-			in = !in
+			q.in = !q.in
 		case '\\':
-			i++
+			q.at++
 		}
 	}
-	return in
+	return q.in
 }
 
 // A span is a part of a value that is treated.
