@@ -94,7 +94,7 @@ func (g *gate) begin(t testing.TB, i int) *recorder.Session {
 
 func appendFrame(t testing.TB, s *recorder.Session, k event.Kind, exchange uint64, payload []byte) {
 	t.Helper()
-	if err := s.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload}); err != nil {
+	if err := s.Append(event.Frame{Kind: k, Exchange: exchange, Time: start.Add(time.Hour), Payload: payload}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -218,7 +218,7 @@ func parseCheckpoint(text string) (origin string, size int64, root tlog.Hash, er
 	if _, err := fmt.Sscanf(lines[1], "%d", &size); err != nil || fmt.Sprint(size) != lines[1] || size < 0 || size > 1<<40 {
 		return "", 0, root, errCheckpoint
 	}
-	if root, err = tlog.ParseHash(lines[2]); err != nil {
+	if root, err = tlog.ParseHash(lines[2]); err != nil || root.String() != lines[2] {
 		return "", 0, root, errCheckpoint
 	}
 	return lines[0], size, root, nil
