@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/protocols/postgres"
 )
 
 func (g *gate) dial(t testing.TB) *raw {
@@ -294,5 +295,25 @@ func TestWhatRanWasRecorded(t *testing.T) {
 	}
 	if inserts != 20 {
 		t.Errorf("the server ran %d inserts", inserts)
+	}
+}
+
+func TestNamesAreLimited(t *testing.T) {
+	g := startGate(t, gateConfig{limits: postgres.Limits{Prepared: 3}})
+	r := g.raw(t)
+	for i := range 5 {
+		want := []string{"1", "Z I"}
+		if i >= 3 {
+			want = []string{"E 54001", "Z I"}
+		}
+		r.send(&pgproto3.Parse{Name: fmt.Sprint("s", i), Query: "SELECT 1"}, &pgproto3.Sync{})
+		if got := r.until("Z"); !cmp.Equal(got, want) {
+			t.Errorf("statement %d: %q", i, got)
+		}
+	}
+	r.send(&pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Close{ObjectType: 'S', Name: "s0"}, &pgproto3.Close{ObjectType: 'S', Name: "s1"},
+		&pgproto3.Sync{}, &pgproto3.Parse{Name: "s9", Query: "SELECT 1"}, &pgproto3.Sync{})
+	if got := append(r.until("Z"), r.until("Z")...); !cmp.Equal(got, []string{"1", "3", "3", "Z I", "1", "Z I"}) {
+		t.Errorf("after closing: %q", got)
 	}
 }

@@ -42,6 +42,24 @@ type portal struct {
 	headOf *pipeline.Exchange // the exchange that knows head
 }
 
+// size is how many bytes p keeps that a client chose. A nil p keeps none.
+func (p *prepared) size() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.sql)
+}
+
+func (p *portal) size() (n int) {
+	if p == nil {
+		return 0
+	}
+	for _, v := range p.req.Params {
+		n += len(v)
+	}
+	return n
+}
+
 // as returns the description of p's rows when they come in formats, as Bind has
 // them. Only the responses' goroutine calls it.
 func (p *prepared) as(formats string) *head {
@@ -102,6 +120,7 @@ type queue struct {
 	mu      sync.Mutex
 	moved   sync.Cond // broadcast when something was popped, or closed
 	items   []*owed
+	pending int  // bytes that items keep
 	defines int  // how many of items change a name
 	skip    bool // the server discards until Sync
 	closed  bool
@@ -111,12 +130,24 @@ type queue struct {
 
 	prepared map[string]*prepared
 	portals  map[string]*portal
+	kept     int // bytes that prepared and portals keep
 }
 
 func newQueue() *queue {
 	q := &queue{status: 'I', prepared: map[string]*prepared{}, portals: map[string]*portal{}}
 	q.moved.L = &q.mu
 	return q
+}
+
+// size is how many bytes e keeps that a client chose.
+func (e *owed) size() int {
+	switch e.kind {
+	case 'P':
+		return e.st.size()
+	case 'B':
+		return e.portal.size()
+	}
+	return len(e.sql)
 }
 
 func (e *owed) defining() bool {
@@ -133,6 +164,7 @@ func (q *queue) push(e *owed) bool {
 	}
 	q.skip = false
 	q.items = append(q.items, e)
+	q.pending += e.size()
 	if e.defining() {
 		q.defines++
 	}
@@ -158,6 +190,7 @@ func (q *queue) pop() {
 
 func (q *queue) remove(n int) {
 	for _, e := range q.items[:n] {
+		q.pending -= e.size()
 		if e.defining() {
 			q.defines--
 		}
@@ -191,7 +224,7 @@ func (q *queue) ready(status byte) {
 	defer q.mu.Unlock()
 	q.status, q.implicit = status, false
 	if status == 'I' {
-		clear(q.portals)
+		q.dropPortals()
 	}
 	q.remove(1)
 }
@@ -203,11 +236,11 @@ func (q *queue) idle() bool {
 	return len(q.items) == 0 && q.status == 'I' && !q.skip
 }
 
-// len is how many responses are owed.
-func (q *queue) len() int {
+// load is how many responses are owed, and how many bytes they keep.
+func (q *queue) load() (n, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.items)
+	return len(q.items), q.pending
 }
 
 // skipping reports whether the server discards messages until Sync.
@@ -228,11 +261,12 @@ func (q *queue) transaction() byte {
 	return q.status
 }
 
-// count is how many names are defined.
-func (q *queue) count() int {
+// full reports whether a further name would exceed names, or bytes that they
+// keep.
+func (q *queue) full(names, bytes int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.prepared) + len(q.portals)
+	return len(q.prepared)+len(q.portals) >= names || q.kept >= bytes
 }
 
 // executed says that something ran, which ReadyForQuery will confirm.
@@ -319,14 +353,44 @@ func (q *queue) define(e *owed) {
 	defer q.mu.Unlock()
 	switch {
 	case e.kind == 'P':
-		q.prepared[e.name] = e.st
+		q.setPrepared(e.name, e.st)
 	case e.kind == 'B':
-		q.portals[e.name] = e.portal
+		q.setPortal(e.name, e.portal)
 	case e.kind == 'C' && e.object == 'S':
-		delete(q.prepared, e.name)
+		q.setPrepared(e.name, nil)
 	case e.kind == 'C' && e.object == 'P':
-		delete(q.portals, e.name)
+		q.setPortal(e.name, nil)
 	}
+}
+
+// setPrepared makes name mean p, or nothing. The caller holds mu, as for the
+// three below.
+func (q *queue) setPrepared(name string, p *prepared) {
+	q.kept += p.size() - q.prepared[name].size()
+	if q.prepared[name] = p; p == nil {
+		delete(q.prepared, name)
+	}
+}
+
+func (q *queue) setPortal(name string, p *portal) {
+	q.kept += p.size() - q.portals[name].size()
+	if q.portals[name] = p; p == nil {
+		delete(q.portals, name)
+	}
+}
+
+func (q *queue) dropPrepared() {
+	for _, p := range q.prepared {
+		q.kept -= p.size()
+	}
+	clear(q.prepared)
+}
+
+func (q *queue) dropPortals() {
+	for _, p := range q.portals {
+		q.kept -= p.size()
+	}
+	clear(q.portals)
 }
 
 // took takes into account that a statement of e ended well, which may have
@@ -343,17 +407,17 @@ func (q *queue) took(e *owed) {
 	i := e.facts.Top(e.index)
 	switch e.facts.Statements[i].Kind {
 	case "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL", "DISCARD ALL":
-		clear(q.portals) // cursors are portals
+		q.dropPortals() // cursors are portals
 	}
 	for _, p := range e.facts.Preparations() {
 		switch {
 		case p.Index != i:
 		case p.Name == "":
-			clear(q.prepared)
+			q.dropPrepared()
 		case p.Body == nil:
-			delete(q.prepared, p.Name)
+			q.setPrepared(p.Name, nil)
 		default:
-			q.prepared[p.Name] = &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true}
+			q.setPrepared(p.Name, &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true})
 		}
 	}
 }

@@ -108,18 +108,21 @@ func (s *session) forward(f []byte, e *owed) error {
 	return nil
 }
 
-// makeRoom waits until fewer responses are owed than the limit.
+// makeRoom waits until what is owed is within the limits.
 func (s *session) makeRoom(ctx context.Context) error {
-	limit := s.protocol.config.Limits.Pipeline
-	if s.queue.len() < limit {
-		return nil
+	limits := &s.protocol.config.Limits
+	switch n, bytes := s.queue.load(); {
+	case bytes >= limits.MessageSize:
+		return s.drain(ctx, 0)
+	case n >= limits.Pipeline:
+		return s.drain(ctx, limits.Pipeline/2)
 	}
-	return s.drain(ctx, limit/2)
+	return nil
 }
 
 // drain makes the server answer, and waits until at most n responses are owed.
 func (s *session) drain(ctx context.Context, n int) error {
-	if s.queue.len() <= n {
+	if owed, _ := s.queue.load(); owed <= n {
 		return nil
 	}
 	s.up = append(s.up, 'H', 0, 0, 0, 4)
@@ -127,6 +130,21 @@ func (s *session) drain(ctx context.Context, n int) error {
 		return err
 	}
 	return s.queue.wait(ctx, n)
+}
+
+// tooMany refuses a name that would be one too many. The unnamed statement and
+// portal take the place of those before.
+func (s *session) tooMany(ctx context.Context, name string) (*refusal, error) {
+	limits := &s.protocol.config.Limits
+	if name == "" || !s.queue.full(limits.Prepared, limits.MessageSize) {
+		return nil, nil
+	}
+	// What is owed may close some.
+	if err := s.drain(ctx, 0); err != nil || !s.queue.full(limits.Prepared, limits.MessageSize) {
+		return nil, err
+	}
+	return &refusal{code: codeTooComplex, message: "gatehouse: too many prepared statements and portals, or too large ones",
+		hint: "Close those that are no longer needed."}, nil
 }
 
 // query judges a simple query, all of its statements at once.
@@ -323,8 +341,10 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if ref == nil && s.queue.count() >= s.protocol.config.Limits.Prepared {
-		ref = &refusal{code: codeTooComplex, message: "gatehouse: too many prepared statements"}
+	if ref == nil {
+		if ref, err = s.tooMany(ctx, m.Name); err != nil {
+			return err
+		}
 	}
 	if ref != nil {
 		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: ref.message})
@@ -355,8 +375,14 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	e := &owed{kind: 'B', name: m.portal, st: st}
 	req := &event.Request{Operation: "execute"}
+	r, err := s.tooMany(ctx, m.portal)
+	if err != nil {
+		return err
+	}
 	if st == nil {
-		r := &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
+		r = &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
+	}
+	if r != nil {
 		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
 		return s.refuseExtended(e, r)
 	}

@@ -271,6 +271,10 @@ func (b *builder) drop(s *tree.DropStmt) {
 func (b *builder) dropped(t tree.ObjectType, n *tree.Node) {
 	switch m := message(n).(type) {
 	case *tree.String:
+		if t == tree.ObjectType_OBJECT_EVENT_TRIGGER {
+			b.name(m.GetSval())
+			return
+		}
 		b.writes(event.Object{Name: m.GetSval()})
 	case *tree.TypeName:
 		b.writes(named(m.GetNames()))

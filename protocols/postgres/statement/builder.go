@@ -29,8 +29,8 @@ type builder struct {
 	seen  []map[fact]struct{}
 	open  int
 
-	ctes    []string            // names of WITH queries in scope
-	aliases []alias             // names of relations in scope, innermost last
+	ctes    names               // WITH queries in scope
+	aliases names               // relations in scope, by alias or name
 	vars    map[string]struct{} // names that a routine's body declares
 }
 
@@ -40,9 +40,38 @@ type fact struct {
 	schema, name string
 }
 
-// An alias is a name for a relation. An empty relation is a subquery, a WITH
-// query or a function.
-type alias struct{ name, relation string }
+// Names are the names in scope and the relation that each stands for: none for
+// a subquery, a WITH query or a function. The name that came last hides others.
+type names struct {
+	stack []string            // in the order they came
+	at    map[string][]string // what each stands for, the last one last
+}
+
+func (n *names) push(name, relation string) {
+	if n.at == nil {
+		n.at = make(map[string][]string)
+	}
+	n.stack = append(n.stack, name)
+	n.at[name] = append(n.at[name], relation)
+}
+
+// cut takes the names after the first size out of scope.
+func (n *names) cut(size int) {
+	for _, name := range n.stack[size:] {
+		n.at[name] = n.at[name][:len(n.at[name])-1]
+	}
+	n.stack = n.stack[:size]
+}
+
+func (n *names) len() int { return len(n.stack) }
+
+func (n *names) lookup(name string) (relation string, ok bool) {
+	list := n.at[name]
+	if len(list) == 0 {
+		return "", false
+	}
+	return list[len(list)-1], true
+}
 
 // A place says how a statement is contained in another.
 type place struct {
@@ -60,13 +89,14 @@ func (b *builder) inside(within string, runs bool) place {
 
 // begin opens a statement and returns what closes it.
 func (b *builder) begin(p place) (end func()) {
-	before, ctes, aliases := b.open, len(b.ctes), len(b.aliases)
+	before, ctes, aliases := b.open, b.ctes.len(), b.aliases.len()
 	b.stmts = append(b.stmts, event.Statement{Parent: p.parent, Within: p.within, Runs: p.runs})
 	b.seen = append(b.seen, nil)
 	b.open = len(b.stmts) - 1
 	return func() {
 		b.open = before
-		b.ctes, b.aliases = b.ctes[:ctes], b.aliases[:aliases]
+		b.ctes.cut(ctes)
+		b.aliases.cut(aliases)
 	}
 }
 
@@ -246,10 +276,8 @@ func (b *builder) visitAll(lists ...[]*tree.Node) {
 // relation is a relation that is read.
 func (b *builder) relation(r *tree.RangeVar) {
 	if r.GetSchemaname() == "" {
-		for _, name := range b.ctes {
-			if name == r.GetRelname() {
-				return
-			}
+		if _, ok := b.ctes.lookup(r.GetRelname()); ok {
+			return
 		}
 	}
 	b.reads(object(r))
@@ -269,27 +297,17 @@ func (b *builder) columnRef(c *tree.ColumnRef) {
 	case 0:
 	case 1:
 		b.column(fields[0])
-		if relation, ok := b.aliased(fields[0]); ok && relation != "" {
+		if relation, ok := b.aliases.lookup(fields[0]); ok && relation != "" {
 			b.column(relation + ".*")
 		}
 	case 2:
-		if relation, ok := b.aliased(fields[0]); ok && relation != "" {
+		if relation, ok := b.aliases.lookup(fields[0]); ok && relation != "" {
 			fields[0] = relation
 		}
 		fallthrough
 	default:
 		b.column(strings.Join(fields, "."))
 	}
-}
-
-// aliased returns the relation that a name stands for.
-func (b *builder) aliased(name string) (relation string, ok bool) {
-	for i := len(b.aliases) - 1; i >= 0; i-- {
-		if b.aliases[i].name == name {
-			return b.aliases[i].relation, true
-		}
-	}
-	return "", false
 }
 
 // addAliases brings the names of FROM items into scope.
@@ -322,18 +340,16 @@ func (b *builder) addAlias(r *tree.RangeVar) {
 	}
 	relation := object(r).String()
 	if r.GetSchemaname() == "" {
-		for _, cte := range b.ctes {
-			if cte == r.GetRelname() {
-				relation = ""
-			}
+		if _, ok := b.ctes.lookup(r.GetRelname()); ok {
+			relation = ""
 		}
 	}
-	b.aliases = append(b.aliases, alias{name, relation})
+	b.aliases.push(name, relation)
 }
 
 func (b *builder) addSubquery(a *tree.Alias) {
 	if a.GetAliasname() != "" {
-		b.aliases = append(b.aliases, alias{name: a.GetAliasname()})
+		b.aliases.push(a.GetAliasname(), "")
 	}
 }
 
@@ -345,7 +361,7 @@ func (b *builder) sql(sql string, p place) bool {
 		return false
 	}
 	ctes, aliases, outer, top := b.ctes, b.aliases, b.text, b.top
-	b.ctes, b.aliases, b.bodies = nil, nil, b.bodies+1
+	b.ctes, b.aliases, b.bodies = names{}, names{}, b.bodies+1
 	for _, raw := range parsed.GetStmts() {
 		start, end := int(raw.GetStmtLocation()), len(sql)
 		if n := int(raw.GetStmtLen()); n > 0 {

@@ -11,7 +11,7 @@ func (b *builder) query(s *tree.SelectStmt) {
 	if s == nil {
 		return
 	}
-	ctes, aliases := len(b.ctes), len(b.aliases)
+	ctes, aliases := b.ctes.len(), b.aliases.len()
 	b.with(s.GetWithClause())
 	b.query(s.GetLarg())
 	b.query(s.GetRarg())
@@ -26,7 +26,8 @@ func (b *builder) query(s *tree.SelectStmt) {
 	for _, n := range s.GetLockingClause() {
 		b.locking(n.GetLockingClause())
 	}
-	b.ctes, b.aliases = b.ctes[:ctes], b.aliases[:aliases]
+	b.ctes.cut(ctes)
+	b.aliases.cut(aliases)
 }
 
 func (b *builder) locking(l *tree.LockingClause) {
@@ -49,7 +50,7 @@ func (b *builder) locking(l *tree.LockingClause) {
 func (b *builder) with(w *tree.WithClause) {
 	if w.GetRecursive() {
 		for _, n := range w.GetCtes() {
-			b.ctes = append(b.ctes, n.GetCommonTableExpr().GetCtename())
+			b.ctes.push(n.GetCommonTableExpr().GetCtename(), "")
 		}
 	}
 	for _, n := range w.GetCtes() {
@@ -58,7 +59,7 @@ func (b *builder) with(w *tree.WithClause) {
 		b.visit(cte.GetCycleClause().GetCycleMarkValue())
 		b.visit(cte.GetCycleClause().GetCycleMarkDefault())
 		if !w.GetRecursive() {
-			b.ctes = append(b.ctes, cte.GetCtename())
+			b.ctes.push(cte.GetCtename(), "")
 		}
 	}
 }

@@ -93,13 +93,15 @@ func testOf(n *tree.Node, negated bool) test {
 // equal reports whether two expressions are the same but for what leaves a
 // value as it is.
 func (s *scoper) equal(a, b *tree.Node) bool {
-	a, b = stripped(a), stripped(b)
-	a, b = s.neutral(a), s.neutral(b)
-	left, right := message(a), message(b)
-	if left == nil || right == nil || left.ProtoReflect().Descriptor() != right.ProtoReflect().Descriptor() {
-		return false
-	}
-	return s.key("", []*tree.Node{a}) == s.key("", []*tree.Node{b})
+	return s.alike(a, b) &&
+		s.key("", []*tree.Node{s.neutral(stripped(a))}) == s.key("", []*tree.Node{s.neutral(stripped(b))})
+}
+
+// alike reports whether two expressions are of one kind, which costs less to
+// find out than whether they are equal.
+func (s *scoper) alike(a, b *tree.Node) bool {
+	left, right := message(s.neutral(stripped(a))), message(s.neutral(stripped(b)))
+	return left != nil && right != nil && left.ProtoReflect().Descriptor() == right.ProtoReflect().Descriptor()
 }
 
 // stripped removes casts and collations.

@@ -71,12 +71,16 @@ func newScoper(target *tree.RangeVar, alone bool) *scoper {
 	return s
 }
 
+// maxSelves is how many names of the target beside its own are looked at; with
+// more the condition restricts less.
+const maxSelves = 8
+
 // joinSelf looks for the target joined with itself, t.id = s.id: what restricts
 // the other then restricts the target, and the join alone restricts nothing.
 func (s *scoper) joinSelf(others []*tree.Node, where *tree.Node) {
 	var selves []string
 	for _, n := range others {
-		if r := n.GetRangeVar(); r != nil && s.same(object(r)) {
+		if r := n.GetRangeVar(); r != nil && s.same(object(r)) && len(selves) < maxSelves {
 			selves = append(selves, newScoper(r, false).names...)
 		}
 	}
@@ -90,7 +94,8 @@ func (s *scoper) joinSelf(others []*tree.Node, where *tree.Node) {
 			continue
 		}
 		for _, self := range selves {
-			if slices.Contains(s.names, left[0]) && right[0] == self || left[0] == self && slices.Contains(s.names, right[0]) {
+			joined := right[0] == self && slices.Contains(s.names, left[0]) || left[0] == self && slices.Contains(s.names, right[0])
+			if joined && !slices.Contains(s.names, self) {
 				s.names = append(s.names, self)
 			}
 		}
@@ -375,8 +380,15 @@ func (s *scoper) fold(e *tree.A_Expr) effect {
 
 // oneOf reports whether a value is compared with itself in a list.
 func (s *scoper) oneOf(value *tree.Node, list []*tree.Node) bool {
+	own := ""
 	for _, n := range list {
-		if n.GetAConst() == nil && n.GetParamRef() == nil && s.equal(value, n) {
+		if n.GetAConst() != nil || n.GetParamRef() != nil || !s.alike(value, n) {
+			continue
+		}
+		if own == "" {
+			own = s.key("", []*tree.Node{s.neutral(stripped(value))})
+		}
+		if s.key("", []*tree.Node{s.neutral(stripped(n))}) == own {
 			return true
 		}
 	}
@@ -523,7 +535,7 @@ func (s *scoper) inside(q *tree.SelectStmt) *scoper {
 	scope := builder{}
 	scope.addAliases(q.GetFromClause()...)
 	inner.names = slices.DeleteFunc(slices.Clone(s.names), func(name string) bool {
-		_, hidden := scope.aliased(name)
+		_, hidden := scope.aliases.lookup(name)
 		return hidden
 	})
 	return &inner

@@ -114,13 +114,13 @@ func (b *builder) transaction(t *tree.TransactionStmt) {
 	b.name(t.GetSavepointName())
 	b.optionIf(t.GetChain(), "AND CHAIN")
 	for _, n := range t.GetOptions() {
-		b.transactionMode(n.GetDefElem(), "")
+		b.transactionMode(n.GetDefElem())
 	}
 }
 
 // transactionMode takes one mode of BEGIN, SET TRANSACTION or SET SESSION
-// CHARACTERISTICS. The prefix makes it a setting; BEGIN has none.
-func (b *builder) transactionMode(mode *tree.DefElem, prefix string) {
+// CHARACTERISTICS.
+func (b *builder) transactionMode(mode *tree.DefElem) {
 	switch mode.GetDefname() {
 	case "transaction_isolation":
 		b.option("ISOLATION LEVEL")
@@ -132,9 +132,6 @@ func (b *builder) transactionMode(mode *tree.DefElem, prefix string) {
 		}
 	case "transaction_deferrable":
 		b.option("DEFERRABLE")
-	}
-	if prefix != "BEGIN" {
-		b.setting(prefix + mode.GetDefname())
 	}
 }
 
@@ -185,7 +182,8 @@ func (b *builder) setMulti(name string, args []*tree.Node) {
 		return
 	}
 	for _, n := range args {
-		b.transactionMode(n.GetDefElem(), prefix)
+		b.transactionMode(n.GetDefElem())
+		b.setting(prefix + n.GetDefElem().GetDefname())
 	}
 }
 
