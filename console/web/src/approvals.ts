@@ -2,7 +2,7 @@
 
 import { ask, Problem, type Approval, type Attr, type Ending, type Text } from "./api.ts";
 import { count, duration, h, segment, when } from "./dom.ts";
-import { code, line, value, visible } from "./hostile.ts";
+import { because, code, line, value, visible } from "./hostile.ts";
 import type { Change } from "./live.ts";
 import type { App, View } from "./main.ts";
 
@@ -132,7 +132,7 @@ function card(a: Approval, app: App): Card {
       h("div", { class: "what" }, h("h2", { id: title }, line(a.principal.name || a.principal.subject)), h("p", {}, "wants to run this on ", line(a.resource, { class: "resource" }), " · request ", line(a.id, { class: "mono" }))),
       h("div", { class: "clock" }, time, bar),
     ),
-    h("p", { class: "reason" }, h("strong", {}, "Held: "), line(a.reason), " ", line(a.rule, { class: "rule" })),
+    h("p", { class: "reason" }, h("strong", {}, "Held: "), because(a.reason, a.rule)),
     transaction(a.attrs),
     code(a.statement, async (): Promise<Text> => (await whole()).statement),
     parameters(a, whole),

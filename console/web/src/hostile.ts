@@ -55,6 +55,11 @@ export function line(s: string, attributes: { class?: string } = {}): HTMLElemen
 
 const lineLimit = 300;
 
+/** Returns a reason with the rule that gave it, unless it names that itself. */
+export function because(reason: string, rule: string): (HTMLElement | string)[] {
+  return reason.includes(rule) ? [line(reason)] : [line(reason), " ", line(rule, { class: "rule" })];
+}
+
 // Of longer texts, the middle is hidden until somebody wants to see it.
 const headShown = 2400;
 const tailShown = 800;

@@ -58,7 +58,11 @@ function start(me: Me): void {
   const show = () => {
     view?.leave?.();
     view = page(location.pathname);
-    for (const l of links) l.toggleAttribute("aria-current", location.pathname.startsWith(l.pathname));
+    const at = location.pathname === "/" ? "/approvals" : location.pathname;
+    for (const l of links) {
+      if (at.startsWith(l.pathname)) l.setAttribute("aria-current", "page");
+      else l.removeAttribute("aria-current");
+    }
     content.replaceChildren(view.content);
     count();
   };

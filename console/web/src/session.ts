@@ -2,7 +2,7 @@
 
 import { ask, type Exchange, type Note, type Result, type SessionView } from "./api.ts";
 import { clock, count, duration, h, segment, size, when } from "./dom.ts";
-import { code, line, value, visible } from "./hostile.ts";
+import { because, code, line, value, visible } from "./hostile.ts";
 import type { View } from "./main.ts";
 
 export function session(id: string): View {
@@ -81,7 +81,7 @@ function exchange(x: Exchange, path: string): HTMLElement {
         "ul",
         { class: "story" },
         // That an approved request was allowed goes without saying.
-        ...x.verdicts.filter((v) => v.reason && !(v.action === "allow" && x.decisions.some((d) => d.approved))).map((v) => h("li", {}, h("b", { class: v.action }, { block: "Blocked", hold: "Held", allow: "Allowed" }[v.action] ?? v.action), ": ", line(v.reason), " ", line(v.rule, { class: "rule" }))),
+        ...x.verdicts.filter((v) => v.reason && !(v.action === "allow" && x.decisions.some((d) => d.approved))).map((v) => h("li", {}, h("b", { class: v.action }, { block: "Blocked", hold: "Held", allow: "Allowed" }[v.action] ?? v.action), ": ", because(v.reason, v.rule))),
         ...x.decisions.map((d) => h("li", {}, h("b", { class: d.approved ? "allow" : "block" }, d.approved ? "Approved" : "Not approved"), d.by ? [" by ", line(d.by)] : "", d.comment ? [": “", line(d.comment), "”"] : "", " ", h("span", { class: "dim" }, clock(d.time)))),
       ),
     ...x.results.map((r, i) => result(r, i, x, path)),
