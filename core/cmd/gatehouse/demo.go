@@ -51,13 +51,16 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 		fmt.Fprintln(w, "\nStopping everything.")
 		err = errors.Join(err, d.Close())
 	}()
-	if err := d.start(ctx); err != nil {
-		return err
+	if err = d.start(ctx); err == nil {
+		if o.tour {
+			return d.tour(ctx)
+		}
+		err = d.show(ctx)
 	}
-	if o.tour {
-		return d.tour(ctx)
+	if ctx.Err() != nil {
+		return nil // Ctrl-C, which is how it ends
 	}
-	return d.show(ctx)
+	return err
 }
 
 // show lets the agent work and then serves until ctx ends.

@@ -4,13 +4,14 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/recorder"
 )
 
 // showRecording replays a session and verifies all of them.
 func (d *demo) showRecording(ctx context.Context, id string) error {
-	if err := d.gate.recorder.Flush(ctx); err != nil {
+	if err := d.ended(ctx, id); err != nil {
 		return err
 	}
 	d.title("The recording of session " + id)
@@ -25,6 +26,24 @@ func (d *demo) showRecording(ctx context.Context, id string) error {
 	return writeReport(d.w, report)
 }
 
+// ended returns when a session that its client has left is stored whole.
+func (d *demo) ended(ctx context.Context, id string) error {
+	for {
+		s, err := d.gate.recorder.Reader().Summary(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !s.Open {
+			return d.gate.recorder.Flush(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 func (d *demo) verify(ctx context.Context, store recorder.Store) (*recorder.Report, error) {
 	key, err := recorder.VerifierKey(d.gate.parts.signer)
 	if err != nil {
@@ -36,12 +55,14 @@ func (d *demo) verify(ctx context.Context, store recorder.Store) (*recorder.Repo
 // verifying: the recordings verify as they are, and not when they are tampered
 // with.
 func (t *tour) verifying(ctx context.Context) error {
-	if err := t.gate.recorder.Flush(ctx); err != nil {
-		return err
+	for _, id := range t.sessions {
+		if err := t.ended(ctx, id); err != nil {
+			return err
+		}
 	}
 	report, err := t.verify(ctx, t.gate.parts.store)
 	if err == nil {
-		err = expect(report.OK() && report.Sessions >= len(t.sessions), "of %d sessions: %v", report.Sessions, report.Problems)
+		err = expect(report.OK() && report.Sessions >= len(t.sessions) && len(report.Open) == 0, "of %d sessions: %v", report.Sessions, report.Problems)
 	}
 	t.check("the recordings verify", err)
 	for _, c := range []struct {

@@ -47,12 +47,17 @@ type gate struct {
 // openGate makes the gate of a configuration and takes its addresses and its
 // spool. What is wrong is config.Problems.
 func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, error) {
+	// The parser of statements and the plugins both take a while to load.
+	analyzer := statement.NewAnalyzer(statement.Limits{})
+	var warming errgroup.Group
+	warming.Go(func() error { return analyzer.Warm(ctx) })
 	p, err := build(ctx, c, log)
+	warmed := warming.Wait()
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{parts: p, log: log, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Bytes: int(c.Approvals.Size)})}
-	if err := g.open(ctx); err != nil {
+	g := &gate{parts: p, log: log, analyzer: analyzer, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Bytes: int(c.Approvals.Size)})}
+	if err := errors.Join(warmed, g.open(ctx)); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
 	return g, nil
@@ -131,7 +136,6 @@ func (g *gate) openConsole() error {
 
 func (g *gate) openPostgres() error {
 	c := g.parts.config
-	g.analyzer = statement.NewAnalyzer(statement.Limits{})
 	var err error
 	g.postgres, err = postgres.New(postgres.Config{
 		Resources: g.parts.resources, TLS: g.parts.gateTLS,
@@ -178,15 +182,6 @@ func (g *gate) run(ctx context.Context) error {
 	}
 	serve("console", g.listeners.console, g.console, g.parts.consoleTLS)
 	serve("admin", g.listeners.admin, newAdmin(newMetrics(g.statistics()), g.conditions()), nil)
-
-	web.Go(func() error {
-		// The first statement need not wait for the parser to start. One
-		// that fails is logged; statements are refused until it works.
-		if err := g.analyzer.Warm(ctx); err != nil && ctx.Err() == nil {
-			g.log.Error("the SQL parser did not start", "error", err)
-		}
-		return nil
-	})
 
 	g.serving.Store(true)
 	g.log.Info("gate is open", "gate", g.parts.config.Gate, "policy", g.parts.policy.Version(),

@@ -190,7 +190,7 @@ func testSessions(t *testing.T, d *demo) {
 	if err := a.close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.gate.recorder.Flush(t.Context()); err != nil {
+	if err := d.ended(t.Context(), a.session); err != nil {
 		t.Fatal(err)
 	}
 	c := "--config=" + d.path("gatehouse.yaml")
