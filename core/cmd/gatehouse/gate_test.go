@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/recorder"
 )
 
 // newDemoGate starts a gate with all that it needs, as the demo does.
@@ -59,6 +62,8 @@ func TestGate(t *testing.T) {
 	t.Run("check reports everything", func(t *testing.T) { testCheckBad(t, d) })
 	t.Run("a second gate is told what is taken", func(t *testing.T) { testSecondGate(t, d) })
 	t.Run("admin", func(t *testing.T) { testAdminListener(t, d) })
+	t.Run("approvals", func(t *testing.T) { testApprovals(t, d) })
+	t.Run("verify", func(t *testing.T) { testVerify(t, d) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
 }
@@ -174,6 +179,93 @@ func testAdminListener(t *testing.T, d *demo) {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %s\n%s", want, body)
 		}
+	}
+}
+
+// testApprovals decides held requests with the command line.
+func testApprovals(t *testing.T, d *demo) {
+	as := []string{"--url", d.urls.console, "--token", "file:" + d.path("dana.token")}
+	approvals := func(args ...string) (int, string, string) {
+		return gatehouse(t, append(append([]string{"approvals"}, args...), as...)...)
+	}
+	h, err := d.hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out, stderr := approvals("list"); code != exitOK || !strings.Contains(out, h.id) || !strings.Contains(out, updateStatement) {
+		t.Errorf("list: code %d\n%s%s", code, out, stderr)
+	}
+	if code, out, stderr := approvals("list", "--json"); code != exitOK || !strings.Contains(out, `"id":"`+h.id+`"`) {
+		t.Errorf("list --json: code %d\n%s%s", code, out, stderr)
+	}
+	code, out, stderr := approvals("deny", h.id, "--comment", "not today")
+	if code != exitOK || !strings.Contains(out, updateStatement) || !strings.HasSuffix(out, "Denied.\n") {
+		t.Errorf("deny: code %d\n%s%s", code, out, stderr)
+	}
+	if outcome := <-h.outcome; isCode(outcome, "42501") != nil || !strings.Contains(outcome.Error(), "not today") {
+		t.Errorf("denied, it ended with %v", outcome)
+	}
+	if code, _, stderr := approvals("approve", h.id); code != exitFailed || !strings.Contains(stderr, "gatehouse: ") {
+		t.Errorf("approving what was denied: code %d, %s", code, stderr)
+	}
+	if h, err = d.hold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The agent itself is no approver.
+	as[3] = "file:" + d.path("agent.token")
+	if code, _, _ := approvals("approve", h.id); code != exitFailed {
+		t.Errorf("the agent approved its own request: code %d", code)
+	}
+	as[3] = "file:" + d.path("dana.token")
+	if code, out, stderr := approvals("approve", h.id); code != exitOK || !strings.HasSuffix(out, "Approved.\n") {
+		t.Errorf("approve: code %d\n%s%s", code, out, stderr)
+	}
+	if outcome := <-h.outcome; outcome != nil {
+		t.Errorf("approved, it ended with %v", outcome)
+	}
+	if code, out, _ := approvals("list"); code != exitOK || out != "Nothing waits for you.\n" {
+		t.Errorf("list: code %d, %s", code, out)
+	}
+}
+
+// testVerify verifies a copy of the recordings, with the public key alone.
+func testVerify(t *testing.T, d *demo) {
+	ctx := t.Context()
+	a, err := d.connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.exec(ctx, "SELECT 1"), a.close(ctx), d.ended(ctx, a.session)); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	store, err := recorder.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := walk(ctx, d.gate.parts.store, "", func(name string, b []byte) error { return store.Put(ctx, name, b) }); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	args := []string{"verify", "--store", dir, "--key", "file:" + d.path("keys/signing.pub")}
+	code, out, stderr := gatehouse(t, append(args, "--frames", "--keep", kept)...)
+	if code != exitOK || !strings.Contains(out, "Verified: the log demo.example.com/gate with ") {
+		t.Fatalf("code %d\n%s%s", code, out, stderr)
+	}
+	if code, out, stderr := gatehouse(t, append(args, "--kept", kept, a.session)...); code != exitOK {
+		t.Errorf("with the kept checkpoint: code %d\n%s%s", code, out, stderr)
+	}
+	pieces, err := filepath.Glob(filepath.Join(dir, "sessions/*/*/*", a.session, "*.piece"))
+	if err != nil || len(pieces) == 0 {
+		t.Fatalf("no pieces, %v", err)
+	}
+	if err := os.Remove(pieces[0]); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr = gatehouse(t, append(args, "--json")...)
+	if code != exitUnverified || !strings.Contains(out, `"fault":"missing"`) || !strings.Contains(stderr, "gatehouse: ") {
+		t.Errorf("with a piece removed: code %d\n%s%s", code, out, stderr)
 	}
 }
 
