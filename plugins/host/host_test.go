@@ -148,7 +148,7 @@ func TestHostileGuests(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			o := host.Options{Instances: 1, MemoryLimit: 8 << 20, Timeout: time.Minute}
 			if c.want == host.ErrTimeout {
-				o.Timeout = 50 * time.Millisecond
+				o.Timeout = 300 * time.Millisecond
 			}
 			h := plugintest.Host(t, o)
 			m := onLong(c.bad)

@@ -18,32 +18,43 @@ import (
 func TestUnrulyGuest(t *testing.T) {
 	const secret = "alice@example.com"
 	var log bytes.Buffer
-	h := plugintest.Host(t, host.Options{
-		Instances: 1, MemoryLimit: 32 << 20, Timeout: time.Second, CacheDir: t.TempDir(),
-		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
 	wasm := plugintest.Build(t, "testdata/unruly")
-	p, err := h.Load(t.Context(), "unruly", wasm, nil)
-	if err != nil {
-		t.Fatal(err)
+	options := host.Options{
+		Instances: 1, MemoryLimit: 32 << 20, Timeout: time.Minute, CacheDir: t.TempDir(),
+		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	judge := plugintest.Judge(t, p)
-	ask := func(operation string) (event.Verdict, error) {
-		return judge.Judge(t.Context(), new(event.Session), &event.Request{Operation: operation, Payload: []byte(secret)})
+	load := func(timeout time.Duration) (*host.Host, func(operation string) (event.Verdict, error)) {
+		options.Timeout = timeout
+		h := plugintest.Host(t, options)
+		p, err := h.Load(t.Context(), "unruly", wasm, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judge := plugintest.Judge(t, p)
+		return h, func(operation string) (event.Verdict, error) {
+			return judge.Judge(t.Context(), new(event.Session), &event.Request{Operation: operation, Payload: []byte(secret)})
+		}
 	}
-	for operation, want := range map[string]error{
-		"panic": host.ErrTrap, "dereference": host.ErrTrap, "hoard": host.ErrTrap, "exit": host.ErrTrap, "wait": host.ErrTrap,
-		"spin": host.ErrTimeout, "sleep": host.ErrTimeout,
+	_, hasty := load(time.Second)
+	h, ask := load(time.Minute)
+	for _, c := range []struct {
+		operation string
+		ask       func(string) (event.Verdict, error)
+		want      error
+	}{
+		{"panic", ask, host.ErrTrap}, {"dereference", ask, host.ErrTrap}, {"hoard", ask, host.ErrTrap},
+		{"exit", ask, host.ErrTrap}, {"wait", ask, host.ErrTrap},
+		{"spin", hasty, host.ErrTimeout}, {"sleep", hasty, host.ErrTimeout},
 	} {
-		v, err := ask(operation)
-		if !errors.Is(err, want) || v.Action != event.Block {
-			t.Errorf("%s: %v, %v; want %v", operation, v, err, want)
+		v, err := c.ask(c.operation)
+		if !errors.Is(err, c.want) || v.Action != event.Block {
+			t.Errorf("%s: %v, %v; want %v", c.operation, v, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), secret) {
-			t.Errorf("%s: the error quotes the request: %v", operation, err)
+			t.Errorf("%s: the error quotes the request: %v", c.operation, err)
 		}
-		if v, err := ask("query"); err != nil || v.Action != event.Allow {
-			t.Fatalf("after %s: %v, %v", operation, v, err)
+		if v, err := c.ask("query"); err != nil || v.Action != event.Allow {
+			t.Fatalf("after %s: %v, %v", c.operation, v, err)
 		}
 	}
 	if _, err := ask("print"); err != nil {

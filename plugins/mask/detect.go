@@ -42,12 +42,35 @@ func look(w uint64) (digits int, ats uint64) {
 // an @ in it, or digits enough. It may count a digit twice. V is not shorter
 // than shortest.
 func promising(v []byte) bool {
+	if len(v) <= 32 {
+		return promisingShort(v)
+	}
+	return promisingLong(v)
+}
+
+// promisingShort is promising for up to 32 bytes. It has no loop.
+func promisingShort(v []byte) bool {
 	n := len(v)
 	if n < 8 {
 		_, ats := look(uint64(binary.LittleEndian.Uint32(v)) | uint64(binary.LittleEndian.Uint32(v[n-4:]))<<32)
 		return ats&highs != 0
 	}
-	digits, ats := look(binary.LittleEndian.Uint64(v[n-8:]))
+	digits, ats := look(binary.LittleEndian.Uint64(v))
+	if n > 8 {
+		d, a := look(binary.LittleEndian.Uint64(v[n-8:]))
+		digits, ats = digits+d, ats|a
+	}
+	if n > 16 {
+		d0, a0 := look(binary.LittleEndian.Uint64(v[8:]))
+		d1, a1 := look(binary.LittleEndian.Uint64(v[n-16:]))
+		digits, ats = digits+d0+d1, ats|a0|a1
+	}
+	return ats&highs != 0 || digits >= ssnDigits
+}
+
+// promisingLong is promising for more than 32 bytes.
+func promisingLong(v []byte) bool {
+	digits, ats := look(binary.LittleEndian.Uint64(v[len(v)-8:]))
 	for ; len(v) >= 32; v = v[32:] {
 		d0, a0 := look(binary.LittleEndian.Uint64(v))
 		d1, a1 := look(binary.LittleEndian.Uint64(v[8:]))
