@@ -278,7 +278,7 @@ func (l *ledger) keep(next step) error {
 	if err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
-	if err := writeFile(l.file, b); err != nil {
+	if err := writeFile(l.file, b, true); err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
 	l.step, l.put = next, 0

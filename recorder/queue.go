@@ -57,28 +57,28 @@ func (q *queue[T]) take(n int) []T {
 	return got
 }
 
-// A notice wakes all who wait for something to change.
-type notice struct {
+// A bell wakes all who wait for something to change.
+type bell struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
-// wait returns a channel that the next tell closes.
-func (n *notice) wait() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ch == nil {
-		n.ch = make(chan struct{})
+// wait returns a channel that the next ring closes.
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
 	}
-	return n.ch
+	return b.ch
 }
 
-func (n *notice) tell() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ch != nil {
-		close(n.ch)
-		n.ch = nil
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
 	}
 }
 

@@ -137,7 +137,7 @@ type Recorder struct {
 	log   *ledger
 
 	used  atomic.Int64 // bytes in the spool
-	freed notice
+	freed bell
 	stats counters
 
 	cancel context.CancelFunc
@@ -223,7 +223,8 @@ func (r *Recorder) Begin(session *event.Session) (*Session, error) {
 }
 
 // Flush seals what was committed and returns when all of it is stored and in
-// the log. Sessions may go on meanwhile.
+// the log. Sessions may go on meanwhile; for one that has its KindClose it also
+// waits for Close.
 func (r *Recorder) Flush(ctx context.Context) error {
 	for _, s := range r.all() {
 		select {
@@ -301,6 +302,6 @@ func (r *Recorder) admit(ctx context.Context) error {
 func (r *Recorder) hold(n int64) {
 	r.used.Add(n)
 	if n < 0 {
-		r.freed.tell()
+		r.freed.ring()
 	}
 }

@@ -93,10 +93,15 @@ func (s *Session) Append(f event.Frame, more ...[]byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n >= largePayload || s.buf != nil && len(*s.buf) >= flushSize {
+		if err := s.write(context.Background()); err != nil {
+			return fmt.Errorf("append frame: %w", err)
+		}
+	}
 	if s.closed || s.ended || s.opened == (f.Kind == event.KindOpen) {
 		return s.refuse(f.Kind)
 	}
-	if err := s.buffer(&f, n, more); err != nil {
+	if err := s.add(&f, n, more); err != nil {
 		return fmt.Errorf("append frame: %w", err)
 	}
 	s.opened = true
@@ -127,14 +132,9 @@ func (s *Session) appendCut(f event.Frame, more [][]byte) error {
 	return nil
 }
 
-// buffer adds a frame with a payload of n bytes to what Commit will write.
-func (s *Session) buffer(f *event.Frame, n int, more [][]byte) error {
-	full := s.buf != nil && len(*s.buf) >= flushSize
-	if full || n >= largePayload {
-		if err := s.write(context.Background()); err != nil {
-			return err
-		}
-	}
+// add adds a frame with a payload of n bytes to what Commit will write, or if
+// that is large to the spool.
+func (s *Session) add(f *event.Frame, n int, more [][]byte) error {
 	if n >= largePayload {
 		return s.writeLarge(f, n, more)
 	}
@@ -171,8 +171,8 @@ func (s *Session) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.buf == nil { // written by another meanwhile
-			return nil
+		if s.closed {
+			return ErrClosed
 		}
 	}
 	return s.writeNow()

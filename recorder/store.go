@@ -88,7 +88,7 @@ func (d *Dir) put(ctx context.Context, name string, data []byte, place func(tmp 
 	if err := valid(ctx, name); err != nil {
 		return fmt.Errorf("put %q: %w", name, err)
 	}
-	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+	if err := d.makeFolder(path.Dir(name)); err != nil {
 		return fmt.Errorf("put: %w", err)
 	}
 	tmp, err := d.write(name, data)
@@ -101,7 +101,31 @@ func (d *Dir) put(ctx context.Context, name string, data []byte, place func(tmp 
 		}
 		return fmt.Errorf("put %s: %w", name, err)
 	}
-	return d.syncFolder(path.Dir(name))
+	if err := d.syncFolder(path.Dir(name)); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	return nil
+}
+
+// makeFolder makes a folder and those that it lies in, durably.
+func (d *Dir) makeFolder(folder string) error {
+	err := d.root.Mkdir(folder, 0o700)
+	if folder == "." || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	parent := path.Dir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := d.makeFolder(parent); err != nil {
+			return err
+		}
+		if err = d.root.Mkdir(folder, 0o700); errors.Is(err, fs.ErrExist) {
+			err = nil // another made it
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return d.syncFolder(parent)
 }
 
 // write writes data to a new file beside name, durably.
@@ -127,12 +151,9 @@ func (d *Dir) write(name string, data []byte) (tmp string, err error) {
 func (d *Dir) syncFolder(folder string) error {
 	f, err := d.root.Open(folder)
 	if err != nil {
-		return fmt.Errorf("put: %w", err)
+		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("put: %w", err)
-	}
-	return nil
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Get implements Store.

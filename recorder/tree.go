@@ -23,8 +23,6 @@ const (
 	tileBytes = tileWidth * tlog.HashSize
 	maxEntry  = math.MaxUint16
 	maxBundle = tileWidth * (2 + maxEntry)
-	// maxLevels is enough for 2^40 entries.
-	maxLevels = 5
 )
 
 // An entry of the log states one stored object. Its encoding is the leaf.

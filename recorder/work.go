@@ -156,7 +156,7 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	z.frames, z.piece = frames, data
 	l.digest, l.size = digest(data), uint64(len(data))
 	name := s.path(p.sequence, kindPiece)
-	if err := writeFile(name, data); err != nil {
+	if err := writeFile(name, data, false); err != nil {
 		return nil, err
 	}
 	if err := s.extendChain(l); err != nil {
@@ -197,10 +197,19 @@ func (s *Session) readFrames(b []byte, p *part) ([]byte, error) {
 	return append(b, extra...), nil
 }
 
-// writeFile creates or replaces a spool file in one step.
-func writeFile(name string, data []byte) error {
+// writeFile creates or replaces a spool file in one step. If it is durable it
+// survives the end of the machine too.
+func writeFile(name string, data []byte, durable bool) error {
 	tmp := name + partial
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, remove(tmp))
 	}
 	return os.Rename(tmp, name)
