@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -13,13 +15,18 @@ import (
 	"gatehouse/recorder"
 )
 
-// maxResults bounds the results that a Decoder remembers at a time.
-const maxResults = 10_000
+// Bounds of what a Decoder remembers: results, and messages that have begun.
+const (
+	maxResults = 10_000
+	maxRests   = 4
+	maxMessage = 1 << 30
+)
 
 // A Decoder reads the rows and messages out of a recorded session. It
 // implements recorder.Decoder.
 type Decoder struct {
 	results map[uint64]*result
+	rests   map[uint64][]byte // the beginning of a message, by exchange
 	rows    rowBuffers
 	cells   [][]byte
 }
@@ -34,7 +41,7 @@ type result struct {
 
 // NewDecoder returns a decoder for one session.
 func NewDecoder() recorder.Decoder {
-	return &Decoder{results: map[uint64]*result{}}
+	return &Decoder{results: map[uint64]*result{}, rests: map[uint64][]byte{}}
 }
 
 // columnsAttr is the attribute of a recorded head that holds the type and the
@@ -105,21 +112,36 @@ func (d *Decoder) head(f *event.Frame) error {
 	return nil
 }
 
-// data reads the messages in a frame: a frame holds whole ones.
+// data reads the messages in a frame. A large one goes on in the next frames of
+// its exchange.
 func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 	r := d.of(f.Exchange)
-	c := cursor{b: f.Payload}
-	for len(c.b) > 0 {
-		message := c.b
-		kind := c.uint8()
-		n := int(int32(c.uint32()))
-		body := c.bytes(n - 4)
-		if c.bad {
-			return fmt.Errorf("malformed message in recorded data")
+	b := f.Payload
+	if rest := d.rests[f.Exchange]; rest != nil {
+		b = append(rest, b...)
+		delete(d.rests, f.Exchange)
+	}
+	for len(b) > 0 {
+		if len(b) < frameHeader {
+			break
 		}
-		if err := d.message(r, kind, message[:1+n], body, emit); err != nil {
+		n := uint64(binary.BigEndian.Uint32(b[1:])) + 1
+		if n < frameHeader || n > maxMessage {
+			return fmt.Errorf("malformed message %q in recorded data", b[0])
+		}
+		if n > uint64(len(b)) {
+			break
+		}
+		if err := d.message(r, b[0], b[:n:n], b[frameHeader:n:n], emit); err != nil {
 			return err
 		}
+		b = b[n:]
+	}
+	if len(b) > 0 {
+		if len(d.rests) >= maxRests {
+			return fmt.Errorf("more than %d unfinished messages in recorded data", maxRests)
+		}
+		d.rests[f.Exchange] = bytes.Clone(b)
 	}
 	return nil
 }
