@@ -58,8 +58,10 @@ func (b *builder) plpgsql(owner proto.Message, body string, p place) bool {
 	return r.readable
 }
 
-// maxBlocks is how deep blocks, loops and conditions of a body may nest.
-const maxBlocks = 100
+// maxBlocks is how deep blocks, loops and conditions of a body may nest. Each
+// takes 1.5 of the parser's 64 kB of stack, and nothing stops the stack from
+// growing into what lies below it.
+const maxBlocks = 20
 
 // bearable reports whether the parser bears a body: its blocks must not nest too
 // deep (words that are not blocks may count as such, never the other way
@@ -68,26 +70,29 @@ const maxBlocks = 100
 func bearable(body string) bool {
 	lex := lexer{text: body}
 	depth := 0
-	var last string
+	last := ";"
 	for {
 		kind := lex.next()
 		if kind == tokenEnd {
 			return true
 		}
-		word := ""
+		word := lex.token()
 		if kind == tokenWord {
-			word = strings.ToLower(lex.token())
-		} else if kind == tokenOther {
-			word = lex.token()
+			word = strings.ToLower(word)
 		}
-		if word == "global" || word == "recheck" {
+		switch word {
+		case "global", "recheck":
 			return false
-		}
-		if last != "end" && last != "." {
-			switch word {
-			case "begin", "if", "loop", "case":
+		case "if":
+			if startsStatement(last) {
 				depth++
-			case "end":
+			}
+		case "begin", "loop", "case":
+			if last != "end" && last != "." {
+				depth++
+			}
+		case "end":
+			if last != "." {
 				depth--
 			}
 		}
@@ -96,6 +101,16 @@ func bearable(body string) bool {
 		}
 		last = word
 	}
+}
+
+// startsStatement reports whether a statement begins after a token, as opposed
+// to the IF of IF EXISTS.
+func startsStatement(token string) bool {
+	switch token {
+	case ";", "begin", "then", "else", "loop", ">":
+		return true
+	}
+	return false
 }
 
 // declaredDefaults counts the variables that a body declares with a value.

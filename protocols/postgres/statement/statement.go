@@ -103,17 +103,17 @@ func (a *Analyzer) Analyze(ctx context.Context, sql string) (*Result, error) {
 	buf := a.keys.Get().(*[]byte)
 	defer a.keys.Put(buf)
 
-	key, shaped := appendShape(append((*buf)[:0], 's'), sql)
-	*buf = key
+	keys, shaped := appendShape(append((*buf)[:0], 's'), sql)
+	shape := len(keys)
 	if shaped {
-		if r, ok := a.cache.get(key); ok && r != nil {
+		if r, ok := a.cache.get(keys); ok && r != nil {
+			*buf = keys
 			return r, nil
 		}
 	}
-	shape := string(key)
-	key = append(append(key[:0], 't'), sql...)
-	*buf = key
-	if r, ok := a.cache.get(key); ok {
+	keys = append(append(keys, 't'), sql...)
+	*buf = keys
+	if r, ok := a.cache.get(keys[shape:]); ok {
 		return r, nil
 	}
 
@@ -121,15 +121,14 @@ func (a *Analyzer) Analyze(ctx context.Context, sql string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case shaped && !literal:
-		a.cache.put(shape, r)
-	case shaped:
-		a.cache.put(shape, nil)
-		fallthrough
-	default:
-		a.cache.put(string(key), r)
+	if shaped && !literal {
+		a.cache.put(string(keys[:shape]), r)
+		return r, nil
 	}
+	if shaped {
+		a.cache.put(string(keys[:shape]), nil)
+	}
+	a.cache.put(string(keys[shape:]), r)
 	return r, nil
 }
 

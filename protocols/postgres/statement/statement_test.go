@@ -244,7 +244,7 @@ func TestPreparations(t *testing.T) {
 	for _, p := range r.Preparations() {
 		got = append(got, r.Statements[p.Index].Kind+" "+p.Name+" "+facts(p.Body))
 	}
-	want := []string{"PREPARE a = SELECT (not run)", "DEALLOCATE b ", "DEALLOCATE ALL  "}
+	want := []string{"PREPARE a = prepare: SELECT (not run)", "DEALLOCATE b ", "DEALLOCATE ALL  "}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
