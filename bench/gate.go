@@ -27,6 +27,8 @@ var plugins = map[string]string{
 
 const configuration = `gate: bench
 listen: {postgres: {address: "%[1]s", plaintext: loopback}}
+console: {address: "%[6]s", url: "http://%[6]s", client_id: bench}
+admin: {address: "127.0.0.1:0"}
 identity: {providers: [{issuer: "%[2]s", audience: gatehouse, algorithms: [ES256]}]}
 resources:
   bench: {protocol: postgres, host: %[3]s, port: %[4]d, user: bench, password: "file:password", database: bench, sslmode: disable}
@@ -55,8 +57,9 @@ type gateway struct {
 	exited chan error   // gets how the command ended
 }
 
-// startGate starts a gate of its own for one route.
-func startGate(ctx context.Context, name, program string, l *lab) (_ *route, err error) {
+// startGate starts a gate of its own for one route, with env added to its
+// environment.
+func startGate(ctx context.Context, name, program string, l *lab, env ...string) (_ *route, err error) {
 	g := &gateway{exited: make(chan error, 1)}
 	defer func() {
 		if err != nil {
@@ -70,13 +73,16 @@ func startGate(ctx context.Context, name, program string, l *lab) (_ *route, err
 	if err != nil {
 		return nil, err
 	}
-	port, err := peers.FreePort()
+	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	addr := fmt.Sprintf("%s:%d", peers.Host, port)
-	config := fmt.Sprintf(configuration, addr, url, peers.Host, l.postgres.Port, plugins[name])
-	if err := g.serve(ctx, program, config, l.password, addr); err != nil {
+	console, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf(configuration, addr, url, peers.Host, l.postgres.Port, plugins[name], console)
+	if err := g.serve(ctx, program, config, l.password, addr, env); err != nil {
 		return nil, err
 	}
 	return &route{
@@ -103,7 +109,7 @@ func (g *gateway) startIssuer() (url, token string, err error) {
 }
 
 // serve writes the files of the gate, starts it, and waits until it listens.
-func (g *gateway) serve(ctx context.Context, program, config, password, addr string) error {
+func (g *gateway) serve(ctx context.Context, program, config, password, addr string, env []string) error {
 	for name, text := range map[string]string{"gatehouse.yaml": config, "password": password} {
 		if err := os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("configure the gate: %w", err)
@@ -113,12 +119,14 @@ func (g *gateway) serve(ctx context.Context, program, config, password, addr str
 	if out, err := keygen.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the gate's keys: %w\n%s", err, out)
 	}
-	g.cmd = exec.Command(program, "serve", "--config", filepath.Join(g.dir, "gatehouse.yaml"))
-	g.cmd.Stdout, g.cmd.Stderr = &g.output, &g.output
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // close ends it
-	if err := g.cmd.Start(); err != nil {
+	cmd := exec.Command(program, "serve", "--config", filepath.Join(g.dir, "gatehouse.yaml"))
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = &g.output, &g.output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // close ends it
+	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the gate: %w", err)
 	}
+	g.cmd = cmd
 	go func() { g.exited <- g.cmd.Wait() }()
 	for {
 		conn, err := net.Dial("tcp", addr)
@@ -127,7 +135,7 @@ func (g *gateway) serve(ctx context.Context, program, config, password, addr str
 		}
 		select {
 		case err := <-g.exited:
-			g.exited <- err // for close
+			g.cmd = nil // close has nothing to stop
 			return fmt.Errorf("the gate ended: %w\n%s", err, strings.TrimSpace(g.output.String()))
 		case <-ctx.Done():
 			return ctx.Err()
@@ -136,10 +144,15 @@ func (g *gateway) serve(ctx context.Context, program, config, password, addr str
 	}
 }
 
+func freeAddr() (string, error) {
+	port, err := peers.FreePort()
+	return fmt.Sprintf("%s:%d", peers.Host, port), err
+}
+
 // close stops the gate and its issuer and removes their files.
 func (g *gateway) close() error {
 	var errs []error
-	if g.cmd != nil && g.cmd.Process != nil {
+	if g.cmd != nil {
 		_ = g.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		if err := <-g.exited; err != nil {
 			errs = append(errs, fmt.Errorf("the gate ended: %w\n%s", err, strings.TrimSpace(g.output.String())))

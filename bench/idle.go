@@ -5,38 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
-	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-var residentLine = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+// thrifty makes the gate collect garbage so often that what opening a session
+// left behind is not taken for what an idle one needs.
+const thrifty = "GOGC=5"
 
 // measureIdle opens sessions that each ran one statement and then wait, and
-// tells by how much each made the process between client and server grow.
+// tells by how much each makes the process between client and server grow.
 func measureIdle(ctx context.Context, s settings, l *lab) ([]goal, error) {
 	t := table{
-		title:   fmt.Sprintf("Memory of %d idle sessions", s.sessions),
-		columns: []string{"route", "MiB before", "MiB after", "KiB a session"},
+		title:   fmt.Sprintf("Memory of %d idle sessions", 2*s.sessions),
+		columns: []string{"route", "MiB resident", "KiB a session"},
 	}
 	for _, r := range l.routes {
 		if r.pid == 0 {
 			continue
 		}
-		before, after, err := idle(ctx, r, s.sessions)
+		total, each, err := idleMemory(ctx, r, s, l)
 		if err != nil {
 			return nil, fmt.Errorf("open idle sessions on %s: %w", r.name, err)
 		}
-		t.add(r.name, whole(before/1024), whole(after/1024), whole((after-before)/float64(s.sessions)))
+		t.add(r.name, whole(total/1024), whole(each))
 	}
 	return nil, t.print(os.Stdout)
 }
 
-// idle returns the process's resident KiB before and with the sessions.
-func idle(ctx context.Context, r *route, sessions int) (before, after float64, err error) {
-	if before, err = resident(r.pid); err != nil {
-		return 0, 0, err
+// idleMemory returns the resident KiB with all sessions open, and those of each
+// session after the first half, which pays for what is allocated once.
+func idleMemory(ctx context.Context, r *route, s settings, l *lab) (total, each float64, err error) {
+	if r.gated {
+		if r, err = startGate(ctx, r.name, s.gate, l, thrifty); err != nil {
+			return 0, 0, err
+		}
+		defer func() { err = errors.Join(err, r.close()) }()
 	}
 	var open []*pgconn.PgConn
 	defer func() {
@@ -44,7 +48,8 @@ func idle(ctx context.Context, r *route, sessions int) (before, after float64, e
 			err = errors.Join(err, conn.Close(ctx))
 		}
 	}()
-	for range sessions {
+	half := 0.0
+	for i := range 2 * s.sessions {
 		conn, err := connect(ctx, r)
 		if err != nil {
 			return 0, 0, err
@@ -53,19 +58,12 @@ func idle(ctx context.Context, r *route, sessions int) (before, after float64, e
 		if _, err := conn.Exec(ctx, "SELECT 1").ReadAll(); err != nil {
 			return 0, 0, fmt.Errorf("run a statement: %w", err)
 		}
+		if i == s.sessions-1 {
+			if half, err = r.resident(); err != nil {
+				return 0, 0, err
+			}
+		}
 	}
-	after, err = resident(r.pid)
-	return before, after, err
-}
-
-func resident(pid int) (kib float64, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	m := residentLine.FindSubmatch(status)
-	if m == nil {
-		return 0, fmt.Errorf("read memory: process %d has none", pid)
-	}
-	return strconv.ParseFloat(string(m[1]), 64)
+	total, err = r.resident()
+	return total, (total - half) / float64(s.sessions), err
 }

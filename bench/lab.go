@@ -49,7 +49,7 @@ type lab struct {
 func startLab(ctx context.Context, s settings) (*lab, error) {
 	postgres, err := peers.StartPostgres(ctx, peers.PostgresOptions{Settings: map[string]string{
 		"log_statement":   "none",
-		"max_connections": fmt.Sprint(2*s.sessions + 50),
+		"max_connections": fmt.Sprint(5*s.sessions + 50),
 		"shared_buffers":  "512MB",
 	}})
 	if err != nil {

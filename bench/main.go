@@ -78,7 +78,7 @@ func parseSettings(args []string) (settings, error) {
 	flags.DurationVar(&s.duration, "duration", 2*time.Second, "how long each pgbench run takes, in whole seconds")
 	flags.IntVar(&s.scale, "scale", 5, "pgbench's scale")
 	flags.IntVar(&s.rows, "rows", 500_000, "rows of the large result")
-	flags.IntVar(&s.sessions, "sessions", 500, "idle sessions to open")
+	flags.IntVar(&s.sessions, "sessions", 250, "half of the idle sessions to open")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}

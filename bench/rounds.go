@@ -5,21 +5,27 @@ import (
 	"slices"
 )
 
-// rounds holds one figure for each route by name, round by round.
-type rounds []map[string]float64
+// sample is what one transaction or one row took, in microseconds.
+type sample struct {
+	time float64 // on the clock
+	cpu  float64 // of the processors, by the process between client and server
+}
+
+// rounds holds one sample for each route by name, round by round.
+type rounds []map[string]sample
 
 // interleave measures every route once a round, so that what changes on the
 // machine over time falls on all of them.
-func interleave(n int, routes []*route, measure func(*route) (float64, error)) (rounds, error) {
+func interleave(n int, routes []*route, measure func(*route) (sample, error)) (rounds, error) {
 	var all rounds
 	for range n {
-		round := make(map[string]float64, len(routes))
+		round := make(map[string]sample, len(routes))
 		for _, r := range routes {
-			figure, err := measure(r)
+			s, err := measure(r)
 			if err != nil {
 				return nil, fmt.Errorf("measure %s: %w", r.name, err)
 			}
-			round[r.name] = figure
+			round[r.name] = s
 		}
 		all = append(all, round)
 	}
@@ -27,7 +33,7 @@ func interleave(n int, routes []*route, measure func(*route) (float64, error)) (
 }
 
 // median is the median of what figure makes of each round.
-func (r rounds) median(figure func(round map[string]float64) float64) float64 {
+func (r rounds) median(figure func(round map[string]sample) float64) float64 {
 	var figures []float64
 	for _, round := range r {
 		figures = append(figures, figure(round))
@@ -40,12 +46,23 @@ func (r rounds) median(figure func(round map[string]float64) float64) float64 {
 	return (figures[middle-1] + figures[middle]) / 2
 }
 
-// of is the median of a route's own figures.
-func (r rounds) of(name string) float64 {
-	return r.median(func(round map[string]float64) float64 { return round[name] })
+// time is the median of a route's times.
+func (r rounds) time(name string) float64 {
+	return r.median(func(round map[string]sample) float64 { return round[name].time })
 }
 
-// ratio is the median of one route's figure over another's in the same round.
-func (r rounds) ratio(name, base string) float64 {
-	return r.median(func(round map[string]float64) float64 { return round[name] / round[base] })
+// cpu is the median of what a route's process between took.
+func (r rounds) cpu(name string) float64 {
+	return r.median(func(round map[string]sample) float64 { return round[name].cpu })
+}
+
+// added is by how much a route takes longer than the direct one in the same
+// round.
+func (r rounds) added(name string) float64 {
+	return r.median(func(round map[string]sample) float64 { return round[name].time - round[direct].time })
+}
+
+// speed is how many times as fast as another a route is in the same round.
+func (r rounds) speed(name, base string) float64 {
+	return r.median(func(round map[string]sample) float64 { return round[base].time / round[name].time })
 }

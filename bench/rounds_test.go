@@ -3,22 +3,29 @@ package main
 import "testing"
 
 func TestMedianIsTheMiddleOrTheMeanOfTwo(t *testing.T) {
-	odd := rounds{{"a": 9}, {"a": 1}, {"a": 3}}
-	if got := odd.of("a"); got != 3 {
+	odd := rounds{{"a": {time: 9}}, {"a": {time: 1}}, {"a": {time: 3}}}
+	if got := odd.time("a"); got != 3 {
 		t.Errorf("median of 9, 1, 3 = %v, want 3", got)
 	}
-	even := append(odd, map[string]float64{"a": 5})
-	if got := even.of("a"); got != 4 {
+	even := append(odd, map[string]sample{"a": {time: 5}})
+	if got := even.time("a"); got != 4 {
 		t.Errorf("median of 9, 1, 3, 5 = %v, want 4", got)
 	}
 }
 
-// A machine that is slow for a round slows every route in it, so a ratio must
-// compare within rounds.
-func TestRatioComparesWithinRounds(t *testing.T) {
-	r := rounds{{"gate": 2, "direct": 4}, {"gate": 20, "direct": 40}, {"gate": 200, "direct": 400}}
-	if got := r.ratio("gate", "direct"); got != 0.5 {
-		t.Errorf("ratio = %v, want 0.5", got)
+// A machine that is slow for a round slows every route in it, so routes are
+// compared within rounds.
+func TestRoutesAreComparedWithinRounds(t *testing.T) {
+	r := rounds{
+		{gate: {time: 4}, direct: {time: 2}},
+		{gate: {time: 40}, direct: {time: 20}},
+		{gate: {time: 44}, direct: {time: 22}},
+	}
+	if got := r.speed(gate, direct); got != 0.5 {
+		t.Errorf("speed = %v, want 0.5", got)
+	}
+	if got := r.added(gate); got != 20 {
+		t.Errorf("added = %v, want 20", got)
 	}
 }
 

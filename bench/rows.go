@@ -18,42 +18,64 @@ const rowsGoal = 0.5
 
 // measureRows reads a large result on every route and throws it away.
 func measureRows(ctx context.Context, s settings, l *lab) ([]goal, error) {
-	var size int
-	rates, err := interleave(s.rounds, l.routes, func(r *route) (rate float64, err error) {
-		rate, size, err = readRows(ctx, r, s.rows)
-		return rate, err
+	size := 0 // of all values, unmasked
+	took, err := interleave(s.rounds, l.routes, func(r *route) (sample, error) {
+		each, n, err := readRows(ctx, r, s.rows)
+		size = max(size, n)
+		return each, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	t := table{
 		title:   fmt.Sprintf("One result of %d rows of 4 columns, about %d bytes a row", s.rows, size/s.rows),
-		columns: []string{"route", "rows a second", "of direct", "of haproxy"},
+		columns: []string{"route", "rows a second", "of direct", "of haproxy", "CPU ns a row"},
 	}
 	var goals []goal
 	for _, r := range l.routes {
-		share := rates.ratio(r.name, haproxy)
+		share := took.speed(r.name, haproxy)
 		if r.masked && slices.Contains(s.routes, haproxy) {
 			goals = append(goals, goal{
 				what: "rows a second " + r.name + ", of haproxy's", got: share, bound: rowsGoal, least: true,
 			})
 		}
-		t.add(r.name, whole(rates.of(r.name)), ratio(rates.ratio(r.name, direct)), ratio(share))
+		t.add(r.name, whole(1e6/took.time(r.name)), ratio(took.speed(r.name, direct)), ratio(share),
+			whole(1000*took.cpu(r.name)))
 	}
 	return goals, t.print(os.Stdout)
 }
 
-// readRows returns the rows a second, and the size of all values, of a result
-// in text by the simple protocol.
-func readRows(ctx context.Context, r *route, want int) (rate float64, size int, err error) {
+// readRows reads a result in text by the simple protocol, and returns what a
+// row took and the size of all values.
+func readRows(ctx context.Context, r *route, want int) (each sample, size int, err error) {
 	conn, err := connect(ctx, r)
 	if err != nil {
-		return 0, 0, err
+		return sample{}, 0, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	before, err := r.cpu()
+	if err != nil {
+		return sample{}, 0, err
+	}
 	begun := time.Now()
-	results := conn.Exec(ctx, "SELECT id, name, email, note FROM customers")
-	rows := 0
+	rows, size, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, note FROM customers"))
+	if err != nil {
+		return sample{}, 0, err
+	}
+	took := time.Since(begun)
+	after, err := r.cpu()
+	if err != nil {
+		return sample{}, 0, err
+	}
+	if rows != want {
+		return sample{}, 0, fmt.Errorf("read %d rows, want %d", rows, want)
+	}
+	n := float64(rows)
+	return sample{time: took.Seconds() * 1e6 / n, cpu: (after - before) / n}, size, nil
+}
+
+// discard reads results to their end.
+func discard(r *route, results *pgconn.MultiResultReader) (rows, size int, err error) {
 	for results.NextResult() {
 		reader := results.ResultReader()
 		for reader.NextRow() {
@@ -72,10 +94,7 @@ func readRows(ctx context.Context, r *route, want int) (rate float64, size int, 
 	if err := results.Close(); err != nil {
 		return 0, 0, fmt.Errorf("read rows: %w", err)
 	}
-	if rows != want {
-		return 0, 0, fmt.Errorf("read %d rows, want %d", rows, want)
-	}
-	return float64(rows) / time.Since(begun).Seconds(), size, nil
+	return rows, size, nil
 }
 
 // checkMasked makes sure that a route does what is measured.

@@ -17,30 +17,36 @@ import (
 const addedGoal = 2
 
 var (
-	modes   = []string{"simple", "extended", "prepared"}
-	clients = []int{1, 8}
-	tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+) \(without initial connection time\)$`)
+	modes      = []string{"simple", "extended", "prepared"}
+	clients    = []int{1, 8}
+	rateLine   = regexp.MustCompile(`(?m)^tps = ([0-9.]+) \(without initial connection time\)$`)
+	numberLine = regexp.MustCompile(`(?m)^number of transactions actually processed: ([1-9][0-9]*)`)
 )
 
 // measureTransactions runs pgbench's read-only transaction on every route.
 func measureTransactions(ctx context.Context, s settings, l *lab) ([]goal, error) {
 	t := table{title: "pgbench: transactions of one SELECT by primary key", columns: []string{
-		"mode", "clients", "route", "a second", "of direct", "µs each", "µs added", "of pgbouncer's",
+		"mode", "clients", "route", "a second", "of direct", "µs each", "µs added", "of pgbouncer's", "CPU µs",
 	}}
+	for _, r := range l.routes { // what is compiled and filled once is not measured
+		if _, err := transaction(ctx, r, modes[0], clients[0], s.duration); err != nil {
+			return nil, fmt.Errorf("warm up %s: %w", r.name, err)
+		}
+	}
 	var goals []goal
 	for _, mode := range modes {
 		for _, n := range clients {
-			latencies, err := interleave(s.rounds, l.routes, func(r *route) (float64, error) {
-				return latency(ctx, r, mode, n, s.duration)
+			took, err := interleave(s.rounds, l.routes, func(r *route) (sample, error) {
+				return transaction(ctx, r, mode, n, s.duration)
 			})
 			if err != nil {
 				return nil, err
 			}
 			for _, r := range l.routes {
-				us, extra := latencies.of(r.name), added(latencies, r.name)
-				share := extra / added(latencies, pgbouncer)
-				t.add(mode, strconv.Itoa(n), r.name, whole(float64(n)*1e6/us),
-					ratio(latencies.ratio(direct, r.name)), whole(us), whole(extra), ratio(share))
+				share := took.added(r.name) / took.added(pgbouncer)
+				t.add(mode, strconv.Itoa(n), r.name, whole(float64(n)*1e6/took.time(r.name)),
+					ratio(took.speed(r.name, direct)), whole(took.time(r.name)),
+					whole(took.added(r.name)), ratio(share), whole(took.cpu(r.name)))
 				if r.gated && slices.Contains(s.routes, pgbouncer) {
 					goals = append(goals, goal{
 						what: fmt.Sprintf("latency added %s, of pgbouncer's, %s, %d clients", r.name, mode, n),
@@ -53,29 +59,34 @@ func measureTransactions(ctx context.Context, s settings, l *lab) ([]goal, error
 	return goals, t.print(os.Stdout)
 }
 
-// added is the microseconds by which a route is slower than the direct one.
-func added(latencies rounds, name string) float64 {
-	return latencies.median(func(round map[string]float64) float64 {
-		return round[name] - round[direct]
-	})
-}
-
-// latency is the microseconds that one transaction takes on a route.
-func latency(ctx context.Context, r *route, mode string, clients int, d time.Duration) (float64, error) {
+// transaction measures one mode of pgbench on a route.
+func transaction(ctx context.Context, r *route, mode string, clients int, d time.Duration) (sample, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return sample{}, err
+	}
 	out, err := pgbench(ctx, r, "--no-vacuum", "--select-only", "--protocol="+mode,
 		fmt.Sprintf("--client=%d", clients), fmt.Sprintf("--time=%d", int(d.Seconds())))
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
-	m := tpsLine.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("pgbench gave no rate:\n%s", out)
-	}
-	tps, err := strconv.ParseFloat(string(m[1]), 64)
+	after, err := r.cpu()
 	if err != nil {
-		return 0, fmt.Errorf("read pgbench's rate: %w", err)
+		return sample{}, err
 	}
-	return float64(clients) * 1e6 / tps, nil
+	rate, number := rateLine.FindSubmatch(out), numberLine.FindSubmatch(out)
+	if rate == nil || number == nil {
+		return sample{}, fmt.Errorf("pgbench ran no transaction; is the machine busy?\n%s", out)
+	}
+	tps, err := strconv.ParseFloat(string(rate[1]), 64)
+	if err != nil {
+		return sample{}, fmt.Errorf("read pgbench's rate: %w", err)
+	}
+	n, err := strconv.ParseFloat(string(number[1]), 64)
+	if err != nil {
+		return sample{}, fmt.Errorf("read pgbench's number of transactions: %w", err)
+	}
+	return sample{time: float64(clients) * 1e6 / tps, cpu: (after - before) / n}, nil
 }
 
 // pgbench runs the program of that name on a route and returns what it wrote.
