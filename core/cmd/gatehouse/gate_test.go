@@ -46,18 +46,10 @@ func newTargets(t *testing.T) *demo {
 	return d
 }
 
-func TestTour(t *testing.T) {
-	var out bytes.Buffer
-	err := runDemo(t.Context(), &out, demoOptions{tour: true, anyPort: true})
-	t.Log(out.String())
-	if err != nil || strings.Contains(out.String(), "✗") {
-		t.Errorf("the tour failed: %v", err)
-	}
-}
-
 // Everything about one running gate, which takes a while to start.
 func TestGate(t *testing.T) {
 	d := newDemoGate(t)
+	t.Run("tour", func(t *testing.T) { testTour(t, d) })
 	t.Run("check", func(t *testing.T) { testCheckGood(t, d) })
 	t.Run("check reports everything", func(t *testing.T) { testCheckBad(t, d) })
 	t.Run("a second gate is told what is taken", func(t *testing.T) { testSecondGate(t, d) })
@@ -66,6 +58,17 @@ func TestGate(t *testing.T) {
 	t.Run("verify", func(t *testing.T) { testVerify(t, d) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
+}
+
+// The demo's tour finds everything as it should be.
+func testTour(t *testing.T, d *demo) {
+	var out bytes.Buffer
+	d.w = &out
+	err := d.tour(t.Context())
+	t.Log(out.String())
+	if err != nil || strings.Contains(out.String(), "✗") {
+		t.Errorf("the tour failed: %v", err)
+	}
 }
 
 // A running gate does not mind a check of its configuration.
