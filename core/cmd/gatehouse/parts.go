@@ -214,14 +214,18 @@ func (p *parts) addPlugins(ctx context.Context) error {
 	return nil
 }
 
-// compileCache returns the directory for compiled plugins: the user's own.
+// compileCache returns the directory for compiled plugins, the user's own, or
+// "" with the reason why there is none.
 func compileCache() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
 	dir = filepath.Join(dir, "gatehouse", "plugins")
-	return dir, os.MkdirAll(dir, 0o700)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, nil
 }
 
 func readModule(c *config.Plugin) ([]byte, error) {
