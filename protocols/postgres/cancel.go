@@ -7,11 +7,19 @@ import (
 	"sync"
 )
 
+// The lengths of secrets, in bytes: before version 3.2 of the protocol they have
+// four, from then on up to 256.
+const (
+	shortSecret = 4
+	longSecret  = 32
+	maxSecret   = 256
+)
+
 // A cancelKey is what BackendKeyData gives a client and CancelRequest returns.
 // The gate makes its own: the server's stays between the gate and the server.
 type cancelKey struct {
 	pid    uint32
-	secret [4]byte
+	secret string
 }
 
 // A cancelRegistry finds the session that a CancelRequest means.
@@ -21,21 +29,21 @@ type cancelRegistry struct {
 }
 
 type cancelEntry struct {
-	secret [4]byte
+	secret string
 	cancel func()
 }
 
-// add returns a new key under which cancel is called.
-func (r *cancelRegistry) add(cancel func()) cancelKey {
+// add returns a new key with a secret of n bytes, under which cancel is called.
+func (r *cancelRegistry) add(n int, cancel func()) cancelKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sessions == nil {
 		r.sessions = make(map[uint32]cancelEntry)
 	}
 	for {
-		var b [8]byte
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand
-		k := cancelKey{pid: binary.BigEndian.Uint32(b[:]) & 0x7fffffff, secret: [4]byte(b[4:])}
+		b := make([]byte, 4+n)
+		_, _ = rand.Read(b) // never fails: crypto/rand
+		k := cancelKey{pid: binary.BigEndian.Uint32(b) & 0x7fffffff, secret: string(b[4:])}
 		if _, taken := r.sessions[k.pid]; taken || k.pid == 0 {
 			continue
 		}
@@ -56,7 +64,7 @@ func (r *cancelRegistry) cancel(k cancelKey) {
 	r.mu.Lock()
 	e := r.sessions[k.pid]
 	r.mu.Unlock()
-	if subtle.ConstantTimeCompare(e.secret[:], k.secret[:]) == 1 && e.cancel != nil {
+	if subtle.ConstantTimeCompare([]byte(e.secret), []byte(k.secret)) == 1 && e.cancel != nil {
 		e.cancel()
 	}
 }

@@ -2,14 +2,18 @@ package postgres_test
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 
+	"gatehouse/core/event"
 	"gatehouse/core/peers"
 	"gatehouse/protocols/postgres"
 )
@@ -89,6 +93,110 @@ func TestClientTLS(t *testing.T) {
 	r.bytes(8+len(params), version3, params)
 	if m, err := r.read(); err == nil && !strings.HasPrefix(m, "\x15") {
 		t.Errorf("plaintext inside TLS was answered by %q", m)
+	}
+}
+
+// Direct TLS begins without an SSLRequest, and must name the protocol.
+func TestDirectTLS(t *testing.T) {
+	a, ca := newAuthority(t)
+	pair, err := issue(t, a, "localhost", "127.0.0.1").TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, gateConfig{tls: &tls.Config{Certificates: []tls.Certificate{pair}}})
+	c, err := pgx.Connect(t.Context(), "postgres://agent:good@"+g.addr+"/orders?sslmode=verify-full&sslnegotiation=direct&sslrootcert="+ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	if err := c.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, protocols := range [][]string{nil, {"http/1.1"}} {
+		r := g.dial(t)
+		r.Conn = tls.Client(r.Conn, &tls.Config{RootCAs: a.Pool(), ServerName: "localhost", NextProtos: protocols})
+		if m, err := r.read(); err == nil && m != "E 08P01" {
+			t.Errorf("ALPN %q was answered by %q", protocols, m)
+		}
+	}
+}
+
+func TestClientCertificates(t *testing.T) {
+	a, ca := newAuthority(t)
+	other, _ := newAuthority(t)
+	pair, err := issue(t, a, "localhost", "127.0.0.1").TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, gateConfig{tls: &tls.Config{Certificates: []tls.Certificate{pair},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool()}})
+	connect := func(c *peers.Certificate) error {
+		url := "postgres://agent:good@" + g.addr + "/orders?sslmode=verify-full&sslrootcert=" + ca
+		if c != nil {
+			dir := t.TempDir()
+			for name, pem := range map[string][]byte{"cert": c.Cert, "key": c.Key} {
+				if err := os.WriteFile(filepath.Join(dir, name), pem, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				url += "&ssl" + name + "=" + filepath.Join(dir, name)
+			}
+		}
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			return err
+		}
+		return conn.Close(t.Context())
+	}
+	if err := connect(issue(t, a, "agent-7")); err != nil {
+		t.Error(err)
+	}
+	var opened event.Session
+	if err := opened.Decode(g.tapes[0].all()[0].Payload); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(opened.Attrs, event.Attr{Key: "tls.client.subject", Value: "CN=agent-7"}) {
+		t.Errorf("the recording says %v", opened.Attrs)
+	}
+	for name, c := range map[string]*peers.Certificate{"no certificate": nil, "another authority's": issue(t, other, "agent-7")} {
+		if connect(c) == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestProtocolVersions(t *testing.T) {
+	g := startGate(t, gateConfig{version: 18})
+	for _, c := range []struct{ asked, told, secret int }{
+		{version3, 0, 4}, {version3 | 1, version3, 4}, {version3 | 2, 0, 32}, {version3 | 9999, version3 | 2, 32},
+	} {
+		r := g.dial(t)
+		params := "user\x00agent\x00database\x00orders\x00\x00"
+		r.bytes(8+len(params), c.asked, params)
+		if c.told != 0 {
+			kind, body := r.message()
+			if kind != 'v' || binary.BigEndian.Uint32(body) != uint32(c.told) {
+				t.Errorf("%x was answered by %q %x", c.asked, kind, body)
+			}
+		}
+		r.expect("R")
+		r.send(&pgproto3.PasswordMessage{Password: "good"})
+		var key []byte
+		for key == nil {
+			if kind, body := r.message(); kind == 'K' {
+				key = body
+			}
+		}
+		if len(key) != 4+c.secret {
+			t.Errorf("%x got a key of %d bytes", c.asked, len(key))
+		}
+		r.until("Z")
+		r.send(&pgproto3.Query{String: "SELECT pg_sleep(60)"})
+		waitFor(t, func() bool { return g.one(t, "SELECT count(*)::text FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'") == "1" })
+		g.dial(t).bytes(12+len(key)-4, 80877102, string(key))
+		if got := r.until("Z"); !slices.Contains(got, "E 57014") {
+			t.Errorf("%x: the cancelled statement ended with %q", c.asked, got)
+		}
+		r.Close()
 	}
 }
 

@@ -288,6 +288,21 @@ func (r *raw) send(ms ...pgproto3.FrontendMessage) {
 	}
 }
 
+// message returns the type and the body of the next message.
+func (r *raw) message() (kind byte, body []byte) {
+	r.t.Helper()
+	var h [5]byte
+	_, err := io.ReadFull(r, h[:])
+	if err == nil {
+		body = make([]byte, binary.BigEndian.Uint32(h[1:])-4)
+		_, err = io.ReadFull(r, body)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return h[0], body
+}
+
 // read returns the next message in short: its type, and of some the contents.
 func (r *raw) read() (string, error) {
 	var h [5]byte

@@ -49,7 +49,7 @@ type Limits struct {
 // A Config is what a Protocol is made of.
 type Config struct {
 	Resources map[string]*Resource // by the name that clients give as database
-	TLS       *tls.Config          // nil: TLS is declined
+	TLS       *tls.Config          // nil: TLS is declined; not changed
 	Plaintext bool                 // clients on a loopback address may go without TLS
 	Limits    Limits
 	Analyzer  *statement.Analyzer
@@ -75,6 +75,10 @@ func New(c Config) (*Protocol, error) {
 		if err := r.Validate(); err != nil {
 			return nil, fmt.Errorf("postgres: resource %s: %w", name, err)
 		}
+	}
+	if c.TLS != nil {
+		c.TLS = c.TLS.Clone()
+		c.TLS.NextProtos = []string{alpn}
 	}
 	l := &c.Limits
 	setDefault(&l.StartupTime, DefaultStartupTime)
@@ -172,16 +176,20 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 	if err != nil {
 		return nil, err
 	}
+	attrs := []event.Attr{
+		{Key: "db.namespace", Value: database},
+		{Key: "postgres.requested_user", Value: st.user},
+		{Key: "postgres.application_name", Value: st.params["application_name"]},
+	}
+	if st.certificate != "" {
+		attrs = append(attrs, event.Attr{Key: "tls.client.subject", Value: st.certificate})
+	}
 	ps, err := env.Open(ctx, &event.Session{
 		Protocol:  "postgres",
 		Resource:  r.Name,
 		Principal: principal,
 		Client:    st.conn.RemoteAddr().String(),
-		Attrs: []event.Attr{
-			{Key: "db.namespace", Value: database},
-			{Key: "postgres.requested_user", Value: st.user},
-			{Key: "postgres.application_name", Value: st.params["application_name"]},
-		},
+		Attrs:     attrs,
 	})
 	if err != nil {
 		if r := reason(err, ""); r != "" {
@@ -191,7 +199,7 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 		return nil, denied
 	}
 	s := newSession(p, r, database, st, env, ps)
-	if err := s.dial(ctx, st.params); err != nil {
+	if err := s.dial(ctx, st); err != nil {
 		return nil, errors.Join(err, ps.Close(context.WithoutCancel(ctx), event.Notice{Code: "unreachable", Text: "the resource could not be opened"}))
 	}
 	return s, nil

@@ -54,8 +54,8 @@ type session struct {
 }
 
 // dial connects to the server and greets the client.
-func (s *session) dial(ctx context.Context, params map[string]string) error {
-	u, err := s.resource.dial(ctx, s.database, params)
+func (s *session) dial(ctx context.Context, st *startup) error {
+	u, err := s.resource.dial(ctx, s.database, st.params)
 	if err == nil {
 		if err = checkParams(u.params); err != nil {
 			u.conn.Close()
@@ -68,7 +68,7 @@ func (s *session) dial(ctx context.Context, params map[string]string) error {
 	}
 	s.server = u
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
-	s.key = s.protocol.cancels.add(func() { s.cancel(context.WithoutCancel(ctx)) })
+	s.key = s.protocol.cancels.add(st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
 	greeting, err := u.greeting(s.key)
 	if err == nil {
 		err = s.ps.Commit(ctx)

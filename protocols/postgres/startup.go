@@ -40,6 +40,29 @@ type startup struct {
 	params   map[string]string
 	minor    uint16   // the minor protocol version that it asked for
 	unknown  []string // protocol options that it asked for
+	// certificate is the subject of the client's certificate, which TLS has
+	// verified, or empty.
+	certificate string
+}
+
+// latestMinor is the newest minor version of the protocol that the gate speaks.
+// 3.1 was never one.
+const latestMinor = 2
+
+// spoken returns the minor version that both sides speak.
+func (st *startup) spoken() uint16 {
+	if st.minor >= latestMinor {
+		return latestMinor
+	}
+	return 0
+}
+
+// secretLength returns how long the secret of a cancel key may be.
+func (st *startup) secretLength() int {
+	if st.spoken() >= 2 {
+		return longSecret
+	}
+	return shortSecret
 }
 
 // allowedParams are the start-up parameters that go to the server. All others
@@ -62,7 +85,11 @@ var allowedParams = map[string]bool{
 // CancelRequest, which it reports as errCancelRequest.
 func (p *Protocol) negotiate(ctx context.Context, conn net.Conn) (*startup, error) {
 	st := &startup{conn: conn}
-	var encrypted, askedTLS, askedGSS bool
+	encrypted, err := p.directTLS(ctx, st)
+	if err != nil {
+		return st, err
+	}
+	var askedTLS, askedGSS bool
 	for {
 		packet, rest, err := readStartup(st.conn)
 		if err != nil {
@@ -84,8 +111,8 @@ func (p *Protocol) negotiate(ctx context.Context, conn net.Conn) (*startup, erro
 			if _, err := st.conn.Write([]byte{'N'}); err != nil {
 				return st, fmt.Errorf("decline GSS encryption: %w", err)
 			}
-		case code == codeCancelRequest && len(packet) == 12:
-			p.cancels.cancel(cancelKey{binary.BigEndian.Uint32(packet[4:]), [4]byte(packet[8:])})
+		case code == codeCancelRequest && len(packet) >= 8+shortSecret && len(packet) <= 8+maxSecret:
+			p.cancels.cancel(cancelKey{binary.BigEndian.Uint32(packet[4:]), string(packet[8:])})
 			return st, errCancelRequest
 		case code>>16 == 3:
 			if !encrypted && !p.plaintextAllowed(conn) {
@@ -112,6 +139,50 @@ func (p *Protocol) plaintextAllowed(conn net.Conn) bool {
 	return !ok || local.IP.IsLoopback()
 }
 
+// alpn is the protocol's name in TLS.
+const alpn = "postgresql"
+
+// directTLS shakes hands with a client that begins with TLS, without asking
+// first. Such a client must name the protocol, so that nothing that was meant
+// for another server is read (see "SSL Session Encryption" in PostgreSQL's
+// documentation).
+func (p *Protocol) directTLS(ctx context.Context, st *startup) (bool, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(st.conn, first); err != nil {
+		return false, fmt.Errorf("read start-up packet: %w", err)
+	}
+	const handshake = 0x16 // TLS's content type; a start-up packet begins with 0
+	st.conn = &begun{st.conn, first}
+	if first[0] != handshake {
+		return false, nil
+	}
+	if p.config.TLS == nil {
+		return false, errors.New("a client began with TLS, which is not configured")
+	}
+	if err := p.shake(ctx, st); err != nil {
+		return false, err
+	}
+	if name := st.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol; name != alpn {
+		return true, violated("direct TLS without ALPN %q", alpn)
+	}
+	return true, nil
+}
+
+// A begun connection reads first what was already read.
+type begun struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begun) Read(b []byte) (int, error) {
+	if len(c.first) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.first)
+	c.first = c.first[n:]
+	return n, nil
+}
+
 // answerTLS answers an SSLRequest and, where TLS is configured, shakes hands.
 func (p *Protocol) answerTLS(ctx context.Context, st *startup) (bool, error) {
 	if p.config.TLS == nil {
@@ -121,16 +192,24 @@ func (p *Protocol) answerTLS(ctx context.Context, st *startup) (bool, error) {
 	if _, err := st.conn.Write([]byte{'S'}); err != nil {
 		return false, fmt.Errorf("accept TLS: %w", err)
 	}
+	return true, p.shake(ctx, st)
+}
+
+// shake makes st's connection one with TLS.
+func (p *Protocol) shake(ctx context.Context, st *startup) error {
 	conn := tls.Server(st.conn, p.config.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return false, fmt.Errorf("TLS handshake: %w", err)
+		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	st.conn = conn
-	return true, nil
+	if chain := conn.ConnectionState().PeerCertificates; len(chain) > 0 {
+		st.certificate = chain[0].Subject.String()
+	}
+	return nil
 }
 
 // readStartup reads one packet, which has no type, and returns its body. What
-// came with it is rest, which is less than minBuffer.
+// came with it is rest, which is at most minBuffer.
 func readStartup(conn net.Conn) (packet, rest []byte, err error) {
 	var buf [maxStartup + minBuffer]byte
 	n := 0
@@ -222,9 +301,9 @@ func isUTF8(encoding string) bool {
 // it gets.
 func (st *startup) askToken() (string, error) {
 	var b []byte
-	if st.minor > 0 || len(st.unknown) > 0 {
+	if st.minor != st.spoken() || len(st.unknown) > 0 {
 		b = appendFrame(b, 'v', func(b []byte) []byte { // NegotiateProtocolVersion
-			b = binary.BigEndian.AppendUint32(b, 3<<16)
+			b = binary.BigEndian.AppendUint32(b, 3<<16|uint32(st.spoken()))
 			b = binary.BigEndian.AppendUint32(b, uint32(len(st.unknown)))
 			for _, o := range st.unknown {
 				b = append(append(b, o...), 0)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -101,6 +102,7 @@ func (r *Resource) connConfig(database string, params map[string]string) (*pgcon
 		return nil, errors.New("the resource's settings make no valid connection") // err quotes them
 	}
 	c.RuntimeParams = params
+	c.MaxProtocolVersion = "3.2"  // longer cancel keys, where the server has them
 	if c.Password != r.Password { // an empty one is looked up elsewhere
 		c.Password = r.Password
 	}
@@ -167,8 +169,7 @@ func (u *upstream) greeting(k cancelKey) ([]byte, error) {
 		return nil, fmt.Errorf("encode greeting: %w", err)
 	}
 	b = appendFrame(b, 'K', func(b []byte) []byte {
-		b = append(b, byte(k.pid>>24), byte(k.pid>>16), byte(k.pid>>8), byte(k.pid))
-		return append(b, k.secret[:]...)
+		return append(binary.BigEndian.AppendUint32(b, k.pid), k.secret...)
 	})
 	return append(b, 'Z', 0, 0, 0, 5, 'I'), nil
 }
