@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -59,9 +60,11 @@ func (m *memo[V]) keep(key string, v V) {
 // An input is what a guest's judge or treat gets: the encoding of a session,
 // and behind it that of a request or a head.
 type input struct {
-	b     []byte
-	split int // the length of the session's encoding
+	// b is the length of the session's encoding (u32) and the input.
+	b []byte
 }
+
+const inputHeader = 4
 
 // inputs keeps the memory of inputs that are no longer used.
 var inputs = sync.Pool{New: func() any { return new(input) }}
@@ -78,9 +81,18 @@ func newInput(s *event.Session, factsOnly bool) *input {
 		s.Principal.Expires = time.Time{}
 	}
 	in := inputs.Get().(*input)
-	in.b = s.Append(in.b[:0])
-	in.split = len(in.b)
+	in.b = s.Append(append(in.b[:0], make([]byte, inputHeader)...))
+	binary.LittleEndian.PutUint32(in.b, uint32(len(in.b)-inputHeader))
 	return in
+}
+
+// key is what tells in from other inputs.
+func (in *input) key() []byte { return in.b }
+
+// parts returns all of in, and the lengths of its two parts.
+func (in *input) parts() (all []byte, session, argument int) {
+	all, session = in.b[inputHeader:], int(binary.LittleEndian.Uint32(in.b))
+	return all, session, len(all) - session
 }
 
 func (in *input) free() {

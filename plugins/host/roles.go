@@ -24,18 +24,19 @@ func (p *Plugin) roomFor(in *instance, n int) ([]byte, error) {
 // from m. What decode reads is valid during the call only.
 func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func([]byte) (V, error)) (v V, err error) {
 	if p.factsOnly {
-		if v, ok := m.get(i.b); ok {
+		if v, ok := m.get(i.key()); ok {
 			p.remembered.Add(1)
 			return v, nil
 		}
 	}
 	err = p.call(ctx, h, func(in *instance) error {
-		view, err := p.roomFor(in, len(i.b))
+		all, session, argument := i.parts()
+		view, err := p.roomFor(in, len(all))
 		if err != nil {
 			return err
 		}
-		copy(view, i.b)
-		in.stack = [2]uint64{uint64(i.split), uint64(len(i.b) - i.split)}
+		copy(view, all)
+		in.stack = [2]uint64{uint64(session), uint64(argument)}
 		reply, err := in.invoke(h)
 		if err != nil {
 			return err
@@ -50,7 +51,7 @@ func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], de
 		return zero, err
 	}
 	if p.factsOnly {
-		m.put(i.b, v)
+		m.put(i.key(), v)
 	}
 	return v, nil
 }
