@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A batch is the cells that one plugin inspects, in the flat form in which they
@@ -93,7 +94,9 @@ func AppendBatch(b []byte, r *Rows, fields []int, head []byte, from, to int) []b
 }
 
 func appendZeros(b []byte, n int) []byte {
-	b = append(b, make([]byte, n)...)
+	at := len(b)
+	b = slices.Grow(b, n)[:at+n]
+	clear(b[at:])
 	return b
 }
 

@@ -90,7 +90,7 @@ func TestConfigureRefuses(t *testing.T) {
 
 // The plugin in the host answers as it does natively.
 func TestInHost(t *testing.T) {
-	wasm, h := plugintest.Build(t, "."), plugintest.Host(t, host.Options{CacheDir: t.TempDir()})
+	wasm, h := plugintest.Build(t, "."), plugintest.Host(t, host.Options{})
 	for _, c := range cases {
 		loaded, err := h.Load(t.Context(), "approve", wasm, []byte(c.config))
 		if err != nil {

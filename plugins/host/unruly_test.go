@@ -20,7 +20,7 @@ func TestUnrulyGuest(t *testing.T) {
 	var log bytes.Buffer
 	wasm := plugintest.Build(t, "testdata/unruly")
 	options := host.Options{
-		Instances: 1, MemoryLimit: 32 << 20, Timeout: time.Minute, CacheDir: t.TempDir(),
+		Instances: 1, MemoryLimit: 32 << 20, Timeout: time.Minute,
 		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	load := func(timeout time.Duration) (*host.Host, func(operation string) (event.Verdict, error)) {

@@ -28,9 +28,13 @@ func Build(t testing.TB, dir string) []byte {
 	return b
 }
 
-// Host returns a host for the duration of a test.
+// Host returns a host for the duration of a test. Unless o names a cache it has
+// one that all tests share, since compiling takes the race detector long.
 func Host(t testing.TB, o host.Options) *host.Host {
 	t.Helper()
+	if cache, err := os.UserCacheDir(); err == nil && o.CacheDir == "" {
+		o.CacheDir = filepath.Join(cache, "gatehouse", "test-plugins")
+	}
 	h, err := host.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
