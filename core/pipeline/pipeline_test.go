@@ -80,7 +80,9 @@ func (m masker) Inspect(context.Context, *event.Session, *event.Rows, []int) ([]
 
 type approver func(context.Context, *event.Pending) (event.Decision, error)
 
-func (a approver) Await(ctx context.Context, p *event.Pending) (event.Decision, error) { return a(ctx, p) }
+func (a approver) Await(ctx context.Context, p *event.Pending) (event.Decision, error) {
+	return a(ctx, p)
+}
 
 func open(t *testing.T, rec *memory, a pipeline.Approver, plugins ...pipeline.Plugin) *pipeline.Session {
 	t.Helper()

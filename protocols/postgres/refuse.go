@@ -54,7 +54,7 @@ type endError struct {
 
 func (e *endError) Error() string {
 	if e.err != nil {
-		return e.message + ": " + e.err.Error()
+		return e.err.Error()
 	}
 	return e.message
 }

@@ -106,15 +106,9 @@ func (p *parts) certificate(t *config.TLS, path ...string) *tls.Config {
 	if t == nil {
 		return nil
 	}
-	cert, err := tls.LoadX509KeyPair(string(t.Certificate), string(t.Key))
-	if err != nil {
-		p.problem(fmt.Errorf("load certificate: %w", err), path...)
-		return nil
-	}
-	if time.Now().After(cert.Leaf.NotAfter) {
-		p.problem(fmt.Errorf("the certificate expired at %s", cert.Leaf.NotAfter.UTC().Format(time.RFC3339)), append(path, "certificate")...)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	server, err := serverTLS(*t, p.log)
+	p.problem(err, path...)
+	return server
 }
 
 func (p *parts) addVerifiers(ctx context.Context) {

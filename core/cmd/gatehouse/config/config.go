@@ -61,12 +61,15 @@ type Postgres struct {
 	Plaintext string `json:"plaintext" jsonschema:"enum=never,enum=loopback,default=never"`
 }
 
-// TLS is a certificate with its key.
+// TLS is a certificate with its key. The files are read again when they change.
 type TLS struct {
 	// Certificate is a PEM file with the certificate and its chain.
 	Certificate Path `json:"certificate" jsonschema:"required"`
 	// Key is a PEM file with the private key.
 	Key Path `json:"key" jsonschema:"required"`
+	// ClientCA is a PEM file with authorities. With it clients must have a
+	// certificate of one of them, besides what else proves who they are.
+	ClientCA Path `json:"client_ca,omitempty"`
 }
 
 // Console is the web application and its API.
