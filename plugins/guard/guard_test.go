@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/core/event"
+	"gatehouse/plugins/host"
 	"gatehouse/plugins/plugintest"
 	"gatehouse/sdk"
 )
@@ -316,6 +318,12 @@ func TestInHost(t *testing.T) {
 	}
 	if s := loaded.Stats(); s.Remembered != 1 || s.Calls != calls {
 		t.Errorf("%+v: the verdict was not remembered", s)
+	}
+	if err := loaded.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := guest.Judge(t.Context(), &event.Session{ID: "other"}, r); !errors.Is(err, host.ErrClosed) {
+		t.Errorf("a closed plugin answers: %v", err)
 	}
 }
 

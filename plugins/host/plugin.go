@@ -146,6 +146,15 @@ func (p *Plugin) Close(ctx context.Context) (err error) {
 	return err
 }
 
+func (p *Plugin) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // take returns an instance that is the caller's until give. It waits while all
 // of them are in use.
 func (p *Plugin) take(ctx context.Context) (*instance, error) {

@@ -23,7 +23,7 @@ func (p *Plugin) roomFor(in *instance, n int) ([]byte, error) {
 // ask calls h with an input and decodes the answer, unless it remembers one
 // from m. What decode reads is valid during the call only.
 func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func([]byte) (V, error)) (v V, err error) {
-	if p.factsOnly {
+	if p.factsOnly && !p.isClosed() {
 		if v, ok := m.get(i.key()); ok {
 			p.remembered.Add(1)
 			return v, nil
