@@ -27,3 +27,6 @@ func (s *Session) Break() error {
 	defer s.mu.Unlock()
 	return s.file.Close()
 }
+
+// Memory is a store in memory, for reading.
+type Memory = memory

@@ -30,6 +30,9 @@ type Store interface {
 	List(ctx context.Context, folder string) iter.Seq2[string, error]
 }
 
+// errTooLarge means that an object is larger than its kind can be.
+var errTooLarge = errors.New("it is too large")
+
 // get reads a whole object of at most limit bytes.
 func get(ctx context.Context, s Store, name string, limit int64) ([]byte, error) {
 	r, err := s.Get(ctx, name)
@@ -42,7 +45,7 @@ func get(ctx context.Context, s Store, name string, limit int64) ([]byte, error)
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("read %s: more than %d bytes", name, limit)
+		return nil, fmt.Errorf("read %s: %w", name, errTooLarge)
 	}
 	return b, nil
 }

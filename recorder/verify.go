@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,6 +114,7 @@ type verification struct {
 	objects  map[Digest]string         // names of what was logged
 	newest   time.Time                 // frame in the log
 	holes    bool                      // entries are lost for good
+	blind    bool                      // of some of them even the hash
 }
 
 // A loggedSession is what the log says of a session.
@@ -259,7 +261,7 @@ var errUnsigned = errors.New("not signed by the verifier key")
 // openCheckpoint checks a checkpoint's signature and reads it.
 func (v *verification) openCheckpoint(b []byte) (checkpoint, error) {
 	n, err := note.Open(b, note.VerifierList(v.verifier))
-	if err != nil {
+	if err != nil || !canonical(n.Sigs) {
 		return checkpoint{}, errUnsigned
 	}
 	var c checkpoint
@@ -268,4 +270,15 @@ func (v *verification) openCheckpoint(b []byte) (checkpoint, error) {
 		err = fmt.Errorf("its origin is %q, the key's name is %q", c.origin, v.verifier.Name())
 	}
 	return c, err
+}
+
+// canonical reports whether the signatures have no other form that verifies
+// too, so that every changed bit shows.
+func canonical(sigs []note.Signature) bool {
+	for _, s := range sigs {
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return false
+		}
+	}
+	return true
 }

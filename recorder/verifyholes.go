@@ -18,7 +18,7 @@ func (v *verification) fillHoles(ctx context.Context, bundles []*bundle) error {
 	holes := make(map[tlog.Hash]func(leaf []byte))
 	for _, b := range bundles {
 		if b.chosen == nil {
-			v.holes = true
+			v.holes, v.blind = true, true
 			continue
 		}
 		if b.leaves == nil {

@@ -26,7 +26,7 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 		v.found(Missing, checkpointName, "without it nothing is proved")
 		return false, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return false, err
 	}
 	c, err := v.openCheckpoint(b)
@@ -39,7 +39,10 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	leaves := v.resolve(bundles, c)
+	leaves, err := v.resolve(ctx, bundles, c)
+	if err != nil {
+		return false, err
+	}
 	if err := v.checkTiles(ctx, leaves, c.size); err != nil {
 		return false, err
 	}
@@ -64,7 +67,8 @@ type bundle struct {
 	leaves [][]byte    // nil if the bundle cannot be used
 	hashes []tlog.Hash // of leaves
 	tile   []tlog.Hash // nil if the tile cannot be used
-	chosen []tlog.Hash // the one of both that the checkpoint states
+	chosen []tlog.Hash // the one of both that was logged; nil if neither is known to be
+	sure   bool        // chosen is confirmed by another object
 }
 
 // sound reports whether leaf i is what was logged.
@@ -134,6 +138,10 @@ func (v *verification) logObject(ctx context.Context, name string, limit int64) 
 		v.found(Missing, name, "a part of the log")
 		return nil, nil
 	}
+	if errors.Is(err, errTooLarge) {
+		v.found(Altered, name, "%v", errTooLarge)
+		return nil, nil
+	}
 	if b == nil && err == nil {
 		b = []byte{}
 	}
@@ -141,49 +149,98 @@ func (v *verification) logObject(ctx context.Context, name string, limit int64) 
 }
 
 // resolve finds out which of the entries and of the tiles are what the
-// checkpoint states, reports the others, and returns the leaves' hashes.
-func (v *verification) resolve(bundles []*bundle, c checkpoint) []tlog.Hash {
-	candidates := []func(*bundle) []tlog.Hash{
-		func(b *bundle) []tlog.Hash { return either(b.hashes, b.tile) },
-		func(b *bundle) []tlog.Hash { return either(b.tile, b.hashes) },
-	}
-	var leaves []tlog.Hash
-	proved := false
-	for _, choose := range candidates {
-		leaves = leaves[:0]
-		for _, b := range bundles {
-			b.chosen = choose(b)
-			leaves = append(leaves, b.chosen...)
-		}
-		if int64(len(leaves)) == c.size && rootOf(frontierOf(leaves).roots) == c.root {
-			proved = true
-			break
-		}
-	}
-	if !proved && int64(len(leaves)) == c.size { // else the reason is reported
-		v.found(Forked, checkpointName, "the log's entries are not those that it states")
+// checkpoint states and reports the others. It returns the leaves' hashes, nil
+// if they are not all known.
+func (v *verification) resolve(ctx context.Context, bundles []*bundle, c checkpoint) ([]tlog.Hash, error) {
+	above, err := v.readAbove(ctx, c.size)
+	if err != nil {
+		return nil, err
 	}
 	for _, b := range bundles {
-		v.reportDifference(b, proved)
+		b.choose(above)
 	}
-	return leaves
+	leaves, proved := prove(bundles, c)
+	if !proved {
+		for _, b := range bundles {
+			if !b.sure {
+				b.chosen = either(b.tile, b.hashes)
+			}
+		}
+		leaves, proved = prove(bundles, c)
+	}
+	sure := true
+	for _, b := range bundles {
+		b.sure = b.sure || proved
+		sure = sure && b.sure
+		v.reportUnchosen(b)
+	}
+	switch {
+	case !sure:
+		return nil, nil
+	case !proved:
+		v.found(Forked, checkpointName, "the log's entries are not those that it states")
+	}
+	return leaves, nil
 }
 
-func (v *verification) reportDifference(b *bundle, proved bool) {
-	if b.hashes == nil || b.tile == nil || slices.Equal(b.hashes, b.tile) {
-		return // or reported already
+// readAbove reads the hashes of level 1, as far as they can be had. What is
+// wrong with them is reported by checkTiles.
+func (v *verification) readAbove(ctx context.Context, size int64) (above []tlog.Hash, err error) {
+	full := size / tileWidth
+	for n := int64(0); n*tileWidth < full; n++ {
+		width := int(min(tileWidth, full-n*tileWidth))
+		b, err := get(ctx, v.store, tilePath("1", n, width), tileBytes)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTooLarge) {
+			return nil, err
+		}
+		b = append(b, make([]byte, tileBytes)...)[:width*tlog.HashSize]
+		for h := range slices.Chunk(b, tlog.HashSize) {
+			above = append(above, tlog.Hash(h))
+		}
 	}
-	if !proved {
-		v.found(Altered, b.name(), "it and %s do not agree", b.tileName())
+	return above, nil
+}
+
+// choose prefers what another object confirms.
+func (b *bundle) choose(above []tlog.Hash) {
+	b.chosen = either(b.hashes, b.tile)
+	b.sure = b.hashes != nil && slices.Equal(b.hashes, b.tile)
+	if b.n >= int64(len(above)) {
 		return
 	}
-	if slices.Equal(b.chosen, b.hashes) {
-		v.found(Altered, b.tileName(), "its hashes are not those of the entries")
-		return
+	for _, hashes := range [][]tlog.Hash{b.hashes, b.tile} {
+		if hashes != nil && rootOf(frontierOf(hashes).roots) == above[b.n] {
+			b.chosen, b.sure = hashes, true
+			return
+		}
 	}
-	for i := range b.hashes {
-		if b.hashes[i] != b.tile[i] {
-			v.found(Altered, b.name(), "entry %d is not what was logged", b.n*tileWidth+int64(i))
+}
+
+// prove compares what was chosen with the checkpoint.
+func prove(bundles []*bundle, c checkpoint) (leaves []tlog.Hash, proved bool) {
+	for _, b := range bundles {
+		leaves = append(leaves, b.chosen...)
+	}
+	return leaves, int64(len(leaves)) == c.size && rootOf(frontierOf(leaves).roots) == c.root
+}
+
+// reportUnchosen reports what is there of a bundle and was not chosen.
+func (v *verification) reportUnchosen(b *bundle) {
+	if !b.sure {
+		b.chosen = nil
+	}
+	if b.tile != nil && !slices.Equal(b.tile, b.chosen) {
+		v.found(Altered, b.tileName(), "its hashes are not what was logged")
+	}
+	switch {
+	case b.hashes == nil || slices.Equal(b.hashes, b.chosen):
+	case b.chosen == nil:
+		v.found(Altered, b.name(), "its entries are not what was logged")
+	default:
+		for i := range b.hashes {
+			if b.hashes[i] != b.chosen[i] {
+				v.found(Altered, b.name(), "entry %d is not what was logged", b.n*tileWidth+int64(i))
+			}
 		}
 	}
 }
@@ -205,7 +262,7 @@ func frontierOf(leaves []tlog.Hash) *frontier {
 
 // checkTiles compares the tiles above level 0 with what the leaves make them.
 func (v *verification) checkTiles(ctx context.Context, leaves []tlog.Hash, size int64) error {
-	if int64(len(leaves)) != size {
+	if leaves == nil {
 		return nil // the reason is reported
 	}
 	hashes := leaves
@@ -246,7 +303,7 @@ func (v *verification) checkKept(leaves []tlog.Hash, c checkpoint) {
 		v.found(Unsigned, "the kept checkpoint", "%v", err)
 	case kept.size > c.size:
 		v.found(RolledBack, checkpointName, "it states %d entries, the kept checkpoint %d", c.size, kept.size)
-	case kept.size > int64(len(leaves)):
+	case leaves == nil && kept.size > 0:
 		// The log could not be read, which is reported.
 	case rootOf(frontierOf(leaves[:kept.size]).roots) != kept.root:
 		v.found(Forked, checkpointName, "the first %d entries are not those that the kept checkpoint states", kept.size)
