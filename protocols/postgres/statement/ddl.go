@@ -263,56 +263,6 @@ func (b *builder) createRule(s *tree.RuleStmt) {
 	}
 }
 
-// role takes a role that a statement names.
-func (b *builder) role(r *tree.RoleSpec) {
-	switch r.GetRoletype() {
-	case tree.RoleSpecType_ROLESPEC_CSTRING:
-		b.name(r.GetRolename())
-	case tree.RoleSpecType_ROLESPEC_PUBLIC:
-		b.name("public")
-	case tree.RoleSpecType_ROLESPEC_CURRENT_ROLE:
-		b.name("current_role")
-	case tree.RoleSpecType_ROLESPEC_CURRENT_USER:
-		b.name("current_user")
-	case tree.RoleSpecType_ROLESPEC_SESSION_USER:
-		b.name("session_user")
-	}
-}
-
-func (b *builder) roles(list []*tree.Node) {
-	for _, n := range list {
-		b.role(n.GetRoleSpec())
-	}
-}
-
-// roleSwitches are the options of roles that are on or off.
-var roleSwitches = map[string]string{
-	"superuser": "SUPERUSER", "createrole": "CREATEROLE", "createdb": "CREATEDB", "canlogin": "LOGIN",
-	"inherit": "INHERIT", "isreplication": "REPLICATION", "bypassrls": "BYPASSRLS",
-}
-
-func (b *builder) roleOptions(options []*tree.Node) {
-	for _, n := range options {
-		d := n.GetDefElem()
-		word, isSwitch := roleSwitches[d.GetDefname()]
-		switch {
-		case isSwitch && mayBeTrue(d.GetArg()):
-			b.option(word)
-		case isSwitch:
-			b.option("NO" + word)
-		case d.GetDefname() == "connectionlimit":
-			b.option("CONNECTION LIMIT")
-		case d.GetDefname() == "validUntil":
-			b.option("VALID UNTIL")
-		default:
-			b.option(strings.ToUpper(d.GetDefname())) // PASSWORD, ADDROLETO, ROLEMEMBERS, ADMINMEMBERS, SYSID
-			for _, r := range d.GetArg().GetList().GetItems() {
-				b.role(r.GetRoleSpec())
-			}
-		}
-	}
-}
-
 // objectKinds are the classes of objects whose name in the grammar is not that
 // of the enumeration.
 var objectKinds = map[tree.ObjectType]string{

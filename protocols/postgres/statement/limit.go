@@ -131,8 +131,11 @@ func (l Limits) measure(text string) error {
 		if kind == tokenEnd {
 			break
 		}
-		if tokens++; tokens > l.Tokens {
-			return fmt.Errorf("%w: more than %d words and signs", ErrLimit, l.Tokens)
+		if kind != tokenOther || strings.IndexByte("()[],.;", text[lex.from]) < 0 {
+			tokens++
+		}
+		if tokens > l.Tokens {
+			return fmt.Errorf("%w: more than %d words, constants and operators", ErrLimit, l.Tokens)
 		}
 		top := &levels[len(levels)-1]
 		named := label

@@ -20,16 +20,14 @@ const Reject = "gatehouse refused this statement"
 // process; the limits are there so that it does not come to this.
 var ErrParser = errors.New("the SQL parser has failed and needs a restart")
 
-// A SyntaxError is what PostgreSQL's parser says of a text that it rejects.
+// A SyntaxError is what PostgreSQL's parser says of a text that it rejects. The
+// message quotes the text, literals included.
 type SyntaxError struct {
 	Message  string
 	Position int // in characters, from 1; 0 when unknown
 }
 
 func (e *SyntaxError) Error() string { return e.Message }
-
-// errNoPLpgSQL says that a text has no PL/pgSQL body that could be read.
-var errNoPLpgSQL = errors.New("no PL/pgSQL body")
 
 // A parser runs a bounded number of instances of PostgreSQL's parser. The
 // library keeps them in a pool of its own, compiles the parser anew for each

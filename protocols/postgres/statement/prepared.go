@@ -13,27 +13,38 @@ type Preparation struct {
 	Index int
 	// Name is the prepared statement; empty means all of them.
 	Name string
-	// Body is what Name stands for from then on; nil when it is gone. Its
-	// statements' parents are indexes in Body, -1 for the outermost.
+	// Body is what Name stands for from then on; nil when it is gone or not
+	// known. Its statements' parents are indexes in Body, -1 for the
+	// outermost.
 	Body []event.Statement
 }
 
 // Preparations returns what the text does to the session's prepared
-// statements, in order: PREPARE, DEALLOCATE and DISCARD ALL at the top level.
+// statements, in order: PREPARE, DEALLOCATE and DISCARD ALL. What is done in
+// the body of a DO, on conditions, leaves the name unknown; what may be done
+// unseen leaves all names unknown.
 func (r *Result) Preparations() []Preparation {
 	var list []Preparation
 	for i := range r.Statements {
 		s := &r.Statements[i]
-		if s.Parent >= 0 {
+		if !s.Runs {
 			continue
 		}
 		switch s.Kind {
 		case "PREPARE":
-			list = append(list, Preparation{Index: i, Name: only(s.Names), Body: r.contents(i)})
+			p := Preparation{Index: i, Name: only(s.Names)}
+			if s.Parent < 0 {
+				p.Body = r.contents(i)
+			}
+			list = append(list, p)
 		case "DEALLOCATE":
 			list = append(list, Preparation{Index: i, Name: only(s.Names)})
 		case "DEALLOCATE ALL", "DISCARD ALL":
 			list = append(list, Preparation{Index: i})
+		default:
+			if s.Opaque {
+				list = append(list, Preparation{Index: i})
+			}
 		}
 	}
 	return list

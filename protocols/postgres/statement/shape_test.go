@@ -67,7 +67,7 @@ func TestShapesShareFacts(t *testing.T) {
 	seed := uint64(7)
 	random := rand.New(rand.NewPCG(seed, seed))
 	hits := 0
-	for range 400 {
+	for range 200 {
 		template := randomStatement(random)
 		for range 8 {
 			sql := fill(random, template)
@@ -91,7 +91,7 @@ func TestShapesShareFacts(t *testing.T) {
 			}
 		}
 	}
-	if hits < 300 {
+	if hits < 150 {
 		t.Errorf("%d results were shared only", hits)
 	}
 }

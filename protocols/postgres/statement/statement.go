@@ -33,8 +33,8 @@ const (
 type Limits struct {
 	// Text is the longest text in bytes.
 	Text int
-	// Tokens is how many words, constants and signs a text may have. Memory
-	// and time follow it: 50,000 take about 100 MB for a moment.
+	// Tokens is how many words, constants and operators a text may have.
+	// Memory and time follow it: 50,000 take 100 MB and half a second.
 	Tokens int
 	// Depth bounds the estimated depth of the parse tree: brackets, CASEs
 	// and the operators of one expression add to it.
@@ -236,9 +236,12 @@ func newResult(b *builder) *Result {
 
 // note sets the flags that a statement calls for.
 func (r *Result) note(s *event.Statement) {
+	r.executes = r.executes || s.Kind == "EXECUTE"
+	if !s.Runs {
+		return
+	}
 	switch s.Kind {
 	case "EXECUTE":
-		r.executes = true
 		r.Context = true
 	case "COPY":
 		r.Copy = r.Copy || slices.Contains(s.Options, "STDIN") || slices.Contains(s.Options, "STDOUT")

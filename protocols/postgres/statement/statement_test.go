@@ -71,6 +71,7 @@ func TestFlags(t *testing.T) {
 		{sql: "SELECT set_config('a', 'b', true)", context: true},
 		{sql: "SELECT set_config($1, 'b', true)", context: true, ddl: true},
 		{sql: "EXECUTE p", context: true},
+		{sql: "CREATE PROCEDURE p() LANGUAGE sql AS 'COMMIT; SET x = 1'", ddl: true},
 		{sql: "UPDATE pg_settings SET setting = 1 WHERE name = 'x'", context: true, ddl: true},
 		{sql: "CREATE TABLE t (a int)", ddl: true},
 		{sql: "SELECT * INTO t FROM u", ddl: true},
@@ -196,6 +197,15 @@ func TestResolve(t *testing.T) {
 			"=   prepare: SELECT (not run) reads=u columns=*"},
 		{"DEALLOCATE wipe; EXECUTE wipe", "" +
 			"= DEALLOCATE names=wipe\n" +
+			"= EXECUTE names=wipe OPAQUE"},
+		{"DO 'BEGIN EXECUTE ''PREPARE wipe AS SELECT 1''; END'; EXECUTE wipe", "" +
+			"= DO options=LANGUAGE plpgsql\n" +
+			"=   do: PREPARE names=wipe\n" +
+			"=     prepare: SELECT (not run)\n" +
+			"= EXECUTE names=wipe OPAQUE"},
+		{"DO 'BEGIN EXECUTE f(); END'; EXECUTE wipe", "" +
+			"= DO options=LANGUAGE plpgsql OPAQUE\n" +
+			"=   do: SELECT functions=f\n" +
 			"= EXECUTE names=wipe OPAQUE"},
 		{"DISCARD ALL; EXECUTE wipe", "" +
 			"= DISCARD ALL settings=all\n" +
