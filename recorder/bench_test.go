@@ -1,6 +1,7 @@
 package recorder_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -57,5 +58,48 @@ func benchmarkCommit(b *testing.B, size, batch int) {
 	b.StopTimer()
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkVerify is to be compared with sha256sum of the same bytes.
+func BenchmarkVerify(b *testing.B) {
+	dir, err := recorder.OpenDir(filepath.Join(b.TempDir(), "store"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.Close()
+	key, vkey, err := recorder.GenerateKey("bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := recorder.Open(recorder.Options{Spool: b.TempDir(), Store: dir, Key: key})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const sessions, frames, size = 20, 1000, 10_000
+	noise := make([]byte, size) // does not compress
+	for i := range sessions {
+		s, err := r.Begin(info(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		appendFrame(b, s, event.KindOpen, 0, info(i).Append(nil))
+		for range frames {
+			if _, err := rand.Read(noise); err != nil {
+				b.Fatal(err)
+			}
+			appendFrame(b, s, event.KindData, 1, noise)
+		}
+		end(b, s)
+	}
+	if err := r.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(sessions * frames * size)
+	for b.Loop() {
+		report, err := recorder.Verify(b.Context(), dir, vkey, recorder.VerifyOptions{})
+		if err != nil || !report.OK() {
+			b.Fatal(report, err)
+		}
 	}
 }

@@ -152,18 +152,18 @@ func (s *Session) add(f *event.Frame, n int, more [][]byte) error {
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.buf == nil {
+		return nil
+	}
 	if err := s.write(ctx); err != nil {
 		return fmt.Errorf("commit frames: %w", err)
 	}
 	return nil
 }
 
-// write writes the buffer to the spool. It gives up the lock while it waits for
-// room.
+// write writes the buffer, if any, to the spool, once that has room for more.
+// It gives up the lock while it waits for that.
 func (s *Session) write(ctx context.Context) error {
-	if s.buf == nil {
-		return nil
-	}
 	if s.r.used.Load() >= s.r.o.SpoolLimit {
 		s.mu.Unlock()
 		err := s.r.admit(ctx)

@@ -159,6 +159,10 @@ func TestFullSpool(t *testing.T) {
 	if err := other.Commit(t.Context()); !errors.Is(err, recorder.ErrSpoolFull) {
 		t.Errorf("another session: %v", err)
 	}
+	large := event.Frame{Kind: event.KindData, Exchange: 1, Payload: make([]byte, 100_000)}
+	if err := s.Append(large); !errors.Is(err, recorder.ErrSpoolFull) {
+		t.Errorf("append of what is written at once: %v", err)
+	}
 	m.away.Store(false)
 	g.flush(t)
 	end(t, s) // commits what could not be committed
