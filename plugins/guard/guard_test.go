@@ -177,7 +177,7 @@ var cases = []struct {
 	{"SET TRANSACTION READ WRITE", "block settings", []sdk.Statement{changing(top("SET", "READ WRITE"), "transaction_read_only")}},
 	{"SET TRANSACTION ISOLATION LEVEL, READ ONLY", "allow", []sdk.Statement{changing(top("SET", "ISOLATION LEVEL", "READ ONLY"), "transaction_isolation", "transaction_read_only")}},
 	{"SET default_transaction_read_only = off", "block settings", []sdk.Statement{changing(top("SET", "TO OFF"), "default_transaction_read_only")}},
-	{"BEGIN READ WRITE", "block settings", []sdk.Statement{changing(top("BEGIN", "READ WRITE"), "transaction_read_only")}},
+	{"BEGIN READ WRITE", "allow", []sdk.Statement{changing(top("BEGIN", "READ WRITE"), "transaction_read_only")}},
 	{"BEGIN READ ONLY", "allow", []sdk.Statement{changing(top("BEGIN", "READ ONLY"), "transaction_read_only")}},
 
 	{"EXPLAIN DELETE", "allow", []sdk.Statement{top("EXPLAIN"), within(scoped(top("DELETE"), sdk.ScopeAll), 0, "explain", false)}},
@@ -213,6 +213,20 @@ func TestStandardRules(t *testing.T) {
 		}
 		if v.Action != sdk.Allow && !strings.HasSuffix(v.Reason, "(rule "+v.Rule+")") {
 			t.Errorf("%s: reason %q", c.name, v.Reason)
+		}
+	}
+}
+
+func TestReadOnlySessionsStaySo(t *testing.T) {
+	p := configured(t, "null")
+	pinned := []sdk.Attr{{Key: "db.read_only", Value: "on"}}
+	for _, kind := range []string{"BEGIN", "START TRANSACTION"} {
+		st := []sdk.Statement{changing(top(kind, "READ WRITE"), "transaction_read_only")}
+		if got := shown(p.Judge(nil, &sdk.Request{Statements: st, Attrs: pinned})); got != "block settings" {
+			t.Errorf("%s READ WRITE in a session that only reads: %s", kind, got)
+		}
+		if got := shown(p.Judge(nil, &sdk.Request{Statements: st})); got != "allow" {
+			t.Errorf("%s READ WRITE in another session: %s", kind, got)
 		}
 	}
 }

@@ -76,18 +76,23 @@ func (p *plugin) Configure(b []byte) error {
 // Judge returns the strictest verdict on any statement of the request.
 func (p *plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
 	verdict := sdk.Verdict{Action: sdk.Allow}
+	pinned := slices.Contains(r.Attrs, sdk.Attr{Key: "db.read_only", Value: "on"})
 	for st := range sdk.Effective(r.Statements) {
-		if v := p.judge(st, r.Labels); v.Action < verdict.Action {
+		rules := p.rules
+		if !pinned && (st.Kind == "BEGIN" || st.Kind == "START TRANSACTION") {
+			rules = nil // READ WRITE is what the session has anyway
+		}
+		if v := p.judge(st, rules, r.Labels); v.Action < verdict.Action {
 			verdict = v
 		}
 	}
 	return verdict
 }
 
-func (p *plugin) judge(st *sdk.Statement, labels []sdk.Attr) sdk.Verdict {
+func (p *plugin) judge(st *sdk.Statement, rules []rule, labels []sdk.Attr) sdk.Verdict {
 	verdict := sdk.Verdict{Action: sdk.Allow}
-	for i := range p.rules {
-		r := &p.rules[i]
+	for i := range rules {
+		r := &rules[i]
 		if sdk.Action(r.action) >= verdict.Action {
 			continue
 		}

@@ -187,7 +187,8 @@ block settings: SELECT set_config('standard_conforming_strings', 'off', false)
 block settings: SELECT set_config('row_security', 'on', false), set_config('row_security', 'off', false)
 block settings: SET default_transaction_read_only = off
 block settings: SET TRANSACTION READ WRITE
-block settings: BEGIN READ WRITE
+allow: BEGIN READ WRITE
+allow: START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE
 block settings: SET TRANSACTION READ ONLY, READ WRITE
 block settings: SELECT set_config('transaction_read_only', 'off', true)
 block settings: SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE

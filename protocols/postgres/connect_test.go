@@ -191,7 +191,9 @@ func TestProtocolVersions(t *testing.T) {
 		}
 		r.until("Z")
 		r.send(&pgproto3.Query{String: "SELECT pg_sleep(60)"})
-		waitFor(t, func() bool { return g.one(t, "SELECT count(*)::text FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'") == "1" })
+		waitFor(t, func() bool {
+			return g.one(t, "SELECT count(*)::text FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'") == "1"
+		})
 		g.dial(t).bytes(12+len(key)-4, 80877102, string(key))
 		if got := r.until("Z"); !slices.Contains(got, "E 57014") {
 			t.Errorf("%x: the cancelled statement ended with %q", c.asked, got)

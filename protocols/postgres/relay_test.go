@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -339,6 +340,28 @@ func TestFunctionCallIsRefusedInStep(t *testing.T) {
 	got := append(append(r.until("Z"), r.until("Z")...), r.until("Z")...)
 	if !cmp.Equal(got, []string{"C BEGIN", "Z T", "E 0A000", "Z E", "C ROLLBACK", "Z I"}) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestJudgesKnowWhetherASessionOnlyReads(t *testing.T) {
+	var attrs []event.Attr
+	see := rule(func(r *event.Request) event.Verdict {
+		attrs = r.Attrs
+		return event.Verdict{Action: event.Allow}
+	})
+	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{see}})
+	r := g.raw(t)
+	for _, c := range []struct {
+		sql  string
+		want bool // of the request after it
+	}{{"SELECT 1", false}, {"SET default_transaction_read_only = on", true}, {"SET default_transaction_read_only = off", false}} {
+		for _, sql := range []string{c.sql, "SELECT 2"} {
+			r.send(&pgproto3.Query{String: sql})
+			r.until("Z")
+		}
+		if got := slices.Contains(attrs, event.Attr{Key: "db.read_only", Value: "on"}); got != c.want {
+			t.Errorf("after %s: %v", c.sql, attrs)
+		}
 	}
 }
 

@@ -560,7 +560,11 @@ func (s *session) closeName(f, body []byte) error {
 // contextAttrs describes the context in which a request would run now.
 func (s *session) contextAttrs() []event.Attr {
 	attrs := s.attrs[s.queue.transaction()]
-	return attrs[:len(attrs):len(attrs)]
+	attrs = attrs[:len(attrs):len(attrs)]
+	if s.readOnly.Load() {
+		attrs = append(attrs, event.Attr{Key: "db.read_only", Value: "on"})
+	}
+	return attrs
 }
 
 // newContextAttrs are the attributes of a context by transaction status.

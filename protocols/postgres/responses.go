@@ -145,6 +145,9 @@ func (s *session) parameterStatus(f []byte) error {
 	if err := checkParam(m.Name, m.Value); err != nil {
 		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: the session ends: " + err.Error()}, err}
 	}
+	if m.Name == paramReadOnly {
+		s.readOnly.Store(m.Value == "on")
+	}
 	return s.send(nil, f)
 }
 

@@ -45,8 +45,9 @@ type session struct {
 	down down // to the client
 	rows rowBuffers
 
-	leaving atomic.Bool // the client said good-bye
-	ending  atomic.Pointer[endError]
+	readOnly atomic.Bool // transactions only read by default, as the server reports
+	leaving  atomic.Bool // the client said good-bye
+	ending   atomic.Pointer[endError]
 
 	mu       sync.Mutex
 	held     context.CancelCauseFunc // ends the hold that is waiting
@@ -67,6 +68,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 			hint:    "The gate's log says why; it names client " + s.client.RemoteAddr().String() + "."}, err}
 	}
 	s.server = u
+	s.readOnly.Store(u.params[paramReadOnly] == "on")
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
 	greeting, err := u.greeting(s.key)

@@ -191,6 +191,9 @@ func (r *Resource) Check(ctx context.Context) error {
 	return err
 }
 
+// paramReadOnly is reported by servers from version 14 on.
+const paramReadOnly = "default_transaction_read_only"
+
 // checkParams refuses a server or session that would read a statement
 // differently from the gate.
 func checkParams(params map[string]string) error {
