@@ -321,7 +321,7 @@ type PluginLimits struct {
 	// Memory is the most that one instance may have.
 	Memory Size `json:"memory" jsonschema:"default=64MiB"`
 	// Time is the longest that one call may take.
-	Time Duration `json:"time" jsonschema:"default=250ms"`
+	Time Duration `json:"time" jsonschema:"default=1s"`
 	// Instances is how many calls of one plugin run at a time: one for
 	// each processor if left out.
 	Instances int `json:"instances,omitempty" jsonschema:"minimum=1"`
