@@ -64,13 +64,15 @@ func (b *builder) plpgsql(owner proto.Message, body string, p place) bool {
 const maxBlocks = 20
 
 // bearable reports whether the parser bears a body: its blocks must not nest too
-// deep (words that are not blocks may count as such, never the other way
-// round), and it must not have the words that make the parser warn, because it
-// does not survive its own warnings inside a body.
+// deep, and it must not have the words that make the parser warn, because it
+// does not survive its own warnings inside a body. A word that looks like a
+// block counts as one; what closes a block must stand where a statement begins,
+// since END is a name elsewhere.
 func bearable(body string) bool {
 	lex := lexer{text: body}
 	depth := 0
-	last := ";"
+	last := ";" // a body begins like what follows a semicolon
+	closed := false
 	for {
 		kind := lex.next()
 		if kind == tokenEnd {
@@ -80,31 +82,37 @@ func bearable(body string) bool {
 		if kind == tokenWord {
 			word = strings.ToLower(word)
 		}
+		starts := startsStatement(last)
 		switch word {
 		case "global", "recheck":
 			return false
-		case "if":
-			if startsStatement(last) {
+		case "begin":
+			depth++
+		case "loop":
+			if !closed {
 				depth++
 			}
-		case "begin", "loop", "case":
-			if last != "end" && last != "." {
+		case "if", "case":
+			if starts && !closed {
 				depth++
 			}
 		case "end":
-			if last != "." {
+			if starts {
 				depth--
 			}
 		}
 		if depth > maxBlocks {
 			return false
 		}
+		closed = word == "end" && starts
+		if last == "." || last == "as" {
+			word = "" // a name
+		}
 		last = word
 	}
 }
 
-// startsStatement reports whether a statement begins after a token, as opposed
-// to the IF of IF EXISTS.
+// startsStatement reports whether a statement begins after a token.
 func startsStatement(token string) bool {
 	switch token {
 	case ";", "begin", "then", "else", "loop", ">":
@@ -118,6 +126,7 @@ func declaredDefaults(body string) int {
 	lex := lexer{text: body}
 	count := 0
 	declaring, decided, words := false, false, 0
+	last := ""
 	for {
 		kind := lex.next()
 		if kind == tokenEnd {
@@ -143,14 +152,16 @@ func declaredDefaults(body string) int {
 			decided, words = false, 0
 			continue
 		}
+		before := last
+		last = word
 		words++
 		if decided || words == 1 {
 			continue
 		}
-		switch word {
-		case "cursor":
+		switch {
+		case word == "cursor" && (words == 2 || before == "scroll"):
 			decided = true
-		case "=", "default":
+		case word == "=", word == "default":
 			decided = true
 			count++
 		}
