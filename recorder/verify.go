@@ -62,8 +62,9 @@ func (r *Report) OK() bool { return len(r.Problems) == 0 }
 
 // VerifyOptions narrow or widen what Verify does.
 type VerifyOptions struct {
-	// Session is the ID of the one session whose objects are checked. The
-	// log is checked whole. Empty means all.
+	// Session is the ID of the one session whose objects are checked, which
+	// fails with ErrNotFound if nothing is known of it. The log is checked
+	// whole. Empty means all.
 	Session string
 	// Kept is a checkpoint of this log that was kept elsewhere. What it
 	// states must still be so.
@@ -145,7 +146,13 @@ func (v *verification) run(ctx context.Context) error {
 			v.report.Open = append(v.report.Open, sessionOf(key))
 		}
 	}
-	return v.checkObjects(ctx)
+	if err := v.checkObjects(ctx); err != nil {
+		return err
+	}
+	if v.o.Session != "" && v.report.OK() && len(v.report.Unlogged) == 0 && !slices.ContainsFunc(v.order, v.wants) {
+		return fmt.Errorf("session %s: %w in the log", v.o.Session, ErrNotFound)
+	}
+	return nil
 }
 
 func sessionOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }

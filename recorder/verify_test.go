@@ -2,6 +2,7 @@ package recorder_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -127,6 +128,9 @@ func TestUntouchedRecordingsAreNotAccused(t *testing.T) {
 	}
 	if r.Pieces < 100 || int64(r.Pieces)+30 != r.Entries {
 		t.Errorf("%d pieces, %d entries", r.Pieces, r.Entries)
+	}
+	if r, err := recorder.Verify(t.Context(), g.store, g.vkey, recorder.VerifyOptions{Session: "s000099"}); !errors.Is(err, recorder.ErrNotFound) {
+		t.Errorf("a session that never was: %+v, %v", r, err)
 	}
 	one := g.verify(t, recorder.VerifyOptions{Session: "s000007"})
 	wantOK(t, one)
