@@ -17,11 +17,11 @@ var layers = [][]string{
 	{"core/pipeline", "core/policy", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
 	{"protocols/postgres", "plugins/plugintest"},
-	{"core/cmd", "bench"},
+	{"core/cmd", "bench", "examples"},
 }
 
 // Guests run inside WebAssembly: of the module they import the SDK alone.
-var guests = []string{"plugins/approve", "plugins/classify", "plugins/guard", "plugins/mask"}
+var guests = []string{"plugins/approve", "plugins/classify", "plugins/guard", "plugins/mask", "examples/nightshift"}
 
 const module = "gatehouse"
 
