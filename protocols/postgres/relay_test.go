@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -412,4 +413,45 @@ func (g *gate) run(t *testing.T, program string, args ...string) string {
 		t.Fatalf("%s: %v\n%s", program, err, out)
 	}
 	return string(out)
+}
+
+// A brittle masker fails at its second batch of rows, or at once.
+type brittle struct{ rows *int }
+
+func (brittle) Name() string { return "brittle" }
+
+func (b brittle) Treat(_ context.Context, _ *event.Session, h *event.Head) ([]event.Treatment, error) {
+	ts := make([]event.Treatment, len(h.Fields))
+	for i := range ts {
+		ts[i].Kind = event.Inspect
+	}
+	if h.Fields[0].Name == "head" {
+		return nil, errors.New("trap")
+	}
+	return ts, nil
+}
+
+func (b brittle) Inspect(_ context.Context, _ *event.Session, r *event.Rows, _ []int) ([]event.Edit, error) {
+	if *b.rows += r.Len(); *b.rows > 1000 {
+		return nil, errors.New("trap")
+	}
+	return nil, nil
+}
+
+// A result that cannot be treated ends the session at a frame's border, with
+// the reason, and its transaction is undone.
+func TestResultsThatCannotBeTreatedEndTheSession(t *testing.T) {
+	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{brittle{new(int)}}})
+	for _, sql := range []string{"SELECT 1 AS head", "SELECT n FROM generate_series(1, 100000) n"} {
+		r := g.raw(t)
+		r.send(&pgproto3.Query{String: "BEGIN"}, &pgproto3.Query{String: "INSERT INTO t VALUES (1)"}, &pgproto3.Query{String: sql})
+		r.until("E 42501")
+		r.gone()
+	}
+	waitFor(t, func() bool {
+		return g.one(t, "SELECT count(*)::text FROM pg_stat_activity WHERE state <> 'idle'") == "1"
+	})
+	if n := g.one(t, "SELECT count(*)::text FROM t"); n != "0" {
+		t.Errorf("%s rows stayed", n)
+	}
 }

@@ -200,7 +200,10 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 	if err := s.send(e, f); err != nil {
 		return err
 	}
-	return e.x.Head(ctx, &h.Head)
+	if err := e.x.Head(ctx, &h.Head); err != nil {
+		return untreated(err)
+	}
+	return nil
 }
 
 // described ends the answer to a Describe.

@@ -49,7 +49,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	}
 	if e.portal != nil && e.portal.headOf != e.x {
 		if err := e.x.Head(ctx, &h.Head); err != nil {
-			return err
+			return untreated(err)
 		}
 		e.portal.headOf = e.x
 	}
@@ -75,7 +75,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		}
 	}
 	if err := e.x.Rows(ctx, &b.rows); err != nil {
-		return fmt.Errorf("treat rows: %w", err)
+		return untreated(err)
 	}
 	e.rows += int64(len(frames))
 	if err := s.send(e, nil); err != nil { // attributes what follows
@@ -87,6 +87,15 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		}
 	}
 	return nil
+}
+
+// untreated ends the session, because a result that cannot be treated may not
+// reach the client. Rows may have gone before it, so that it is too late to
+// refuse the statement.
+func untreated(err error) error {
+	return &endError{refusal{code: codeAccessDenied,
+		message: "gatehouse: the session ends: a result cannot be treated as the policy asks",
+		hint:    "What the statement changed is undone unless it was committed."}, fmt.Errorf("treat result: %w", err)}
 }
 
 // recordHead records how rows look that only their statement's description

@@ -115,7 +115,8 @@ func (s *scoper) fold(e *tree.A_Expr) effect {
 func (s *scoper) oneOf(value *tree.Node, list []*tree.Node) bool {
 	own := ""
 	for _, n := range list {
-		if n.GetAConst() != nil || n.GetParamRef() != nil || !s.alike(value, n) {
+		constant := n.GetAConst() != nil && value.GetAConst() == nil
+		if constant || n.GetParamRef() != nil || !s.alike(value, n) {
 			continue
 		}
 		if own == "" {
@@ -131,8 +132,11 @@ func (s *scoper) oneOf(value *tree.Node, list []*tree.Node) bool {
 // matchesAll reports whether a pattern is a constant that matches every text.
 func (s *scoper) matchesAll(n *tree.Node, trivial func(string) bool) bool {
 	n = stripped(n)
-	if f := n.GetFuncCall(); f != nil && routine(f.GetFuncname()) == "similar_to_escape" {
-		n = f.GetArgs()[0]
+	if f := n.GetFuncCall(); f != nil && len(f.GetArgs()) > 0 {
+		switch routine(f.GetFuncname()) {
+		case "similar_to_escape", "like_escape":
+			n = f.GetArgs()[0]
+		}
 	}
 	pattern, ok := constant(n)
 	if ok {

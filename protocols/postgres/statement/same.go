@@ -104,7 +104,7 @@ func (s *scoper) alike(a, b *tree.Node) bool {
 	return left != nil && right != nil && left.ProtoReflect().Descriptor() == right.ProtoReflect().Descriptor()
 }
 
-// stripped removes casts and collations.
+// stripped removes casts, collations and subqueries around nothing: (SELECT x).
 func stripped(n *tree.Node) *tree.Node {
 	for {
 		switch m := message(n).(type) {
@@ -112,10 +112,25 @@ func stripped(n *tree.Node) *tree.Node {
 			n = m.GetArg()
 		case *tree.CollateClause:
 			n = m.GetArg()
+		case *tree.SubLink:
+			inner := bare(m.GetSubselect().GetSelectStmt())
+			if m.GetSubLinkType() != tree.SubLinkType_EXPR_SUBLINK || inner == nil {
+				return n
+			}
+			n = inner
 		default:
 			return n
 		}
 	}
+}
+
+// bare returns what a query without relations and conditions yields, or nil.
+func bare(q *tree.SelectStmt) *tree.Node {
+	if len(q.GetFromClause()) > 0 || len(q.GetTargetList()) != 1 || q.GetWhereClause() != nil || q.GetHavingClause() != nil ||
+		q.GetLimitCount() != nil || q.GetLimitOffset() != nil || q.GetWithClause() != nil {
+		return nil
+	}
+	return q.GetTargetList()[0].GetResTarget().GetVal()
 }
 
 // neutral removes operations that change nothing: x + 0, x * 1, x || ”.

@@ -32,6 +32,9 @@ func (s *scoper) subquery(l *tree.SubLink) effect {
 // every row of it, so that id IN (SELECT id FROM t) holds always.
 func (s *scoper) allOfTarget(value *tree.Node, l *tree.SubLink) bool {
 	q := l.GetSubselect().GetSelectStmt()
+	if inner := bare(q); inner != nil {
+		return s.equal(value, inner)
+	}
 	if len(q.GetFromClause()) != 1 || len(q.GetTargetList()) != 1 || q.GetHavingClause() != nil || q.GetLimitCount() != nil || q.GetLimitOffset() != nil {
 		return false
 	}
@@ -67,6 +70,7 @@ func (s *scoper) correlated(q *tree.SelectStmt) bool {
 		return false // it yields a row whatever its conditions select
 	}
 	if w := q.GetWhereClause(); w != nil {
+		inner.joinSelf(q.GetFromClause(), w)
 		found = inner.effect(w, false) == restricts
 	}
 	if h := q.GetHavingClause(); h != nil && !found {
