@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tetratelabs/wazero"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
@@ -47,7 +48,12 @@ type gate struct {
 // openGate makes the gate of a configuration and takes its addresses and its
 // spool. What is wrong is config.Problems.
 func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, error) {
-	// The parser of statements and the plugins both take a while to load.
+	// The parser of statements and the plugins both take a while to load. Both
+	// are WebAssembly, and what wazero finds out about itself at its first use
+	// it keeps unguarded: so that is not theirs.
+	if err := wazero.NewRuntime(ctx).Close(ctx); err != nil {
+		return nil, fmt.Errorf("start the WebAssembly runtime: %w", err)
+	}
 	analyzer := statement.NewAnalyzer(statement.Limits{})
 	var warming errgroup.Group
 	warming.Go(func() error { return analyzer.Warm(ctx) })
