@@ -49,9 +49,8 @@ type session struct {
 	leaving  atomic.Bool // the client said good-bye
 	ending   atomic.Pointer[endError]
 
-	mu       sync.Mutex
-	held     context.CancelCauseFunc // ends the hold that is waiting
-	stopping context.CancelFunc
+	mu   sync.Mutex
+	held context.CancelCauseFunc // ends the hold that is waiting
 }
 
 // dial connects to the server and greets the client.
