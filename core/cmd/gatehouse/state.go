@@ -23,6 +23,7 @@ func (g *gate) conditions() []condition {
 		}},
 		{"spool", g.spoolReady},
 		{"identity", g.providers.Ready},
+		{"parser", g.analyzer.Err},
 	}
 }
 

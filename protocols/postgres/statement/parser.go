@@ -158,6 +158,13 @@ func (p *parser) call(call func() error) error {
 	return err
 }
 
+// err returns why nothing can be parsed any more, or nil.
+func (p *parser) err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
 func (p *parser) olderThan(ticket uint64) bool {
 	for other := range p.running {
 		if other < ticket {

@@ -10,11 +10,17 @@ import (
 // in the library's pool.
 func TestTrapEndsParsing(t *testing.T) {
 	p := newParser(2)
+	if err := p.err(); err != nil {
+		t.Errorf("before: %v", err)
+	}
 	if err := p.call(func() error { panic("unreachable") }); !errors.Is(err, ErrParser) {
 		t.Errorf("the call that trapped: %v", err)
 	}
 	if _, err := p.parse(context.Background(), "SELECT 1"); !errors.Is(err, ErrParser) {
 		t.Errorf("the next call: %v", err)
+	}
+	if err := p.err(); !errors.Is(err, ErrParser) {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

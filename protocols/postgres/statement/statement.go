@@ -93,6 +93,10 @@ func (a *Analyzer) Warm(ctx context.Context) error {
 	return a.parser.warm(ctx)
 }
 
+// Err returns nil while statements can be read. Afterwards it wraps ErrParser:
+// every Analyze fails, and the process must be started again.
+func (a *Analyzer) Err() error { return a.parser.err() }
+
 // Analyze returns what the statements of sql do. The result is shared and must
 // not be changed. The error is a *SyntaxError, or wraps ErrLimit, ErrParser or
 // the context's error; whichever it is, the text must not run.
