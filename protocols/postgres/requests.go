@@ -396,6 +396,9 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		req.Statements = statements
 	}
 	e.portal = &portal{st: st, req: req, context: s.context, formats: string(m.results)}
+	for _, v := range req.Params {
+		e.portal.bytes += len(v)
+	}
 	ref, err := s.judge(ctx, e, req)
 	if err != nil || ref == errSkipped {
 		return err

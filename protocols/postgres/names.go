@@ -1,0 +1,226 @@
+package postgres
+
+import (
+	"sync/atomic"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// A prepared is a prepared statement, made by Parse or by PREPARE: they share
+// one name space.
+type prepared struct {
+	sql        []byte
+	facts      *statement.Result
+	statements []event.Statement        // what executing it does
+	names      bool                     // executing it may define or drop names by SQL
+	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
+	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
+
+	// These belong to the responses' goroutine and serve where nothing is
+	// masked.
+	described *head            // from a Describe of the statement, in text formats
+	inFormats map[string]*head // described in a portal's formats
+}
+
+// A portal is a statement that is bound to its parameters. Its exchange is the
+// Bind's.
+type portal struct {
+	// These belong to the requests' goroutine, but for x once it was pushed.
+	st      *prepared
+	x       *pipeline.Exchange
+	req     *event.Request
+	context uint64 // the session's context when it was judged
+	asked   bool   // a Describe of it was sent
+	formats string // of the result, as Bind has them
+	bytes   int    // of its parameters
+
+	// These belong to the responses' goroutine.
+	head   *head              // nil before its description came, or where it has no rows
+	headOf *pipeline.Exchange // the exchange that knows head
+}
+
+// size is how many bytes p keeps that a client chose. A nil p keeps none.
+func (p *prepared) size() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.sql)
+}
+
+func (p *portal) size() int {
+	if p == nil {
+		return 0
+	}
+	return p.bytes
+}
+
+// as returns the description of p's rows when they come in formats, as Bind has
+// them. Only the responses' goroutine calls it.
+func (p *prepared) as(formats string) *head {
+	h := p.inFormats[formats]
+	if h == nil {
+		h = &head{Head: event.Head{Fields: p.described.Fields}, oids: p.described.oids, formats: make([]int16, len(p.described.oids))}
+		for i := range h.formats {
+			switch {
+			case len(formats) == 2:
+				h.formats[i] = int16(formats[1])
+			case 2*i+1 < len(formats):
+				h.formats[i] = int16(formats[2*i+1])
+			}
+		}
+		h.setAttr()
+		if p.inFormats == nil || len(p.inFormats) > 16 {
+			p.inFormats = map[string]*head{}
+		}
+		p.inFormats[formats] = h
+	}
+	return h
+}
+
+// setOIDs sets the types of the parameters as the server reported them.
+func (p *prepared) setOIDs(oids []uint32) { p.oids.Store(&oids) }
+
+// oid returns the type of parameter i, or 0.
+func (p *prepared) oid(i int) uint32 {
+	if oids := p.oids.Load(); oids != nil && i < len(*oids) {
+		return (*oids)[i]
+	}
+	return 0
+}
+
+// full reports whether a further name would exceed names, or bytes that they
+// keep.
+func (q *queue) full(names, bytes int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.prepared)+len(q.portals) >= names || q.kept >= bytes
+}
+
+// findStatement returns the prepared statement that name means to a message sent
+// now. known is false when only replies that are still owed can tell.
+func (q *queue) findStatement(name string) (st *prepared, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	segment := true // no Sync lies between: an error would skip the message too
+	for i := len(q.items) - 1; i >= 0 && q.defines > 0; i-- {
+		switch e := q.items[i]; {
+		case e.kind == 'S':
+			segment = false
+		case e.names:
+			return nil, false
+		case e.kind == 'Q' && name == "":
+			return nil, true
+		case e.kind == 'P' && e.name == name:
+			return e.st, segment
+		case e.kind == 'C' && e.object == 'S' && e.name == name:
+			return nil, segment
+		}
+	}
+	return q.prepared[name], true
+}
+
+// findPortal is findStatement for portals.
+func (q *queue) findPortal(name string) (p *portal, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	segment := true
+	for i := len(q.items) - 1; i >= 0 && q.defines > 0; i-- {
+		switch e := q.items[i]; {
+		case e.kind == 'S', e.kind == 'Q':
+			segment = false
+		case e.kind == 'B' && e.name == name:
+			return e.portal, segment
+		case e.kind == 'C' && e.object == 'P' && e.name == name:
+			return nil, segment
+		}
+	}
+	if !segment && len(q.items) > 0 && q.status == 'I' {
+		// A Sync that is still owed may end the portals.
+		return nil, false
+	}
+	return q.portals[name], true
+}
+
+// define makes e's name mean what e says, once the server confirmed it.
+func (q *queue) define(e *owed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case e.kind == 'P':
+		q.setPrepared(e.name, e.st)
+	case e.kind == 'B':
+		q.setPortal(e.name, e.portal)
+	case e.kind == 'C' && e.object == 'S':
+		q.setPrepared(e.name, nil)
+	case e.kind == 'C' && e.object == 'P':
+		q.setPortal(e.name, nil)
+	}
+}
+
+// setPrepared makes name mean p, or nothing. The caller holds mu, as for the
+// three below.
+func (q *queue) setPrepared(name string, p *prepared) {
+	q.kept += p.size() - q.prepared[name].size()
+	if q.prepared[name] = p; p == nil {
+		delete(q.prepared, name)
+	}
+}
+
+func (q *queue) setPortal(name string, p *portal) {
+	q.kept += p.size() - q.portals[name].size()
+	if q.portals[name] = p; p == nil {
+		delete(q.portals, name)
+	}
+}
+
+func (q *queue) dropPrepared() {
+	for _, p := range q.prepared {
+		q.kept -= p.size()
+	}
+	clear(q.prepared)
+}
+
+func (q *queue) dropPortals() {
+	for _, p := range q.portals {
+		q.kept -= p.size()
+	}
+	clear(q.portals)
+}
+
+// took takes into account that a statement of e ended well, which may have
+// defined or dropped names by SQL.
+func (q *queue) took(e *owed) {
+	if !e.names {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e.index >= e.facts.Len() {
+		return
+	}
+	i := e.facts.Top(e.index)
+	switch e.facts.Statements[i].Kind {
+	case "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL", "DISCARD ALL":
+		q.dropPortals() // cursors are portals
+	}
+	for _, p := range e.facts.Preparations() {
+		switch {
+		case p.Index != i:
+		case p.Name == "":
+			q.dropPrepared()
+		case p.Body == nil:
+			q.setPrepared(p.Name, nil)
+		default:
+			q.setPrepared(p.Name, &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true})
+		}
+	}
+}
+
+// lookup returns the confirmed statement of that name.
+func (q *queue) lookup(name string) *prepared {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.prepared[name]
+}
