@@ -89,7 +89,7 @@ func New(c Config) (*Session, error) {
 			s.maskers = append(s.maskers, m)
 		}
 	}
-	return s, s.append(event.KindOpen, 0, c.Session.Append(nil))
+	return s, s.record(event.KindOpen, 0, c.Session.Append)
 }
 
 // Masks is whether any plugin treats responses, so that a protocol must know
@@ -107,15 +107,32 @@ func (s *Session) Commit(ctx context.Context) error {
 
 // Notice records a remark on the session.
 func (s *Session) Notice(n event.Notice) error {
-	return s.append(event.KindNotice, 0, n.Append(nil))
+	return s.record(event.KindNotice, 0, n.Append)
 }
 
 // Close records why the session ended and makes the recording durable.
 func (s *Session) Close(ctx context.Context, n event.Notice) error {
-	if err := s.append(event.KindClose, 0, n.Append(nil)); err != nil {
+	if err := s.record(event.KindClose, 0, n.Append); err != nil {
 		return err
 	}
 	return s.Commit(ctx)
+}
+
+// scratch are buffers to encode frames in: the recorder copies what it is given.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch bounds the buffers that are kept.
+const maxScratch = 64 << 10
+
+// record records what encode appends.
+func (s *Session) record(k event.Kind, exchange uint64, encode func([]byte) []byte) error {
+	b := scratch.Get().(*[]byte)
+	*b = encode((*b)[:0])
+	err := s.append(k, exchange, *b)
+	if cap(*b) <= maxScratch {
+		scratch.Put(b)
+	}
+	return err
 }
 
 func (s *Session) append(k event.Kind, exchange uint64, payload []byte, more ...[]byte) error {
@@ -145,7 +162,7 @@ type Exchange struct {
 func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {
 	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
 	x.Verdict = s.judge(ctx, req)
-	if err := s.append(event.KindRequest, x.ID, req.Append(nil)); err != nil {
+	if err := s.record(event.KindRequest, x.ID, req.Append); err != nil {
 		x.Verdict = unrecorded
 		return x
 	}
@@ -158,7 +175,7 @@ func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {
 func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
 	v.Action = event.Block
 	x := &Exchange{ID: s.last.Add(1), s: s, req: req, Verdict: v}
-	if err := s.append(event.KindRequest, x.ID, req.Append(nil)); err != nil {
+	if err := s.record(event.KindRequest, x.ID, req.Append); err != nil {
 		x.Verdict = unrecorded
 		return x
 	}
@@ -191,7 +208,7 @@ func (s *Session) judge(ctx context.Context, req *event.Request) event.Verdict {
 func (s *Session) judgeName(i int) string { return s.judges[i].(Plugin).Name() }
 
 func (x *Exchange) decide(v event.Verdict) {
-	if err := x.s.append(event.KindVerdict, x.ID, v.Append(nil)); err != nil {
+	if err := x.s.record(event.KindVerdict, x.ID, v.Append); err != nil {
 		v = unrecorded
 	}
 	x.Verdict = v
@@ -231,7 +248,7 @@ func (x *Exchange) Await(ctx context.Context) {
 	}
 	defer func() { x.Held = nil }()
 	pending := event.Notice{Code: "pending", Text: p.ID, Attrs: []event.Attr{{Key: "gatehouse.digest", Value: fmt.Sprintf("%x", p.Digest)}}}
-	if x.s.append(event.KindPending, x.ID, pending.Append(nil)) != nil || x.s.Commit(ctx) != nil {
+	if x.s.record(event.KindPending, x.ID, pending.Append) != nil || x.s.Commit(ctx) != nil {
 		x.Verdict = unrecorded
 		return
 	}
@@ -252,7 +269,7 @@ func (x *Exchange) Await(ctx context.Context) {
 	if d.At.IsZero() {
 		d.At = time.Now()
 	}
-	if err := x.s.append(event.KindDecision, x.ID, d.Append(nil)); err != nil {
+	if err := x.s.record(event.KindDecision, x.ID, d.Append); err != nil {
 		x.Verdict = unrecorded
 		return
 	}
@@ -300,5 +317,5 @@ func (s *Session) Data(b []byte) error {
 // End records how the response ended. An exchange may end more than once where
 // a protocol can continue it.
 func (x *Exchange) End(o event.Outcome) error {
-	return x.s.append(event.KindOutcome, x.ID, o.Append(nil))
+	return x.s.record(event.KindOutcome, x.ID, o.Append)
 }
