@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -165,11 +166,14 @@ func (d *Decoder) message(r *result, kind byte, frame, body []byte, emit func(re
 		}
 		return emit(recorder.Part{Message: notice("notice", (*pgproto3.ErrorResponse)(&m))})
 	case 'A':
-		var m pgproto3.NotificationResponse
-		if err := m.Decode(body); err != nil {
-			return err
+		// Not by pgproto3, which panics where the process number is cut off.
+		c := cursor{b: body}
+		c.uint32()
+		channel, payload := c.cstring(), c.cstring()
+		if !c.done() {
+			return errors.New("malformed notification in recorded data")
 		}
-		return emit(recorder.Part{Message: &event.Notice{Code: "notification", Text: m.Channel + ": " + m.Payload}})
+		return emit(recorder.Part{Message: &event.Notice{Code: "notification", Text: string(channel) + ": " + string(payload)}})
 	}
 	return nil
 }

@@ -99,6 +99,7 @@ func FuzzDataRow(f *testing.F) {
 
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("T\x00\x00\x00\x1a\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x05"))
+	f.Add([]byte("A\x00\x00\x00\x050")) // a notification without its process number
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := NewDecoder()
 		stop := errors.New("stop")
