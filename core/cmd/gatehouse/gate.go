@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,7 @@ func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, e
 	if err := errors.Join(warmed, g.open(ctx)); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
+	debug.FreeOSMemory() // compiling left much behind
 	return g, nil
 }
 
