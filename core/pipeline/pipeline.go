@@ -160,21 +160,19 @@ type Exchange struct {
 // the verdict is Allow, and only after Commit: every failure in here is a
 // Block.
 func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {
-	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
-	x.Verdict = s.judge(ctx, req)
-	if err := s.record(event.KindRequest, x.ID, req.Append); err != nil {
-		x.Verdict = unrecorded
-		return x
-	}
-	x.decide(x.Verdict)
-	return x
+	return s.begin(req, s.judge(ctx, req))
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what
 // the protocol itself refuses.
 func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
 	v.Action = event.Block
-	x := &Exchange{ID: s.last.Add(1), s: s, req: req, Verdict: v}
+	return s.begin(req, v)
+}
+
+// begin records req with the verdict v.
+func (s *Session) begin(req *event.Request, v event.Verdict) *Exchange {
+	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
 	if err := s.record(event.KindRequest, x.ID, req.Append); err != nil {
 		x.Verdict = unrecorded
 		return x

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
 	"gatehouse/protocols/postgres/statement"
 )
 
@@ -196,9 +197,14 @@ var (
 	})
 )
 
+// reject records req as refused by the gate itself, not by a plugin.
+func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
+	return s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+}
+
 // refuseQuery refuses a simple query that the gate itself does not let pass.
 func (s *session) refuseQuery(req *event.Request, r *refusal) error {
-	x := s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+	x := s.reject(req, r)
 	return s.forward(constantQuery, &owed{kind: 'Q', x: x, refusal: r})
 }
 
@@ -231,21 +237,27 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 		return nil, nil, &refusal{code: codeAccessDenied,
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
 	}
-	statements := facts.Statements
-	if facts.Executes() {
-		// Only the server's replies tell what names mean by then.
-		if err := s.drain(ctx, 0); err != nil {
-			return nil, nil, nil, err
-		}
-		statements = facts.Resolve(func(name string) ([]event.Statement, bool) {
-			p := s.queue.lookup(name)
-			if p == nil {
-				return nil, false
-			}
-			return p.statements, true
-		})
+	statements, err := s.resolve(ctx, facts)
+	return facts, statements, nil, err
+}
+
+// resolve returns the statements of facts with the contents of the prepared
+// statements that they execute by SQL.
+func (s *session) resolve(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
+	if !facts.Executes() {
+		return facts.Statements, nil
 	}
-	return facts, statements, nil, nil
+	// Only the server's replies tell what names mean by then.
+	if err := s.drain(ctx, 0); err != nil {
+		return nil, err
+	}
+	return facts.Resolve(func(name string) ([]event.Statement, bool) {
+		p := s.queue.lookup(name)
+		if p == nil {
+			return nil, false
+		}
+		return p.statements, true
+	}), nil
 }
 
 func unparsable(err error) *refusal {
@@ -347,7 +359,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		}
 	}
 	if ref != nil {
-		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: ref.message})
+		e.x = s.reject(req, ref)
 		return s.refuseExtended(e, ref)
 	}
 	req.Statements = statements
@@ -383,17 +395,15 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		r = &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
 	}
 	if r != nil {
-		e.x = s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+		e.x = s.reject(req, r)
 		return s.refuseExtended(e, r)
 	}
 	req.Payload, req.Statements, req.Params = st.sql, st.statements, s.paramTexts(&m, st)
-	if st.facts.Executes() && !st.viaSQL {
+	if !st.viaSQL {
 		// What a name means may have changed since Parse.
-		_, statements, ref, err := s.analyze(ctx, st.sql)
-		if err != nil || ref != nil {
+		if req.Statements, err = s.resolve(ctx, st.facts); err != nil {
 			return err
 		}
-		req.Statements = statements
 	}
 	e.portal = &portal{st: st, req: req, context: s.context, formats: string(m.results)}
 	for _, v := range req.Params {
@@ -484,7 +494,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	e := &owed{kind: 'E', portal: p}
 	if p == nil {
 		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
-		e.x = s.ps.Refuse(&event.Request{Operation: "execute"}, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+		e.x = s.reject(&event.Request{Operation: "execute"}, r)
 		return s.refuseExtended(e, r)
 	}
 	e.x, e.st = p.x, p.st
