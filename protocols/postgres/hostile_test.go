@@ -136,6 +136,8 @@ func TestHostileMessages(t *testing.T) {
 		"P02 length 0xffffffff":     {"Q", -1, "SELECT 1\x00"},
 		"a second password":         {"p", 9, "good\x00"},
 		"an unknown type":           {"z", 4},
+		"a Sync with a body":        {"S", 8, "DROP"},
+		"a Flush with a body":       {"H", 8, "DROP"},
 		"a Bind that lies":          {"B", 16, "\x00\x00\x00\x00\x00\x01", -2, "\x00\x00"},
 		"a Bind of 65535 values":    {"B", 12, "\x00\x00\x00\x00\xff\xff\x00\x00"},
 		"a Parse with a tail":       {"P", 17, "\x00SELECT 1\x00\x00\x00x"},
@@ -163,6 +165,36 @@ func TestHostileMessages(t *testing.T) {
 		t.Errorf("P33: %q", got)
 	}
 	g.one(t, "SELECT count(*)::text FROM t") // is still there
+}
+
+// A plugin or a codec that panics ends its own session only, whichever of its
+// goroutines it was.
+func TestAPanicEndsOneSession(t *testing.T) {
+	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(func(r *event.Request) event.Verdict {
+		if strings.Contains(string(r.Payload), "judge panics") {
+			panic("as asked")
+		}
+		return event.Verdict{Action: event.Allow}
+	}), panicking{}}})
+	other := g.connect(t, "")
+	for _, sql := range []string{"SELECT 'judge panics'", "SELECT 1 AS panics"} {
+		r := g.raw(t)
+		r.send(&pgproto3.Query{String: sql})
+		r.gone()
+		if err := other.Ping(t.Context()); err != nil {
+			t.Errorf("%s: another session: %v", sql, err)
+		}
+	}
+}
+
+// A panicking masker does so where a result has a field of that name.
+type panicking struct{ columns }
+
+func (p panicking) Treat(ctx context.Context, s *event.Session, h *event.Head) ([]event.Treatment, error) {
+	if h.Fields[0].Name == "panics" {
+		panic("as asked")
+	}
+	return p.columns.Treat(ctx, s, h)
 }
 
 func TestUnknownNamesAreRefusedAsTheServerWould(t *testing.T) {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"gatehouse/core/event"
@@ -17,6 +18,7 @@ type prepared struct {
 	names      bool                     // executing it may define or drop names by SQL
 	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
 	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
+	bytes      int                      // that it keeps
 
 	// These belong to the responses' goroutine and serve where nothing is
 	// masked.
@@ -34,7 +36,7 @@ type portal struct {
 	context uint64 // the session's context when it was judged
 	asked   bool   // a Describe of it was sent
 	formats string // of the result, as Bind has them
-	bytes   int    // of its parameters
+	bytes   int    // that it keeps
 
 	// These belong to the responses' goroutine.
 	head   *head              // nil before its description came, or where it has no rows
@@ -46,7 +48,7 @@ func (p *prepared) size() int {
 	if p == nil {
 		return 0
 	}
-	return len(p.sql)
+	return p.bytes
 }
 
 func (p *portal) size() int {
@@ -54,6 +56,35 @@ func (p *portal) size() int {
 		return 0
 	}
 	return p.bytes
+}
+
+// What keeping a name costs at least, and each parameter and statement beside
+// its text, in bytes.
+const (
+	nameCost      = 512
+	paramCost     = 32
+	statementCost = 512
+)
+
+// keeps estimates how many bytes a text and what was found in it keep.
+func keeps(sql []byte, statements []event.Statement) int {
+	return 4*len(sql) + statementCost*len(statements)
+}
+
+// measure sets how much p keeps.
+func (p *prepared) measure() {
+	p.bytes = nameCost + keeps(p.sql, p.statements)
+	if oids := p.oids.Load(); oids != nil {
+		p.bytes += 4 * len(*oids)
+	}
+}
+
+// measure sets how much p keeps.
+func (p *portal) measure() {
+	p.bytes = nameCost + len(p.formats)
+	for _, v := range p.req.Params {
+		p.bytes += paramCost + len(v)
+	}
 }
 
 // as returns the description of p's rows when they come in formats, as Bind has
@@ -88,6 +119,21 @@ func (p *prepared) oid(i int) uint32 {
 		return (*oids)[i]
 	}
 	return 0
+}
+
+// maxName is the longest name of a statement or portal, in bytes. The server
+// cuts longer ones (NAMEDATALEN), so that two that differ here could be one
+// there, and what is judged under the one would run under the other.
+const maxName = 63
+
+// cutName refuses a message whose names the server would cut.
+func cutName(names ...string) *refusal {
+	for _, name := range names {
+		if len(name) > maxName {
+			return &refusal{code: codeNameTooLong, message: fmt.Sprintf("gatehouse: a name of %d bytes is longer than %d", len(name), maxName)}
+		}
+	}
+	return nil
 }
 
 // full reports whether a further name would exceed names, or bytes that they
@@ -213,7 +259,9 @@ func (q *queue) took(e *owed) {
 		case p.Body == nil:
 			q.setPrepared(p.Name, nil)
 		default:
-			q.setPrepared(p.Name, &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true})
+			made := &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true}
+			made.measure()
+			q.setPrepared(p.Name, made)
 		}
 	}
 }

@@ -21,11 +21,16 @@ type owed struct {
 	names   bool     // may define or drop names of prepared statements by SQL
 	facts   *statement.Result
 	sql     []byte // what facts are of, where names is set
+	bytes   int    // that it keeps, for Q
 	index   int    // for Q: how many of its statements have ended
 	rows    int64
 	tag     string
 	failed  string // code of the error that ended a Q
-	head    *head
+	// described is whether rows may follow, for Q and E, or whether the
+	// parameters were described, for D; columns is how many values they have.
+	described bool
+	columns   int
+	head      *head
 }
 
 // A queue holds the responses owed. The requests' goroutine pushes, the
@@ -61,7 +66,7 @@ func (e *owed) size() int {
 	case 'B':
 		return e.portal.size()
 	}
-	return len(e.sql)
+	return e.bytes
 }
 
 func (e *owed) defining() bool {

@@ -21,6 +21,7 @@ const (
 	codeUnsupported     = "0A000" // feature_not_supported
 	codeInternal        = "XX000" // internal_error
 	codeTooComplex      = "54001" // statement_too_complex
+	codeNameTooLong     = "42622" // name_too_long
 )
 
 // A refusal is what the client reads instead of a result.

@@ -84,9 +84,15 @@ func (s *session) request(ctx context.Context, f []byte) error {
 	case 'C':
 		return s.closeName(f, body)
 	case 'S':
+		if len(body) > 0 {
+			return violated("malformed Sync")
+		}
 		s.discarding = false
 		return s.forward(f, &owed{kind: 'S'})
 	case 'H':
+		if len(body) > 0 {
+			return violated("malformed Flush")
+		}
 		s.up = append(s.up, f...)
 		return nil
 	case 'F':
@@ -164,7 +170,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		return s.refuseQuery(req, ref)
 	}
 	req.Statements = statements
-	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements)}
+	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
@@ -354,6 +360,9 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if ref == nil {
+		ref = cutName(m.Name)
+	}
+	if ref == nil {
 		if ref, err = s.tooMany(ctx, m.Name); err != nil {
 			return err
 		}
@@ -365,6 +374,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	req.Statements = statements
 	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements}
 	e.st.setOIDs(m.ParameterOIDs)
+	e.st.measure()
 	if ref, err = s.judge(ctx, e, req); err != nil {
 		return err
 	}
@@ -381,12 +391,15 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
+	req := &event.Request{Operation: "execute"}
+	if r := cutName(m.portal, m.statement); r != nil {
+		return s.refuseExtended(&owed{kind: 'B', x: s.reject(req, r)}, r)
+	}
 	st, err := s.findStatement(ctx, m.statement)
 	if err != nil {
 		return err
 	}
 	e := &owed{kind: 'B', name: m.portal, st: st}
-	req := &event.Request{Operation: "execute"}
 	r, err := s.tooMany(ctx, m.portal)
 	if err != nil {
 		return err
@@ -406,9 +419,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		}
 	}
 	e.portal = &portal{st: st, req: req, context: s.context, formats: string(m.results)}
-	for _, v := range req.Params {
-		e.portal.bytes += len(v)
-	}
+	e.portal.measure()
 	ref, err := s.judge(ctx, e, req)
 	if err != nil || ref == errSkipped {
 		return err
@@ -487,6 +498,9 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	if !c.done() {
 		return violated("malformed Execute")
 	}
+	if r := cutName(name); r != nil {
+		return s.refuseExtended(&owed{kind: 'E', x: s.reject(&event.Request{Operation: "execute"}, r)}, r)
+	}
 	p, err := s.findPortal(ctx, name)
 	if err != nil {
 		return err
@@ -546,6 +560,9 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if r := cutName(name); r != nil {
+		return s.refuseExtended(&owed{kind: 'D', x: s.reject(&event.Request{Operation: "describe"}, r)}, r)
+	}
 	e := &owed{kind: 'D', object: kind, name: name}
 	if kind == 'S' {
 		if e.st, err = s.findStatement(ctx, name); err != nil {
@@ -566,6 +583,9 @@ func (s *session) closeName(f, body []byte) error {
 	kind, name, err := object(body)
 	if err != nil {
 		return err
+	}
+	if r := cutName(name); r != nil {
+		return s.refuseExtended(&owed{kind: 'C', x: s.reject(&event.Request{Operation: "close"}, r)}, r)
 	}
 	return s.forward(f, &owed{kind: 'C', object: kind, name: name})
 }

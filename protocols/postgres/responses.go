@@ -31,13 +31,17 @@ func (s *session) responses(ctx context.Context) error {
 
 // pauseDown sends what is at hand before the server is waited for.
 func (s *session) pauseDown(ctx context.Context) error {
-	s.down.mu.Lock()
-	err := s.flushDown(ctx)
-	s.down.mu.Unlock()
+	err := s.lockedFlush(ctx)
 	if err == nil && s.ending.Load() != nil {
 		s.endIdle(ctx)
 	}
 	return err
+}
+
+func (s *session) lockedFlush(ctx context.Context) error {
+	s.down.mu.Lock()
+	defer s.down.mu.Unlock()
+	return s.flushDown(ctx)
 }
 
 // serverLeft ends the session after the server's last words went out.
@@ -81,6 +85,9 @@ func (s *session) send(e *owed, f []byte) error {
 // of step.
 func (s *session) response(ctx context.Context, f []byte) error {
 	e := s.queue.head()
+	if !wellFormed(f) {
+		return violated("the server sent a malformed %q", f[0])
+	}
 	switch f[0] {
 	case 'N', 'A':
 		return s.send(nil, f)
@@ -91,6 +98,9 @@ func (s *session) response(ctx context.Context, f []byte) error {
 	}
 	if e == nil {
 		return violated("the server sent %q, which nobody asked for", f[0])
+	}
+	if (e.refusal != nil || e.failed != "") && (f[0] != 'Z' || e.failed == "") {
+		return violated("the server answered with %q where only an error was due", f[0])
 	}
 	switch f[0] {
 	case 'D':
@@ -126,7 +136,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 			return s.rowDescription(ctx, e, f)
 		}
 	case 'n':
-		if e.kind == 'D' {
+		if e.kind == 'D' && e.described == (e.object == 'S') {
 			return s.described(e, f, nil)
 		}
 	case 't':
@@ -135,6 +145,37 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		}
 	}
 	return violated("the server answered %q with %q", e.kind, f[0])
+}
+
+// wellFormed checks the bodies of messages that are passed on without being
+// read otherwise.
+func wellFormed(f []byte) bool {
+	c := cursor{b: f[frameHeader:]}
+	switch f[0] {
+	case '1', '2', '3', 's', 'n', 'I':
+		return c.done()
+	case 'Z':
+		status := c.uint8()
+		return c.done() && (status == 'I' || status == 'T' || status == 'E')
+	case 'A':
+		c.uint32()
+		c.cstring()
+		c.cstring()
+		return c.done()
+	case 'S':
+		c.cstring()
+		c.cstring()
+		return c.done()
+	case 'C':
+		c.cstring()
+		return c.done()
+	case 'E', 'N':
+		for c.uint8() != 0 {
+			c.cstring()
+		}
+		return c.done()
+	}
+	return true
 }
 
 func (s *session) parameterStatus(f []byte) error {
@@ -174,6 +215,10 @@ func (s *session) parameterDescription(e *owed, f []byte) error {
 	if !c.done() {
 		return violated("malformed ParameterDescription")
 	}
+	if e.described {
+		return violated("the server described parameters twice")
+	}
+	e.described = true
 	if e.st != nil {
 		e.st.setOIDs(oids)
 	}
@@ -183,6 +228,12 @@ func (s *session) parameterDescription(e *owed, f []byte) error {
 // rowDescription announces rows: at once where they follow, or in answer to a
 // Describe.
 func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
+	// A statement's parameters come first, and a result has one description.
+	if e.described != (e.kind == 'D' && e.object == 'S') {
+		return violated("the server described rows out of turn")
+	}
+	c := cursor{b: f[frameHeader:]}
+	e.described, e.columns = true, c.uint16()
 	if !s.ps.Masks() {
 		if e.kind == 'D' {
 			return s.describedOnly(e, f)
@@ -254,6 +305,7 @@ func (s *session) complete(e *owed, f []byte) error {
 	e.tag = tag
 	if e.kind == 'Q' {
 		e.index++
+		e.head, e.described = nil, false
 		return nil
 	}
 	s.queue.executed()

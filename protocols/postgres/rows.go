@@ -31,6 +31,9 @@ type rowBuffers struct {
 // dataRows treats the row f, and those behind it that are at hand, and passes
 // them on.
 func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
+	if err := e.countValues(f); err != nil {
+		return err
+	}
 	h := e.head
 	if e.portal != nil {
 		h = e.portal.head
@@ -85,6 +88,20 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		if s.down.buf, err = b.append(s.down.buf, i, f, h, columns); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// countValues checks that a row has as many values as were described, or, in
+// answer to an Execute, as the row before.
+func (e *owed) countValues(f []byte) error {
+	c := cursor{b: f[frameHeader:]}
+	n := c.uint16()
+	if e.kind == 'E' && !e.described {
+		e.described, e.columns = true, n
+	}
+	if c.bad || !e.described || n != e.columns {
+		return violated("the server sent a row that it did not describe")
 	}
 	return nil
 }
@@ -165,8 +182,11 @@ func (b *rowBuffers) append(to []byte, i int, f []byte, h *head, columns []int) 
 	if err == nil && n > 1<<30-1 {
 		err = violated("a treated row of %d bytes", n)
 	}
+	if err != nil {
+		return to[:at], err // which ends at a frame's border
+	}
 	binary.BigEndian.PutUint32(to[at+1:], uint32(n))
-	return to, err
+	return to, nil
 }
 
 func same(a, b []byte) bool {

@@ -3,8 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +69,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 			hint:    "The gate's log says why; it names client " + s.client.RemoteAddr().String() + "."}, err}
 	}
 	s.server = u
+	s.catalog = s.resource.catalogs.of(s.resource, s.database) // which exists
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
@@ -96,22 +99,36 @@ func (s *session) relay(ctx context.Context) error {
 	defer stop()
 	s.env.Log.Info("session opened", s.logAttrs()...)
 	var g errgroup.Group
-	g.Go(func() error {
+	g.Go(unlessPanic(cancel, func() error {
 		err := s.requests(ctx)
 		if err != nil {
 			s.quit(ctx, err)
 			cancel()
 		}
 		return err
-	})
-	g.Go(func() error {
+	}))
+	g.Go(unlessPanic(cancel, func() error {
 		err := s.responses(ctx)
 		s.quit(ctx, err)
 		cancel()
 		return err
-	})
-	g.Go(func() error { s.watch(ctx); return nil })
+	}))
+	g.Go(unlessPanic(cancel, func() error { s.watch(ctx); return nil }))
 	return over(g.Wait())
+}
+
+// unlessPanic runs f so that a panic in it ends the session, by cancel, and no
+// other. Nothing more is said to the client: what it is owed may be half made.
+func unlessPanic(cancel context.CancelFunc, f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				cancel()
+				err = fmt.Errorf("session panicked: %v\n%s", p, debug.Stack())
+			}
+		}()
+		return f()
+	}
 }
 
 // over drops errors that only say that the session is over.

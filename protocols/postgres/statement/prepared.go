@@ -78,13 +78,18 @@ func (r *Result) contents(index int) []event.Statement {
 // what it does depends on what Resolve's lookup knows.
 func (r *Result) Executes() bool { return r.executes }
 
+// maxResolved is how many statements Resolve adds to those of a text.
+const maxResolved = 50_000
+
 // Resolve returns the statements with what each EXECUTE stands for below it,
 // within "execute". The lookup knows the session's prepared statements, those
 // that the protocol prepared included: SQL and protocol share their names. It
 // returns statements whose parents are indexes among them, and false for a name
 // that it does not know, which leaves the EXECUTE opaque. What the text itself
 // prepares counts from there on. Without an EXECUTE the result's own statements
-// are returned, which must not be changed.
+// are returned, which must not be changed. A text that executes large
+// statements so often that more than maxResolved would have to be added leaves
+// the further EXECUTEs opaque.
 func (r *Result) Resolve(lookup func(name string) ([]event.Statement, bool)) []event.Statement {
 	if !r.executes {
 		return r.Statements
@@ -104,7 +109,7 @@ func (r *Result) Resolve(lookup func(name string) ([]event.Statement, bool)) []e
 			continue
 		}
 		body, known := find(i, only(all[i].Names))
-		if !known {
+		if !known || len(all)+len(body) > len(r.Statements)+maxResolved {
 			all[i].Opaque = true
 			continue
 		}

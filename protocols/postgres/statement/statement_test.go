@@ -277,3 +277,20 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// A short text that executes a large statement many times must not grow without
+// bound: what is too much stays opaque.
+func TestResolveIsBounded(t *testing.T) {
+	body := make([]event.Statement, 1000)
+	for i := range body {
+		body[i] = event.Statement{Kind: "SELECT", Parent: -1}
+	}
+	r := analyze(t, strings.Repeat("EXECUTE p;", 1000))
+	got := r.Resolve(func(string) ([]event.Statement, bool) { return body, true })
+	if len(got) > 1000+50_000 {
+		t.Errorf("%d statements", len(got))
+	}
+	if got[0].Opaque || !got[999].Opaque {
+		t.Errorf("the first is opaque: %v; the last: %v", got[0].Opaque, got[999].Opaque)
+	}
+}
