@@ -47,7 +47,7 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 
 // addTransaction adds to req what an approver should know of its transaction.
 func (s *session) addTransaction(ctx context.Context, req *event.Request) error {
-	req.Attrs = append(s.contextAttrs(), event.Attr{Key: "postgres.context", Value: fmt.Sprint(s.context)})
+	req.Attrs = append(s.contextAttrs(), event.Attr{Key: "postgres.context", Value: s.now().String()})
 	if s.queue.transaction() == 'I' {
 		return nil
 	}

@@ -27,16 +27,22 @@ type prepared struct {
 }
 
 // A portal is a statement that is bound to its parameters. Its exchange is the
-// Bind's.
+// Bind's. SQL's cursors are portals too: they share one name space, and either
+// side may run what the other opened.
 type portal struct {
 	// These belong to the requests' goroutine, but for x once it was pushed.
-	st      *prepared
+	st      *prepared // nil for a cursor
 	x       *pipeline.Exchange
-	req     *event.Request
-	context uint64 // the session's context when it was judged
-	asked   bool   // a Describe of it was sent
+	req     *event.Request // nil for a cursor
+	context judged
+	asked   uint64 // the segment in which a Describe of it was sent
 	formats string // of the result, as Bind has them
 	bytes   int    // that it keeps
+
+	statements []event.Statement // what a cursor's query does
+	holds      bool              // a cursor WITH HOLD
+
+	known atomic.Bool // its description came
 
 	// These belong to the responses' goroutine.
 	head   *head              // nil before its description came, or where it has no rows
@@ -157,7 +163,7 @@ func (q *queue) findStatement(name string) (st *prepared, known bool) {
 		case e.names:
 			return nil, false
 		case e.kind == 'Q' && name == "":
-			return nil, true
+			return nil, segment
 		case e.kind == 'P' && e.name == name:
 			return e.st, segment
 		case e.kind == 'C' && e.object == 'S' && e.name == name:
@@ -174,7 +180,11 @@ func (q *queue) findPortal(name string) (p *portal, known bool) {
 	segment := true
 	for i := len(q.items) - 1; i >= 0 && q.defines > 0; i-- {
 		switch e := q.items[i]; {
-		case e.kind == 'S', e.kind == 'Q':
+		case e.names:
+			return nil, false
+		case e.kind == 'Q' && name == "":
+			return nil, false // it takes its place, unless it is empty
+		case e.kind == 'S', e.kind == 'Q', e.kind == 'F':
 			segment = false
 		case e.kind == 'B' && e.name == name:
 			return e.portal, segment
@@ -228,11 +238,14 @@ func (q *queue) dropPrepared() {
 	clear(q.prepared)
 }
 
-func (q *queue) dropPortals() {
-	for _, p := range q.portals {
-		q.kept -= p.size()
+// dropPortals forgets all portals but keep, and those WITH HOLD only where
+// holdable is set.
+func (q *queue) dropPortals(holdable bool, keep *portal) {
+	for name, p := range q.portals {
+		if p != keep && (!p.holds || holdable) {
+			q.setPortal(name, nil)
+		}
 	}
-	clear(q.portals)
 }
 
 // took takes into account that a statement of e ended well, which may have
@@ -247,9 +260,13 @@ func (q *queue) took(e *owed) {
 		return
 	}
 	i := e.facts.Top(e.index)
-	switch e.facts.Statements[i].Kind {
-	case "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL", "DISCARD ALL":
-		q.dropPortals() // cursors are portals
+	switch st := &e.facts.Statements[i]; st.Kind {
+	case "DECLARE CURSOR":
+		q.setPortal(named(st), newCursor(e, i))
+	case "CLOSE CURSOR":
+		q.setPortal(named(st), nil)
+	case "CLOSE CURSOR ALL", "DISCARD ALL":
+		q.dropPortals(true, e.portal) // not the one that runs this
 	}
 	for _, p := range e.facts.Preparations() {
 		switch {

@@ -18,7 +18,8 @@ type owed struct {
 	portal  *portal
 	x       *pipeline.Exchange
 	refusal *refusal // the message was refused; rewrite the server's error
-	names   bool     // may define or drop names of prepared statements by SQL
+	names   bool     // may define or drop names of prepared statements and portals by SQL
+	context judged   // for what defines cursors: the context that they were judged in
 	facts   *statement.Result
 	sql     []byte // what facts are of, where names is set
 	bytes   int    // that it keeps, for Q
@@ -130,6 +131,9 @@ func (q *queue) fail() []*owed {
 	for n < len(q.items) && q.items[n].kind != 'S' {
 		n++
 	}
+	if n > 0 && q.items[0].kind == 'P' && q.items[0].name == "" {
+		q.setPrepared("", nil) // a Parse that fails has already dropped it
+	}
 	q.skip = n == len(q.items)
 	dropped := append([]*owed(nil), q.items[:n]...)
 	q.remove(n)
@@ -143,7 +147,14 @@ func (q *queue) ready(status byte) {
 	defer q.mu.Unlock()
 	q.status, q.implicit = status, false
 	if status == 'I' {
-		q.dropPortals()
+		q.dropPortals(false, nil)
+	}
+	if e := q.items[0]; e.kind == 'Q' {
+		// A simple query takes the place of what has no name.
+		q.setPrepared("", nil)
+		if e.index > 0 {
+			q.setPortal("", nil)
+		}
 	}
 	q.remove(1)
 }

@@ -211,6 +211,6 @@ func newSession(p *Protocol, r *Resource, database string, st *startup, env prox
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,
 		client: st.conn, fromClient: st.reader, queue: newQueue(),
-		attrs: newContextAttrs(database),
+		segment: 1, attrs: newContextAttrs(database),
 	}
 }

@@ -26,9 +26,10 @@ const (
 
 // A refusal is what the client reads instead of a result.
 type refusal struct {
-	code    string
-	message string
-	hint    string
+	code     string
+	message  string
+	hint     string
+	position int // in the text, in characters from 1; 0 when unknown
 }
 
 // append appends an ErrorResponse of the given severity.
@@ -39,6 +40,7 @@ func (r *refusal) append(b []byte, severity string) []byte {
 		Code:                r.code,
 		Message:             r.message,
 		Hint:                r.hint,
+		Position:            int32(r.position),
 	}
 	out, err := m.Encode(b)
 	if err != nil { // a message of a gigabyte

@@ -37,7 +37,7 @@ func (s *session) requests(ctx context.Context) error {
 			return s.leave(ctx, io.EOF)
 		}
 		if err := s.request(ctx, f); err != nil {
-			return err
+			return s.stop(ctx, err)
 		}
 		if len(s.up) > maxBuffer {
 			if err := s.flushUp(ctx); err != nil {
@@ -51,7 +51,7 @@ func (s *session) requests(ctx context.Context) error {
 // gives it time for its last responses.
 func (s *session) leave(ctx context.Context, err error) error {
 	if isViolation(err) {
-		return err
+		return s.stop(ctx, err)
 	}
 	s.leaving.Store(true)
 	s.up = append(s.up, 'X', 0, 0, 0, 4)
@@ -61,9 +61,21 @@ func (s *session) leave(ctx context.Context, err error) error {
 	return s.server.conn.SetReadDeadline(timeIn(farewell))
 }
 
+// stop returns err, which ends the session. Where the client broke the protocol
+// it gets first what it is owed for what came before.
+func (s *session) stop(ctx context.Context, err error) error {
+	if isViolation(err) {
+		err = errors.Join(err, s.drain(ctx, 0))
+	}
+	return err
+}
+
 // request judges one message and appends to s.up what goes to the server.
 func (s *session) request(ctx context.Context, f []byte) error {
 	kind, body := f[0], f[frameHeader:]
+	if !slices.Contains([]byte("QPBEDCSHFdcf"), kind) {
+		return violated("unexpected message %q", kind)
+	}
 	if s.discarding && kind != 'S' {
 		return nil // as the server does after an error
 	}
@@ -97,18 +109,19 @@ func (s *session) request(ctx context.Context, f []byte) error {
 		return nil
 	case 'F':
 		return s.refuseCall(ctx)
-	case 'd', 'c', 'f':
-		// COPY is refused, so the server is not in COPY mode and would
-		// drop these itself.
-		return nil
 	}
-	return violated("unexpected message %q", kind)
+	// COPY is refused, so the server is not in COPY mode and would drop
+	// CopyData, CopyDone and CopyFail itself.
+	return nil
 }
 
 // forward sends f on, unless the server would discard it.
 func (s *session) forward(f []byte, e *owed) error {
 	if s.queue.push(e) {
 		s.up = append(s.up, f...)
+		if e.kind == 'S' || e.kind == 'Q' {
+			s.segment++
+		}
 	} else if e.x != nil {
 		return e.x.End(event.Outcome{Status: "skipped"})
 	}
@@ -159,7 +172,11 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	req := &event.Request{Operation: "query"}
 	sql, err := text(body)
 	if err != nil {
-		return s.refuseQuery(req, &refusal{code: codeProtocol, message: "invalid message format"})
+		r := &refusal{code: codeProtocol, message: "invalid message format"}
+		if !bytes.Contains(body, []byte{0}) {
+			r.message = "invalid string in message"
+		}
+		return s.refuseQuery(req, r)
 	}
 	req.Payload = sql
 	facts, statements, ref, err := s.analyze(ctx, sql)
@@ -174,13 +191,26 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
+	if defines(facts.Statements) {
+		if ref, err = s.tooMany(ctx, "by SQL"); err != nil {
+			return err
+		}
+		if ref != nil {
+			return s.refuseQuery(req, ref)
+		}
+	}
 	if ref, err = s.judge(ctx, e, req); err != nil || ref == errSkipped {
 		return err
 	}
 	if ref != nil {
 		return s.forward(constantQuery, refused(e, ref))
 	}
+	e.context = s.now()
 	s.note(facts)
+	if facts.Len() == 1 {
+		e.context = s.now()
+		s.refresh(facts)
+	}
 	return s.forward(f, e)
 }
 
@@ -196,12 +226,25 @@ var (
 	constantQuery = appendFrame(nil, 'Q', func(b []byte) []byte {
 		return append(append(b, statement.Reject...), 0)
 	})
-	constantParse = appendFrame(nil, 'P', func(b []byte) []byte {
-		b = append(append(b, refusedName...), 0)
+	constantParse = parseReject(refusedName)
+	// constantUnnamed drops the unnamed statement too, as the message that it
+	// stands for would have.
+	constantUnnamed = parseReject("")
+)
+
+// constantCall takes the place of refused function calls: no function has the
+// OID 0.
+var constantCall = appendFrame(nil, 'F', func(b []byte) []byte {
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+})
+
+func parseReject(name string) []byte {
+	return appendFrame(nil, 'P', func(b []byte) []byte {
+		b = append(append(b, name...), 0)
 		b = append(append(b, statement.Reject...), 0)
 		return append(b, 0, 0)
 	})
-)
+}
 
 // reject records req as refused by the gate itself, not by a plugin.
 func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
@@ -218,12 +261,17 @@ func (s *session) refuseQuery(req *event.Request, r *refusal) error {
 // Sync runs.
 func (s *session) refuseExtended(e *owed, r *refusal) error {
 	s.discarding = true
-	return s.forward(constantParse, refused(e, r))
+	constant := constantParse
+	if e.kind == 'P' && e.name == "" {
+		constant = constantUnnamed
+	}
+	return s.forward(constant, refused(e, r))
 }
 
 func (s *session) refuseCall(ctx context.Context) error {
-	return s.refuseQuery(&event.Request{Operation: "function call"}, &refusal{code: codeUnsupported,
-		message: "gatehouse: function calls by the fast path are refused", hint: "Use SELECT function(…)."})
+	r := &refusal{code: codeUnsupported, message: "gatehouse: function calls by the fast path are refused", hint: "Use SELECT function(…)."}
+	x := s.reject(&event.Request{Operation: "function call"}, r)
+	return s.forward(constantCall, &owed{kind: 'F', x: x, refusal: r})
 }
 
 // analyze reads what sql does. A refusal says why it cannot run.
@@ -251,24 +299,27 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 // statements that they execute by SQL.
 func (s *session) resolve(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
 	if !facts.Executes() {
+		if facts.Fetches() {
+			return s.fetched(ctx, facts.Statements)
+		}
 		return facts.Statements, nil
 	}
 	// Only the server's replies tell what names mean by then.
 	if err := s.drain(ctx, 0); err != nil {
 		return nil, err
 	}
-	return facts.Resolve(func(name string) ([]event.Statement, bool) {
+	return s.fetched(ctx, facts.Resolve(func(name string) ([]event.Statement, bool) {
 		p := s.queue.lookup(name)
 		if p == nil {
 			return nil, false
 		}
 		return p.statements, true
-	}), nil
+	}))
 }
 
 func unparsable(err error) *refusal {
 	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
-		return &refusal{code: codeSyntax, message: e.Message}
+		return &refusal{code: codeSyntax, message: e.Message, position: e.Position}
 	}
 	if errors.Is(err, statement.ErrLimit) {
 		return &refusal{code: codeTooComplex, message: "gatehouse: the statement cannot be judged: " + err.Error()}
@@ -312,11 +363,14 @@ func changesNames(statements []event.Statement) bool {
 	return false
 }
 
-// note takes into account what a request that goes to the server may change.
-func (s *session) note(facts *statement.Result) {
-	if facts.Context {
-		s.context++
+// defines reports whether statements may define names that the gate remembers.
+func defines(statements []event.Statement) bool {
+	for i := range statements {
+		if k := statements[i].Kind; statements[i].Runs && (k == "PREPARE" || k == "DECLARE CURSOR") {
+			return true
+		}
 	}
+	return false
 }
 
 // errSkipped is the refusal of a message that the server will discard.
@@ -381,6 +435,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	if ref != nil {
 		return s.refuseExtended(e, ref)
 	}
+	s.renamed(m.Name)
 	return s.forward(f, e)
 }
 
@@ -418,7 +473,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 			return err
 		}
 	}
-	e.portal = &portal{st: st, req: req, context: s.context, formats: string(m.results)}
+	e.portal = &portal{st: st, req: req, context: s.now(), formats: string(m.results)}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req)
 	if err != nil || ref == errSkipped {
@@ -428,6 +483,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, ref)
 	}
 	e.portal.x = e.x
+	s.renamed(m.portal)
 	return s.forward(f, e)
 }
 
@@ -493,8 +549,7 @@ func (s *session) paramTexts(m *bind, st *prepared) [][]byte {
 // session's context changed since.
 func (s *session) execute(ctx context.Context, f, body []byte) error {
 	c := cursor{b: body}
-	name := string(c.cstring())
-	c.uint32()
+	name, limit := string(c.cstring()), c.uint32()
 	if !c.done() {
 		return violated("malformed Execute")
 	}
@@ -505,6 +560,9 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if p == nil && name != "" || p != nil && p.st == nil {
+		return s.executeCursor(ctx, f, name, limit, p)
+	}
 	e := &owed{kind: 'E', portal: p}
 	if p == nil {
 		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
@@ -512,13 +570,29 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, r)
 	}
 	e.x, e.st = p.x, p.st
+	if defines(p.st.facts.Statements) && !p.st.viaSQL {
+		r, err := s.tooMany(ctx, "by SQL")
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			e.x = s.reject(p.req, r)
+			return s.refuseExtended(e, r)
+		}
+	}
 	if !p.st.viaSQL {
 		e.facts, e.sql, e.names = p.st.facts, p.st.sql, p.st.names
 	}
-	if p.context != s.context {
+	if s.stale(p) {
 		again := *p.req // an approver's page may still show the other
 		again.Labels = nil
+		if !p.st.viaSQL {
+			if again.Statements, err = s.resolve(ctx, p.st.facts); err != nil {
+				return err
+			}
+		}
 		p.req = &again
+		context := s.now()
 		ref, err := s.judge(ctx, e, p.req)
 		if err != nil || ref == errSkipped {
 			return err
@@ -526,16 +600,17 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		if ref != nil {
 			return s.refuseExtended(e, ref)
 		}
-		p.x, p.context, p.asked = e.x, s.context, false
+		p.x, p.context = e.x, context
 	}
-	if s.ps.Masks() && !p.asked {
+	if s.ps.Masks() && p.asked != s.segment && !p.known.Load() {
 		// The portal's own description is the one that cannot be stale.
 		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true}); err != nil {
 			return err
 		}
-		p.asked = true
+		p.asked = s.segment
 	}
-	s.note(p.st.facts)
+	s.noteExecuted(p)
+	e.context = p.context
 	return s.forward(f, e)
 }
 
@@ -574,7 +649,7 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if e.portal != nil {
-		e.portal.asked, e.x = true, e.portal.x
+		e.portal.asked, e.x = s.segment, e.portal.x
 	}
 	return s.forward(f, e)
 }
@@ -587,6 +662,7 @@ func (s *session) closeName(f, body []byte) error {
 	if r := cutName(name); r != nil {
 		return s.refuseExtended(&owed{kind: 'C', x: s.reject(&event.Request{Operation: "close"}, r)}, r)
 	}
+	s.renamed(name)
 	return s.forward(f, &owed{kind: 'C', object: kind, name: name})
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 
@@ -89,8 +90,10 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		return violated("the server sent a malformed %q", f[0])
 	}
 	switch f[0] {
-	case 'N', 'A':
+	case 'N':
 		return s.send(nil, f)
+	case 'A':
+		return s.notification(f)
 	case 'S':
 		return s.parameterStatus(f)
 	case 'E':
@@ -116,7 +119,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 			return s.suspended(e, f)
 		}
 	case 'Z':
-		if e.kind == 'Q' || e.kind == 'S' {
+		if e.kind == 'Q' || e.kind == 'S' || e.kind == 'F' {
 			return s.ready(e, f)
 		}
 	case '1':
@@ -176,6 +179,15 @@ func wellFormed(f []byte) bool {
 		return c.done()
 	}
 	return true
+}
+
+// notification passes a notification on. The process that the client knows
+// itself by is the gate's number for it.
+func (s *session) notification(f []byte) error {
+	if binary.BigEndian.Uint32(f[frameHeader:]) == s.server.pid {
+		binary.BigEndian.PutUint32(f[frameHeader:], s.key.pid)
+	}
+	return s.send(nil, f)
 }
 
 func (s *session) parameterStatus(f []byte) error {
@@ -261,6 +273,7 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 func (s *session) described(e *owed, f []byte, h *head) error {
 	if e.object == 'P' && e.portal != nil {
 		e.portal.head = h
+		e.portal.known.Store(true)
 	}
 	s.queue.pop()
 	if e.swallow {
@@ -336,7 +349,7 @@ func (s *session) ready(e *owed, f []byte) error {
 		return err
 	}
 	s.queue.ready(f[frameHeader])
-	if e.kind != 'Q' {
+	if e.kind == 'S' {
 		return nil
 	}
 	if e.failed != "" {
@@ -364,14 +377,14 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 		return s.send(nil, f)
 	}
 	code := m.Code
-	if e.refusal != nil && m.Code == codeSyntax {
+	if e.refusal != nil && (m.Code == codeSyntax || e.kind == 'F') {
 		code = e.refusal.code
 		f = e.refusal.append(nil, "ERROR")
 	}
 	if err := s.send(e, f); err != nil {
 		return err
 	}
-	if e.kind == 'Q' {
+	if e.kind == 'Q' || e.kind == 'F' {
 		e.failed = code
 		return nil
 	}

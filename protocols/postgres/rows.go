@@ -118,6 +118,9 @@ func untreated(err error) error {
 // recordHead records how rows look that only their statement's description
 // tells about, so that a replay can show them.
 func (s *session) recordHead(ctx context.Context, e *owed) error {
+	if e.st == nil {
+		return nil
+	}
 	if d := e.st.described; d != nil && e.portal.headOf != e.x {
 		e.portal.headOf = e.x
 		return e.x.Head(ctx, &e.st.as(e.portal.formats).Head)

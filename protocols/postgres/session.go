@@ -41,14 +41,16 @@ type session struct {
 	fromServer *reader    // responses
 	up         []byte     // requests: to the server
 	discarding bool       // requests: a refused message's successors, up to Sync
-	context    uint64     // requests: changes when a setting may have
+	context    judged     // requests: what is judged now
+	segment    uint64     // requests: counts Syncs and simple queries, from 1
 	params     rowBuffers // requests: for binary parameters
 
 	down down // to the client
 	rows rowBuffers
 
-	readOnly atomic.Bool // transactions only read by default, as the server reports
-	leaving  atomic.Bool // the client said good-bye
+	reported atomic.Uint64 // counts changes of settings that the server reported
+	readOnly atomic.Bool   // transactions only read by default, as the server reports
+	leaving  atomic.Bool   // the client said good-bye
 	ending   atomic.Pointer[endError]
 
 	mu   sync.Mutex

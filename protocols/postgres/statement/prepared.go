@@ -34,7 +34,7 @@ func (r *Result) Preparations() []Preparation {
 		case "PREPARE":
 			p := Preparation{Index: i, Name: only(s.Names)}
 			if s.Parent < 0 {
-				p.Body = r.contents(i)
+				p.Body = r.Contents(i)
 			}
 			list = append(list, p)
 		case "DEALLOCATE":
@@ -57,8 +57,9 @@ func only(names []string) string {
 	return names[0]
 }
 
-// contents copies the statements that the one at index contains.
-func (r *Result) contents(index int) []event.Statement {
+// Contents copies the statements that the one at index contains. Their parents
+// are indexes in the copy, -1 for the outermost.
+func (r *Result) Contents(index int) []event.Statement {
 	at := map[int]int{index: -1} // where each is in the copy
 	body := []event.Statement{}
 	for i := index + 1; i < len(r.Statements); i++ {
@@ -77,6 +78,9 @@ func (r *Result) contents(index int) []event.Statement {
 // Executes is whether the text executes a prepared statement by SQL, so that
 // what it does depends on what Resolve's lookup knows.
 func (r *Result) Executes() bool { return r.executes }
+
+// Fetches is whether the text runs a cursor by its name.
+func (r *Result) Fetches() bool { return r.fetches }
 
 // maxResolved is how many statements Resolve adds to those of a text.
 const maxResolved = 50_000

@@ -200,12 +200,17 @@ type Result struct {
 	// transaction or of a savepoint (which ends SET LOCAL and undoes SET),
 	// and what may do any of that unseen: CALL, DO, EXECUTE, opaque text.
 	Context bool
+	// Code is whether code of the database may run that the text does not
+	// show: of functions, views, triggers and cursors. It may do anything,
+	// to settings too.
+	Code bool
 	// DDL is whether what names stand for may be others afterwards. A
 	// rollback undoes DDL too and is not marked as such.
 	DDL bool
 
 	spans    []span
 	executes bool
+	fetches  bool
 }
 
 // A span is where a top-level statement stands, and its index in Statements.
@@ -244,9 +249,14 @@ func (r *Result) note(s *event.Statement) {
 	if !s.Runs {
 		return
 	}
+	if s.Opaque || len(s.Functions)+len(s.Reads)+len(s.Writes) > 0 {
+		r.Code = true
+	}
 	switch s.Kind {
 	case "EXECUTE":
 		r.Context = true
+	case "FETCH", "MOVE":
+		r.Code, r.fetches = true, true
 	case "COPY":
 		r.Copy = r.Copy || slices.Contains(s.Options, "STDIN") || slices.Contains(s.Options, "STDOUT")
 	case "BEGIN", "START TRANSACTION", "SAVEPOINT":
