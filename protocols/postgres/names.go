@@ -231,11 +231,14 @@ func (q *queue) setPortal(name string, p *portal) {
 	}
 }
 
+// dropPrepared forgets all prepared statements that have a name: DEALLOCATE ALL
+// leaves the other one.
 func (q *queue) dropPrepared() {
-	for _, p := range q.prepared {
-		q.kept -= p.size()
+	for name := range q.prepared {
+		if name != "" {
+			q.setPrepared(name, nil)
+		}
 	}
-	clear(q.prepared)
 }
 
 // dropPortals forgets all portals but keep, and those WITH HOLD only where

@@ -10,7 +10,7 @@ import (
 
 // An owed is a response that the server owes, in the order asked.
 type owed struct {
-	kind    byte // type of the message that asked: Q P B D C E S F
+	kind    byte // type of the message that asked: Q P B D C E S, or F for what only goes wrong
 	object  byte // for D and C: 'S' statement, 'P' portal
 	name    string
 	swallow bool // the gate asked, not the client

@@ -176,7 +176,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		if !bytes.Contains(body, []byte{0}) {
 			r.message = "invalid string in message"
 		}
-		return s.refuseQuery(req, r)
+		return s.forward(constantMalformed, &owed{kind: 'F', x: s.reject(req, r), refusal: r})
 	}
 	req.Payload = sql
 	facts, statements, ref, err := s.analyze(ctx, sql)
@@ -237,6 +237,10 @@ var (
 var constantCall = appendFrame(nil, 'F', func(b []byte) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 })
+
+// constantMalformed takes the place of a Query that does not hold one string.
+// Unlike constantQuery it leaves the unnamed statement.
+var constantMalformed = appendFrame(nil, 'Q', func(b []byte) []byte { return b })
 
 func parseReject(name string) []byte {
 	return appendFrame(nil, 'P', func(b []byte) []byte {
