@@ -26,6 +26,7 @@ const catalogTimeout = 5 * time.Second
 const (
 	maxOrigins = 100_000
 	maxHeads   = 4096
+	maxKept    = 8 << 20
 )
 
 // A head is a result's description: for the pipeline, and for reading rows.
@@ -54,6 +55,7 @@ type catalog struct {
 	mu      sync.Mutex
 	origins map[column]string // "schema.table.column"; "" for none
 	heads   map[string]*head  // by RowDescription
+	kept    int               // bytes of the keys of heads
 	since   time.Time         // when the oldest of them was learnt
 }
 
@@ -89,13 +91,13 @@ func (c *catalogs) close() {
 func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.origins, c.heads = nil, nil
+	c.origins, c.heads, c.kept = nil, nil, 0
 }
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads {
-		c.origins, c.heads, c.since = map[column]string{}, map[string]*head{}, time.Now()
+	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || c.kept > maxKept {
+		c.origins, c.heads, c.kept, c.since = map[column]string{}, map[string]*head{}, 0, time.Now()
 	}
 }
 
@@ -119,8 +121,9 @@ func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.heads != nil {
+	if c.heads != nil && c.heads[string(body)] == nil {
 		c.heads[string(body)] = h
+		c.kept += len(body)
 	}
 	return h, nil
 }
@@ -129,6 +132,13 @@ func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
 func readHead(body []byte) (*head, []column, error) {
 	var m pgproto3.RowDescription
 	if err := m.Decode(body); err != nil {
+		return nil, nil, violated("malformed RowDescription")
+	}
+	rest := len(body) - 2
+	for _, d := range m.Fields {
+		rest -= len(d.Name) + 1 + 18
+	}
+	if rest != 0 {
 		return nil, nil, violated("malformed RowDescription")
 	}
 	h := &head{}

@@ -114,6 +114,36 @@ func (s *session) setHeld(cancel context.CancelCauseFunc) {
 	s.held = cancel
 }
 
+// hangUpAfter is how long the gate waits for the server before it looks whether
+// the client is still there.
+const hangUpAfter = time.Second
+
+// waitOwed waits until at most n responses are owed. A client that hangs up
+// meanwhile leaves the server no more time than one that hangs up at any other
+// point.
+func (s *session) waitOwed(ctx context.Context, n int) error {
+	listening, cancel := context.WithCancel(ctx)
+	defer cancel()
+	gone := make(chan error, 1)
+	timer := time.AfterFunc(hangUpAfter, func() {
+		s.fromClient.detach() // the frame is needed after the wait
+		err := s.listen(listening)
+		if err != nil {
+			s.leaving.Store(true)
+			_ = s.server.conn.SetReadDeadline(timeIn(farewell)) // fails where it is closed
+		}
+		gone <- err
+	})
+	err := s.queue.wait(ctx, n)
+	if timer.Stop() {
+		return err
+	}
+	cancel()
+	_ = s.client.SetReadDeadline(time.Unix(1, 0)) // wakes listen
+	err = errors.Join(err, <-gone)
+	return errors.Join(err, s.client.SetReadDeadline(time.Time{}))
+}
+
 // listen reads ahead, as far as the buffer goes, to notice when a client that
 // waits hangs up. It returns nil when ctx ends first.
 func (s *session) listen(ctx context.Context) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"gatehouse/core/event"
+	"gatehouse/core/peers"
 	"gatehouse/core/pipeline"
 	"gatehouse/protocols/postgres"
 )
@@ -165,6 +166,24 @@ func TestHostileMessages(t *testing.T) {
 		t.Errorf("P33: %q", got)
 	}
 	g.one(t, "SELECT count(*)::text FROM t") // is still there
+}
+
+// Where every database may be asked for, those that do not exist leave nothing
+// behind, and odd names are names.
+func TestUnknownDatabasesLeaveNothing(t *testing.T) {
+	pg := peers.SharedPostgres(t, 15)
+	r := &postgres.Resource{Name: "orders", Host: "127.0.0.1", Port: uint16(pg.Port), User: peers.Superuser, Password: pg.Password,
+		Database: pg.NewDatabase(t, ""), Databases: []string{"*"}, SSLMode: "disable"}
+	g := startGate(t, gateConfig{server: r})
+	for _, name := range []string{"nothing", "a' host='evil", `a\' b`, "host=evil port=1", "postgres://evil/x", "a/b", "\x1b[31m", "\xff", strings.Repeat("n", 5000)} {
+		c := dialRaw(t, g.addr, map[string]string{"user": "agent", "database": "orders/" + name}, "good")
+		c.expect("R")
+		c.expect("E 08001")
+		c.gone()
+	}
+	if n := r.Catalogs(); n != 0 {
+		t.Errorf("%d catalogues are kept", n)
+	}
 }
 
 // A plugin or a codec that panics ends its own session only, whichever of its

@@ -31,6 +31,9 @@ const (
 	DefaultPrepared    = 4096
 )
 
+// lastWord is how long a client may take to be told why it is not let in.
+const lastWord = time.Second
+
 // Limits bound what one session may use. Zero fields mean the default.
 type Limits struct {
 	// StartupTime is how long a client may take, from its first byte to
@@ -142,6 +145,7 @@ func (p *Protocol) open(ctx context.Context, client net.Conn, env proxy.Env) (*s
 	}
 	var told *endError
 	if errors.As(err, &told) || isViolation(err) {
+		_ = client.SetWriteDeadline(timeIn(lastWord)) // the time to start up may be over
 		_, werr := st.conn.Write(fatal(err).append(nil, "FATAL"))
 		return nil, errors.Join(err, werr)
 	}

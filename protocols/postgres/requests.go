@@ -149,7 +149,7 @@ func (s *session) drain(ctx context.Context, n int) error {
 	if err := s.flushUp(ctx); err != nil {
 		return err
 	}
-	return s.queue.wait(ctx, n)
+	return s.waitOwed(ctx, n)
 }
 
 // tooMany refuses a name that would be one too many. The unnamed statement and

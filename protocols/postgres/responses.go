@@ -172,6 +172,12 @@ func wellFormed(f []byte) bool {
 	case 'C':
 		c.cstring()
 		return c.done()
+	case 'T':
+		for range c.uint16() {
+			c.cstring()
+			c.bytes(18) // its origin, type and format
+		}
+		return c.done()
 	case 'E', 'N':
 		for c.uint8() != 0 {
 			c.cstring()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5/pgconn"
+	pgproto "github.com/jackc/pgx/v5/pgproto3"
 )
 
 // DefaultConnectTimeout bounds opening a connection to a server.
@@ -34,6 +36,7 @@ type Resource struct {
 	SSLRootCert string   // file with the authorities for verify-ca and verify-full
 
 	catalogs catalogs
+	dialFunc pgconn.DialFunc // nil: over the network
 }
 
 // sslModes are libpq's.
@@ -106,7 +109,49 @@ func (r *Resource) connConfig(database string, params map[string]string) (*pgcon
 	if c.Password != r.Password { // an empty one is looked up elsewhere
 		c.Password = r.Password
 	}
+	if r.dialFunc != nil {
+		c.DialFunc = r.dialFunc
+	}
+	if !r.trusted() {
+		c.RequireAuth = "!password"
+	}
+	c.BuildFrontend = func(src io.Reader, w io.Writer) *pgproto.Frontend {
+		f := pgproto.NewFrontend(src, w)
+		f.SetMaxBodyLen(maxCatalogMessage)
+		return f
+	}
 	return c, nil
+}
+
+// trusted is whether what the gate sends can only be read by the resource
+// itself, so that a server may ask for the password in clear text: it runs on
+// this machine, or TLS verifies it. Any other could be somebody in between.
+func (r *Resource) trusted() bool {
+	ip := net.ParseIP(r.Host)
+	return strings.HasPrefix(r.Host, "/") || r.Host == "localhost" || ip != nil && ip.IsLoopback() ||
+		strings.HasPrefix(r.SSLMode, "verify-")
+}
+
+// What a server may say before a session is open, in all, and in one message of
+// an answer to the gate's own questions.
+const (
+	maxGreeting       = 1 << 20
+	maxCatalogMessage = 16 << 20
+)
+
+// A boundedReader fails once n bytes were read.
+type boundedReader struct {
+	io.Reader
+	n int
+}
+
+func (r *boundedReader) Read(b []byte) (int, error) {
+	if r.n <= 0 {
+		return 0, errors.New("the server says too much before the session is open")
+	}
+	n, err := r.Reader.Read(b[:min(len(b), r.n)])
+	r.n -= n
+	return n, err
 }
 
 // An upstream is an authenticated connection to a server.
@@ -122,6 +167,11 @@ func (r *Resource) dial(ctx context.Context, database string, params map[string]
 	c, err := r.connConfig(database, params)
 	if err != nil {
 		return nil, err
+	}
+	c.BuildFrontend = func(src io.Reader, w io.Writer) *pgproto.Frontend {
+		f := pgproto.NewFrontend(&boundedReader{src, maxGreeting}, w)
+		f.SetMaxBodyLen(maxPassword)
+		return f
 	}
 	pg, err := pgconn.ConnectConfig(ctx, c)
 	if err != nil {

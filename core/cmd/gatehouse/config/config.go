@@ -168,7 +168,9 @@ type Resource struct {
 	// RESOURCE/DATABASE; "*" is all that the user can open.
 	Databases []string `json:"databases,omitempty"`
 	// SSLMode is as in libpq. allow and prefer fall back to plaintext, and
-	// only the verify modes find out whether it is the right server.
+	// only the verify modes find out whether it is the right server. Where
+	// they do not, a server that is not on this machine does not get the
+	// password in clear text, however it asks.
 	SSLMode string `json:"sslmode" jsonschema:"enum=disable,enum=allow,enum=prefer,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
 	// SSLRootCert is a PEM file of certificates to trust for the server,
 	// instead of the system's.

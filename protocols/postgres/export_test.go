@@ -1,0 +1,21 @@
+package postgres
+
+import (
+	"context"
+	"net"
+)
+
+// SetDial makes connections to the resource by dial.
+func (r *Resource) SetDial(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	r.dialFunc = dial
+}
+
+// Constants are the frames that the gate sends in the place of refused ones.
+func Constants() [][]byte { return [][]byte{constantQuery, constantParse} }
+
+// Catalogs is how many databases the gate keeps a catalogue of.
+func (r *Resource) Catalogs() int {
+	r.catalogs.mu.Lock()
+	defer r.catalogs.mu.Unlock()
+	return len(r.catalogs.m)
+}
