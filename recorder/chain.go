@@ -38,6 +38,7 @@ type sealed struct {
 	digest Digest
 	size   uint64        // of the stored piece
 	close  *event.Notice // of the last piece: why the session ended
+	change change        // of the exchanges that go on
 }
 
 func (c *chain) add(l *sealed) {
@@ -71,7 +72,7 @@ func (l *sealed) append(b []byte) []byte {
 	if l.close != nil {
 		b = event.AppendElement(b, 5, l.close.Append(nil))
 	}
-	return b
+	return l.change.append(b)
 }
 
 func (l *sealed) element(tag uint64, v []byte) (err error) {
@@ -85,6 +86,8 @@ func (l *sealed) element(tag uint64, v []byte) (err error) {
 	case 5:
 		l.close = new(event.Notice)
 		err = l.close.Decode(v)
+	default:
+		err = l.change.element(tag, v)
 	}
 	return err
 }
@@ -166,8 +169,8 @@ func parseChain(b []byte) (info *event.Session, links []*sealed, whole int64, er
 }
 
 // scan reads the frames in b up to the last whole one, into the header's
-// counts. It returns how many bytes those are, and the last frame.
-func (h *Header) scan(b []byte) (whole int, last event.Frame) {
+// counts and x. It returns how many bytes those are, and the last frame.
+func (h *Header) scan(b []byte, x *exchanges) (whole int, last event.Frame) {
 	for {
 		var f event.Frame
 		rest, err := f.Decode(b[whole:])
@@ -177,6 +180,7 @@ func (h *Header) scan(b []byte) (whole int, last event.Frame) {
 		last = f
 		whole = len(b) - len(rest)
 		h.count(&f)
+		x.observe(&f)
 	}
 }
 
@@ -205,6 +209,8 @@ func (h *Header) count(f *event.Frame) {
 var (
 	noClose = event.Notice{Code: "unclosed", Text: "the gate ended the session without recording why"}
 	restart = event.Notice{Code: "restarted", Text: "the gate restarted while the session was open"}
+	// untracked stands for the outcomes of more than maxExchanges.
+	untracked = event.Notice{Code: "untracked", Text: "requests without an outcome are more than were counted; the outcomes of the others are not known either"}
 )
 
 func torn(n int) event.Notice {

@@ -24,7 +24,7 @@ func samplePiece(t testing.TB, h Header, frames ...event.Frame) []byte {
 	for i := range frames {
 		b = frames[i].Append(b)
 	}
-	h.scan(b)
+	h.scan(b, new(exchanges))
 	h.Size = uint64(len(b))
 	return encodePiece(z, nil, &h, b)
 }

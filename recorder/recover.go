@@ -91,6 +91,7 @@ func (r *Recorder) recoverSession(id string, m *remains) error {
 	}
 	for _, l := range links {
 		s.chain.add(l)
+		s.open.apply(l.change)
 	}
 	s.stored, s.sums = s.chain.next, s.chain
 	if err := s.recoverPieces(m.pieces, links); err != nil {

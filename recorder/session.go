@@ -45,6 +45,7 @@ type Session struct {
 	why     *event.Notice // why it ended, once that is sealed
 
 	chain  chain        // of the sealed pieces; used by the sealer alone
+	open   exchanges    // at the end of them; likewise
 	reason event.Notice // closes a recording that has no KindClose
 
 	// Used by who stores the session's pieces alone.

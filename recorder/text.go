@@ -73,7 +73,11 @@ func (t *textWriter) entry(e *Entry) error {
 	case event.KindOutcome:
 		o := e.Outcome
 		delete(t.fields, e.Exchange)
-		t.line(e, o.Status, strings.TrimSpace(o.Tag+" "+o.Code), "")
+		status := o.Status
+		if status == "unknown" {
+			status = "outcome unknown"
+		}
+		t.line(e, status, strings.TrimSpace(o.Tag+" "+o.Code), "")
 	case event.KindNotice:
 		t.line(e, "notice", e.Notice.Code, e.Notice.Text)
 		t.attrs("detail", e.Notice.Attrs)

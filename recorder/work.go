@@ -137,18 +137,19 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 		Session: s.info.ID, Start: s.info.Start, Sequence: s.chain.next, Previous: s.chain.previous,
 		First: s.chain.frames, Retention: s.r.o.Retention, Last: p.last,
 	}
-	whole, last := h.scan(frames)
+	open := s.open.clone()
+	whole, last := h.scan(frames, &open)
 	if cut := len(frames) - whole; cut > 0 {
 		frames = appendNotice(frames[:whole], event.KindNotice, torn(cut))
 	}
 	if p.last && last.Kind != event.KindClose {
-		frames = appendNotice(frames, event.KindClose, s.reason)
+		frames = appendNotice(open.conclude(frames), event.KindClose, s.reason)
 	}
-	if n, added := h.scan(frames[whole:]); n > 0 {
+	if n, added := h.scan(frames[whole:], &open); n > 0 {
 		last = added
 	}
 	h.Size = uint64(len(frames))
-	l := &sealed{header: h}
+	l := &sealed{header: h, change: s.open.to(&open)}
 	if p.last {
 		l.close = closing(frames, last)
 	}
@@ -162,6 +163,7 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	if err := s.extendChain(l); err != nil {
 		return nil, err
 	}
+	s.open = open
 	s.r.hold(int64(len(data)))
 	s.r.stats.sealed.Add(1)
 	s.r.stats.frames.Add(int64(h.Frames))

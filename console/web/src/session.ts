@@ -86,7 +86,7 @@ function exchange(x: Exchange, path: string): HTMLElement {
       ),
     ...x.results.map((r, i) => result(r, i, x, path)),
     x.messages.length > 0 && h("ul", { class: "messages" }, ...x.messages.map(message)),
-    x.outcomes.length > 0 && h("p", { class: "outcome" }, ...x.outcomes.slice(-3).map((o) => h("span", { class: o.status }, line(o.tag || o.status), o.code ? [" ", line(o.code)] : "", o.rows ? ` · ${count(o.rows, "row")}` : ""))),
+    x.outcomes.length > 0 && h("p", { class: "outcome" }, ...x.outcomes.slice(-3).map((o) => h("span", { class: o.status }, line(o.tag || (o.status === "unknown" ? "outcome unknown" : o.status)), o.code ? [" ", line(o.code)] : "", o.rows ? ` · ${count(o.rows, "row")}` : ""))),
     x.hidden ? h("p", { class: "note" }, `${count(x.hidden, "further detail")} left out; the recording has all of them.`) : null,
   );
 }
