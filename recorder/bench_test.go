@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +61,61 @@ func benchmarkCommit(b *testing.B, size, batch int) {
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkGroupCommit commits a frame of 200 bytes in each of many sessions at
+// the same time, with and without a wait for the disk.
+func BenchmarkGroupCommit(b *testing.B) {
+	for _, safe := range []bool{false, true} {
+		for _, sessions := range []int{1, 50} {
+			b.Run(fmt.Sprintf("power=%t/sessions=%d", safe, sessions), func(b *testing.B) { benchmarkGroupCommit(b, safe, sessions) })
+		}
+	}
+}
+
+func benchmarkGroupCommit(b *testing.B, safe bool, sessions int) {
+	dir, err := recorder.OpenDir(filepath.Join(b.TempDir(), "store"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.Close()
+	key, _, err := recorder.GenerateKey("bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := recorder.Open(recorder.Options{Spool: b.TempDir(), Store: dir, Key: key, PowerSafe: safe})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close(b.Context())
+	payload := make([]byte, 200)
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	for i := range sessions {
+		s, err := r.Begin(info(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		appendFrame(b, s, event.KindOpen, 0, info(i).Append(nil))
+		wg.Go(func() {
+			defer s.Close()
+			for left.Add(-1) >= 0 {
+				err := s.Append(event.Frame{Kind: event.KindData, Time: time.Now()}, payload)
+				if err == nil {
+					err = s.Commit(b.Context())
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }
 
 // BenchmarkVerify is to be compared with sha256sum of the same bytes.

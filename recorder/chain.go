@@ -108,7 +108,14 @@ func (s *Session) extendChain(l *sealed) error {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		if _, err = f.Write(b); err != nil {
+		_, err = f.Write(b)
+		if sync := s.r.fsync(); err == nil && sync != nil {
+			err = sync(f)
+		}
+		if err == nil && !s.chain.begun {
+			err = s.r.syncEntries()
+		}
+		if err != nil {
 			err = errors.Join(err, f.Truncate(info.Size()))
 		}
 	}

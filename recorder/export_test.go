@@ -1,6 +1,9 @@
 package recorder
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // Crash ends r as the end of its process would, except that memory is kept:
 // nothing is closed, sealed or stored any more.
@@ -30,3 +33,6 @@ func (s *Session) Break() error {
 
 // Memory is a store in memory, for reading.
 type Memory = memory
+
+// SetSync puts sync in the place of fsync.
+func (o *Options) SetSync(sync func(*os.File) error) { o.sync = sync }

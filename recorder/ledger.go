@@ -250,6 +250,11 @@ func readEdge(ctx context.Context, store Store, size int64) (tree, error) {
 
 // advance makes the step that enters batch and keeps it in the spool.
 func (l *ledger) advance(batch []logged) error {
+	// What the last step entered must be gone from the spool for good: it
+	// would be entered again.
+	if err := l.r.syncEntries(); err != nil {
+		return err
+	}
 	next := step{Before: l.step.Checkpoint, Tree: l.step.Tree}
 	next.Tree.Tiles = slices.Clone(next.Tree.Tiles)
 	for i := range batch {
@@ -278,7 +283,10 @@ func (l *ledger) keep(next step) error {
 	if err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
-	if err := writeFile(l.file, b, true); err != nil {
+	if err := writeFile(l.file, b, l.r.o.sync); err != nil {
+		return fmt.Errorf("write step: %w", err)
+	}
+	if err := syncFolder(l.r.o.Spool, l.r.o.sync); err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
 	l.step, l.put = next, 0

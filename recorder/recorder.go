@@ -49,8 +49,13 @@ type Options struct {
 	SpoolLimit int64
 	// FullWait is how long they wait before they fail with ErrSpoolFull.
 	FullWait time.Duration
+	// PowerSafe is whether what was committed survives a power failure as
+	// well as the end of the process. Commit then waits for the disk.
+	PowerSafe bool
 	// Logger gets what goes wrong outside of any call. Nil discards it.
 	Logger *slog.Logger
+
+	sync func(*os.File) error // fsync, except in tests
 }
 
 func (o *Options) setDefaults() {
@@ -62,6 +67,9 @@ func (o *Options) setDefaults() {
 	o.Retention = orDefault(o.Retention, DefaultRetention)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.sync == nil {
+		o.sync = (*os.File).Sync
 	}
 }
 
@@ -135,6 +143,8 @@ type Recorder struct {
 	seals queue[*Session]
 	puts  queue[*Session]
 	log   *ledger
+	// syncer is nil unless Options.PowerSafe.
+	syncer *syncer
 
 	used  atomic.Int64 // bytes in the spool
 	freed bell
@@ -171,20 +181,39 @@ func Open(o Options) (*Recorder, error) {
 }
 
 func (r *Recorder) start() error {
-	z, err := newEncoder()
-	if err != nil {
-		return fmt.Errorf("open recorder: %w", err)
-	}
+	var err error
 	if r.log, err = openLedger(r); err != nil {
 		return fmt.Errorf("open spool: %w", err)
 	}
 	if err := r.recover(); err != nil {
 		return fmt.Errorf("recover spool: %w", err)
 	}
+	sealers := make([]*sealer, 1)
+	if r.o.PowerSafe {
+		sealers = make([]*sealer, durableSealers)
+	}
+	for i := range sealers {
+		z, err := newEncoder()
+		if err != nil {
+			return fmt.Errorf("open recorder: %w", err)
+		}
+		sealers[i] = &sealer{z: z}
+	}
+	if r.o.PowerSafe {
+		var err error
+		if r.syncer, err = newSyncer(r.dir, r.o.sync); err != nil {
+			return fmt.Errorf("open spool: %w", err)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
+	if r.syncer != nil {
+		r.work.Go(func() { r.syncer.run(ctx) })
+	}
 	r.work.Go(func() { r.age(ctx) })
-	r.work.Go(func() { r.sealAll(ctx, &sealer{z: z}) })
+	for _, z := range sealers {
+		r.work.Go(func() { r.sealAll(ctx, z) })
+	}
 	for range storers {
 		r.work.Go(func() { r.putAll(ctx) })
 	}

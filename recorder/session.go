@@ -31,18 +31,22 @@ type Session struct {
 	info event.Session
 
 	mu      sync.Mutex
-	buf     *[]byte  // frames that were not written yet; nil when there are none
-	file    *os.File // of the last part; nil if that takes no more
-	parts   []*part  // those not stored and logged yet, in order
-	next    uint64   // sequence of the next part
-	opened  bool     // has its KindOpen
-	ended   bool     // has its KindClose
-	closed  bool     // takes no more frames
-	sealing bool     // queued for, or being, sealed
-	putting bool     // queued for, or being, stored
+	buf     *[]byte    // frames that were not written yet; nil when there are none
+	file    *spoolFile // of the last part; nil if that takes no more
+	parts   []*part    // those not stored and logged yet, in order
+	next    uint64     // sequence of the next part
+	opened  bool       // has its KindOpen
+	ended   bool       // has its KindClose
+	closed  bool       // takes no more frames
+	sealing bool       // queued for, or being, sealed
+	putting bool       // queued for, or being, stored
 	done    chan struct{}
 	sums    chain         // a copy of chain, for readers
 	why     *event.Notice // why it ended, once that is sealed
+
+	unsynced []*spoolFile  // with frames that may not survive a power failure
+	syncing  chan struct{} // closed when the last round of fsyncs ends; nil if it has
+	broken   error         // a file could not be made durable
 
 	chain  chain        // of the sealed pieces; used by the sealer alone
 	open   exchanges    // at the end of them; likewise
@@ -58,6 +62,7 @@ type Session struct {
 type part struct {
 	sequence uint64
 	size     int64  // of the frames in the file
+	durable  int64  // size that survives a power failure, if that is asked for
 	extra    []byte // frames that are to follow those in the file
 	last     bool
 	sealed   *sealed // nil before
@@ -94,6 +99,9 @@ func (s *Session) Append(f event.Frame, more ...[]byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		return fmt.Errorf("append frame: %w", s.broken)
+	}
 	if n >= largePayload || s.buf != nil && len(*s.buf) >= flushSize {
 		if err := s.write(context.Background()); err != nil {
 			return fmt.Errorf("append frame: %w", err)
@@ -147,16 +155,23 @@ func (s *Session) add(f *event.Frame, n int, more [][]byte) error {
 }
 
 // Commit returns when what was appended before is in the spool and so survives
-// the end of the process. It waits while the spool is full, until ctx ends or
-// for Options.FullWait. After an error nothing is lost and it may be called
-// again.
+// the end of the process, and with Options.PowerSafe that of the machine. It
+// waits while the spool is full, until ctx ends or for Options.FullWait. After
+// an error nothing is lost and it may be called again, unless that is
+// ErrNotDurable: then the session is over, and what was not committed is not
+// in its recording.
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.buf == nil {
+	if s.buf != nil {
+		if err := s.write(ctx); err != nil {
+			return fmt.Errorf("commit frames: %w", err)
+		}
+	}
+	if s.r.syncer == nil {
 		return nil
 	}
-	if err := s.write(ctx); err != nil {
+	if err := s.makeDurable(); err != nil {
 		return fmt.Errorf("commit frames: %w", err)
 	}
 	return nil
@@ -175,6 +190,9 @@ func (s *Session) write(ctx context.Context) error {
 		if s.closed {
 			return ErrClosed
 		}
+	}
+	if s.broken != nil {
+		return s.broken
 	}
 	return s.writeNow()
 }
@@ -243,6 +261,7 @@ func (s *Session) extend(data ...[]byte) error {
 	s.r.stats.bytes.Add(size - p.size)
 	s.r.stats.commits.Add(1)
 	p.size = size
+	s.wrote(s.file)
 	return nil
 }
 
@@ -265,7 +284,7 @@ func (s *Session) newPart() error {
 	if err != nil {
 		return err
 	}
-	s.file = f
+	s.file = &spoolFile{File: f, part: p, refs: 1}
 	s.next++
 	s.parts = append(s.parts, p)
 	s.r.aging.push(aged{s, p, time.Now().Add(s.r.o.SealAfter)})
@@ -285,7 +304,7 @@ func (s *Session) rotate(last bool) {
 	if s.file == nil {
 		return
 	}
-	if err := s.file.Close(); err != nil {
+	if err := s.file.release(); err != nil {
 		s.r.o.Logger.Error("close spool file", "session", s.info.ID, "err", err)
 	}
 	s.file = nil
@@ -343,7 +362,10 @@ func (s *Session) Close() error {
 		close(s.done)
 		return nil
 	}
-	err := s.writeNow()
+	err := s.broken
+	if err == nil {
+		err = s.writeNow()
+	}
 	if s.file == nil {
 		s.parts = append(s.parts, &part{sequence: s.next, done: make(chan struct{})})
 		s.next++
@@ -357,6 +379,12 @@ func (s *Session) Close() error {
 	if s.file != nil {
 		s.rotate(true)
 	}
+	for _, f := range s.unsynced {
+		if err := f.release(); err != nil {
+			s.r.o.Logger.Error("close spool file", "session", s.info.ID, "err", err)
+		}
+	}
+	s.unsynced = nil
 	s.queueSeal()
 	if err != nil {
 		return fmt.Errorf("close recording: %w", err)

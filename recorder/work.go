@@ -56,8 +56,8 @@ func (z *sealer) release() {
 	}
 }
 
-// sealAll seals the parts that take no more frames. It is the only one that
-// does, so that the pieces of a session are in order.
+// sealAll seals the parts that take no more frames. A session is queued once,
+// so that its pieces are in order.
 func (r *Recorder) sealAll(ctx context.Context, z *sealer) {
 	var wait backoff
 	for {
@@ -69,6 +69,9 @@ func (r *Recorder) sealAll(ctx context.Context, z *sealer) {
 		if err == nil {
 			wait.reset()
 			continue
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		r.fail("seal piece", s, err)
 		if !wait.wait(ctx) {
@@ -137,6 +140,10 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 		Session: s.info.ID, Start: s.info.Start, Sequence: s.chain.next, Previous: s.chain.previous,
 		First: s.chain.frames, Retention: s.r.o.Retention, Last: p.last,
 	}
+	if s.chain.next == 0 && len(frames) == 0 { // nothing of the session was durable
+		f := event.Frame{Kind: event.KindOpen, Time: s.info.Start, Payload: s.info.Append(nil)}
+		frames = f.Append(frames)
+	}
 	open := s.open.clone()
 	whole, last := h.scan(frames, &open)
 	if cut := len(frames) - whole; cut > 0 {
@@ -157,7 +164,11 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	z.frames, z.piece = frames, data
 	l.digest, l.size = digest(data), uint64(len(data))
 	name := s.path(p.sequence, kindPiece)
-	if err := writeFile(name, data, false); err != nil {
+	if err := writeFile(name, data, s.r.fsync()); err != nil {
+		return nil, err
+	}
+	// The chain must not know of a piece that a power failure took.
+	if err := s.r.syncEntries(); err != nil {
 		return nil, err
 	}
 	if err := s.extendChain(l); err != nil {
@@ -199,17 +210,17 @@ func (s *Session) readFrames(b []byte, p *part) ([]byte, error) {
 	return append(b, extra...), nil
 }
 
-// writeFile creates or replaces a spool file in one step. If it is durable it
-// survives the end of the machine too.
-func writeFile(name string, data []byte, durable bool) error {
+// writeFile creates or replaces a spool file in one step. With sync its content
+// survives a power failure, and its name once the folder is synced too.
+func writeFile(name string, data []byte, sync func(*os.File) error) error {
 	tmp := name + partial
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	if err == nil && durable {
-		err = f.Sync()
+	if err == nil && sync != nil {
+		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, remove(tmp))

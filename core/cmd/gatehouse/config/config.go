@@ -244,6 +244,11 @@ type Spool struct {
 	// Wait is how long requests wait for a full spool before they are
 	// refused.
 	Wait Duration `json:"wait" jsonschema:"default=30s"`
+	// Durability is what a frame in the spool survives before what it
+	// records takes effect: the end of the gate's process, or a power
+	// failure too. The latter waits for the disk at every step of a
+	// session; those that wait at the same time share its fsyncs.
+	Durability string `json:"durability" jsonschema:"enum=process,enum=power,default=process"`
 }
 
 // Seal says when the frames of a session become a piece.

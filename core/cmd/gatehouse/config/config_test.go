@@ -96,6 +96,7 @@ var defaulted = map[string]bool{
 	"pending": true, "size": true, "seal": true, "age": true, "limits": true,
 	"connections": true, "startup": true, "message": true, "statements": true, "pipeline": true,
 	"drain": true, "plugin": true, "memory": true, "time": true, "refresh": true, "web": true, "wait": true, "sslmode": true,
+	"durability": true,
 }
 
 const valid = `gate: g
