@@ -3,7 +3,7 @@ package postgres
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/binary"
+	"slices"
 	"sync"
 )
 
@@ -16,7 +16,9 @@ const (
 )
 
 // A cancelKey is what BackendKeyData gives a client and CancelRequest returns.
-// The gate makes its own: the server's stays between the gate and the server.
+// The process number is the server's, because clients compare it with that of
+// notifications and of pg_backend_pid(). The secret is the gate's own: the
+// server's stays between the gate and the server.
 type cancelKey struct {
 	pid    uint32
 	secret string
@@ -25,7 +27,7 @@ type cancelKey struct {
 // A cancelRegistry finds the session that a CancelRequest means.
 type cancelRegistry struct {
 	mu       sync.Mutex
-	sessions map[uint32]cancelEntry
+	sessions map[uint32][]cancelEntry // several servers may use one number
 }
 
 type cancelEntry struct {
@@ -33,21 +35,22 @@ type cancelEntry struct {
 	cancel func()
 }
 
-// add returns a new key with a secret of n bytes, under which cancel is called.
-func (r *cancelRegistry) add(n int, cancel func()) cancelKey {
+// add returns a key for process pid with a secret of n bytes that is not in
+// use, under which cancel is called.
+func (r *cancelRegistry) add(pid uint32, n int, cancel func()) cancelKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sessions == nil {
-		r.sessions = make(map[uint32]cancelEntry)
+		r.sessions = make(map[uint32][]cancelEntry)
 	}
 	for {
-		b := make([]byte, 4+n)
+		b := make([]byte, n)
 		_, _ = rand.Read(b) // never fails: crypto/rand
-		k := cancelKey{pid: binary.BigEndian.Uint32(b) & 0x7fffffff, secret: string(b[4:])}
-		if _, taken := r.sessions[k.pid]; taken || k.pid == 0 {
+		k := cancelKey{pid, string(b)}
+		if slices.ContainsFunc(r.sessions[pid], k.opens) {
 			continue
 		}
-		r.sessions[k.pid] = cancelEntry{k.secret, cancel}
+		r.sessions[pid] = append(r.sessions[pid], cancelEntry{k.secret, cancel})
 		return k
 	}
 }
@@ -55,16 +58,32 @@ func (r *cancelRegistry) add(n int, cancel func()) cancelKey {
 func (r *cancelRegistry) remove(k cancelKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.sessions, k.pid)
+	left := slices.DeleteFunc(r.sessions[k.pid], k.opens)
+	if len(left) == 0 {
+		delete(r.sessions, k.pid)
+		return
+	}
+	r.sessions[k.pid] = left
 }
 
 // cancel cancels what the session of k does. A wrong key does nothing, and
 // takes the same time.
 func (r *cancelRegistry) cancel(k cancelKey) {
+	var cancel func()
 	r.mu.Lock()
-	e := r.sessions[k.pid]
-	r.mu.Unlock()
-	if subtle.ConstantTimeCompare([]byte(e.secret), []byte(k.secret)) == 1 && e.cancel != nil {
-		e.cancel()
+	for _, e := range r.sessions[k.pid] {
+		if k.opens(e) {
+			cancel = e.cancel
+		}
 	}
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// opens reports whether k has the secret of e, in a time that does not tell
+// how much of it is right.
+func (k cancelKey) opens(e cancelEntry) bool {
+	return subtle.ConstantTimeCompare([]byte(e.secret), []byte(k.secret)) == 1
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 
@@ -284,4 +285,33 @@ func TestServerThatIsDown(t *testing.T) {
 	r.expect("R")
 	r.expect("E 08001")
 	r.gone()
+}
+
+// GORM's documented connection string ends up so in the start-up message.
+func TestASettingMayBeGivenAgainInAnotherSpelling(t *testing.T) {
+	g := startGate(t, gateConfig{})
+	r := dialRaw(t, g.addr, map[string]string{"user": "agent", "database": "orders", "TimeZone": "Asia/Tokyo", "timezone": "Asia/Tokyo"}, "good")
+	r.until("Z")
+	r.send(&pgproto3.Query{String: "SHOW timezone"})
+	if got := r.until("Z"); !cmp.Equal(got, []string{"T", "D Asia/Tokyo", "C SHOW", "Z I"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Clients tell their own notifications, and find themselves in
+// pg_stat_activity, by the process number of their key.
+func TestTheProcessNumberIsTheServers(t *testing.T) {
+	g := startGate(t, gateConfig{})
+	c := g.connect(t, "")
+	var pid uint32
+	if err := c.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil || pid != c.PgConn().PID() {
+		t.Errorf("%d in the key, %d at the server, %v", c.PgConn().PID(), pid, err)
+	}
+	if _, err := c.Exec(t.Context(), "LISTEN own; NOTIFY own"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.WaitForNotification(t.Context())
+	if err != nil || n.PID != c.PgConn().PID() {
+		t.Errorf("notified by %+v, %v", n, err)
+	}
 }

@@ -74,7 +74,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 	s.catalog = s.resource.catalogs.of(s.resource, s.database) // which exists
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
-	s.key = s.protocol.cancels.add(st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
+	s.key = s.protocol.cancels.add(u.pid, st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
 	greeting, err := u.greeting(s.key)
 	if err == nil {
 		err = s.ps.Commit(ctx)

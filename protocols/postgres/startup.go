@@ -241,6 +241,7 @@ func (st *startup) parse(packet []byte) error {
 	st.minor = binary.BigEndian.Uint16(packet[2:])
 	st.params = make(map[string]string)
 	c := cursor{b: packet[4:]}
+	keys := make(map[string]bool)
 	var database string
 	for {
 		key := string(c.cstring())
@@ -248,10 +249,12 @@ func (st *startup) parse(packet []byte) error {
 			break
 		}
 		value, name := string(c.cstring()), strings.ToLower(key)
-		if _, twice := st.params[name]; twice {
+		// Drivers give a setting once more as another layer of theirs spells
+		// it: TimeZone and timezone. It must not say anything else then.
+		if before, again := st.params[name]; keys[key] || again && before != value {
 			return violated("start-up parameter %q is given twice", key)
 		}
-		st.params[name] = value
+		keys[key], st.params[name] = true, value
 		switch {
 		case name == "user":
 			st.user = value
