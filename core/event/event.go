@@ -151,10 +151,13 @@ type Head struct {
 	Attrs  []Attr
 }
 
-// An Outcome ends a response.
+// An Outcome ends a response. What became of it later, when its transaction
+// ended, further outcomes of the exchange say.
 type Outcome struct {
 	// Status is "ok", "error", "refused", "skipped", "suspended" or
-	// "unknown".
+	// "unknown"; later "rolled back", "committed in part", "prepared" or
+	// "unknown". What stays "ok" was committed, unless the recording ends
+	// before its transaction does.
 	Status string
 	// Tag is the protocol's own word for it: "UPDATE 3".
 	Tag string

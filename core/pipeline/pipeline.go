@@ -312,6 +312,12 @@ func (s *Session) Data(b []byte) error {
 	return s.append(event.KindData, 0, nil, b)
 }
 
+// Amend records a further outcome of an exchange that has ended: what became of
+// it when its transaction did.
+func (s *Session) Amend(exchange uint64, o event.Outcome) error {
+	return s.record(event.KindOutcome, exchange, o.Append)
+}
+
 // End records how the response ended. An exchange may end more than once where
 // a protocol can continue it.
 func (x *Exchange) End(o event.Outcome) error {

@@ -28,6 +28,7 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 	if err := s.addTransaction(ctx, req); err != nil {
 		return nil, err
 	}
+	shown := s.now()
 	p := x.Pend()
 	if err := s.tell(ctx, x, p); err != nil {
 		return nil, err
@@ -42,13 +43,35 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 	case x.Verdict.Action != event.Allow:
 		return denied(x.Verdict), nil
 	}
+	if err := s.hearReports(ctx); err != nil {
+		return nil, err
+	}
+	if s.now() != shown {
+		return &refusal{code: codeAccessDenied, message: "gatehouse: a setting changed after approval " + p.ID + " was asked for",
+			hint: "Send the statement again."}, nil
+	}
 	return nil, nil
 }
+
+// hearReports lets the server report settings that it has changed while the
+// session waited, when its configuration was read again: it does so at its next
+// ReadyForQuery. A Sync changes nothing but in a pipeline, which it would end.
+func (s *session) hearReports(ctx context.Context) error {
+	if _, settled := s.queue.transaction(); !settled {
+		return nil
+	}
+	if err := s.forward(syncMessage, &owed{kind: 'S', swallow: true}); err != nil {
+		return err
+	}
+	return s.drain(ctx, 0)
+}
+
+var syncMessage = []byte{'S', 0, 0, 0, 4}
 
 // addTransaction adds to req what an approver should know of its transaction.
 func (s *session) addTransaction(ctx context.Context, req *event.Request) error {
 	req.Attrs = append(s.contextAttrs(), event.Attr{Key: "postgres.context", Value: s.now().String()})
-	if s.queue.transaction() == 'I' {
+	if status, _ := s.queue.transaction(); status == 'I' {
 		return nil
 	}
 	locks, err := s.catalog.locks(ctx, s.server.pid)

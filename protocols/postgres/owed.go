@@ -27,6 +27,8 @@ type owed struct {
 	rows    int64
 	tag     string
 	failed  string // code of the error that ended a Q
+	kept    bool   // a part of a Q was committed by a COMMIT in it
+	undone  string // what became of the rest of a Q, where that is known before it ends
 	// described is whether rows may follow, for Q and E, or whether the
 	// parameters were described, for D; columns is how many values they have.
 	described bool
@@ -181,14 +183,16 @@ func (q *queue) skipping() bool {
 }
 
 // transaction is the server's transaction status as far as it was reported. An
-// extended query that was not synchronised yet has its own.
-func (q *queue) transaction() byte {
+// extended query that was not synchronised yet has its own. Settled is whether
+// nothing has run since the report, or may have.
+func (q *queue) transaction() (status byte, settled bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	settled = len(q.items) == 0 && !q.implicit
 	if q.status == 'I' && q.implicit {
-		return 'T'
+		return 'T', settled
 	}
-	return q.status
+	return q.status, settled
 }
 
 // executed says that something ran, which ReadyForQuery will confirm.

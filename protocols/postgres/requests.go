@@ -280,6 +280,9 @@ func (s *session) refuseCall(ctx context.Context) error {
 
 // analyze reads what sql does. A refusal says why it cannot run.
 func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
+	if ref, err := s.unsettled(ctx, sql); ref != nil || err != nil {
+		return nil, nil, ref, err
+	}
 	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(sql))
 	if err != nil {
 		if ctx.Err() != nil {
@@ -338,6 +341,9 @@ func changesReading(statements []event.Statement) string {
 	for i := range statements {
 		st := &statements[i]
 		config := slices.Contains(st.Functions, "set_config")
+		if st.Opaque && slices.Contains(st.Settings, "all") {
+			return "a setting with a computed name" // set_config, UPDATE of pg_settings
+		}
 		if st.Kind != "SET" && !config {
 			continue
 		}
@@ -347,9 +353,6 @@ func changesReading(statements []event.Statement) string {
 				name == "client_encoding" && !slices.Contains(st.Options, "TO UTF8"):
 				return name
 			}
-		}
-		if config && st.Opaque {
-			return "a setting with a computed name"
 		}
 	}
 	return ""
@@ -477,7 +480,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 			return err
 		}
 	}
-	e.portal = &portal{st: st, req: req, context: s.now(), formats: string(m.results)}
+	e.portal = &portal{st: st, req: req, formats: string(m.results)}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req)
 	if err != nil || ref == errSkipped {
@@ -486,7 +489,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if ref != nil {
 		return s.refuseExtended(e, ref)
 	}
-	e.portal.x = e.x
+	e.portal.x, e.portal.context = e.x, s.now() // a hold waits for what the server reports
 	s.renamed(m.portal)
 	return s.forward(f, e)
 }
@@ -596,7 +599,6 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			}
 		}
 		p.req = &again
-		context := s.now()
 		ref, err := s.judge(ctx, e, p.req)
 		if err != nil || ref == errSkipped {
 			return err
@@ -604,7 +606,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		if ref != nil {
 			return s.refuseExtended(e, ref)
 		}
-		p.x, p.context = e.x, context
+		p.x, p.context = e.x, s.now()
 	}
 	if s.ps.Masks() && p.asked != s.segment && !p.known.Load() {
 		// The portal's own description is the one that cannot be stale.
@@ -672,8 +674,10 @@ func (s *session) closeName(f, body []byte) error {
 
 // contextAttrs describes the context in which a request would run now.
 func (s *session) contextAttrs() []event.Attr {
-	attrs := s.attrs[s.queue.transaction()]
-	attrs = attrs[:len(attrs):len(attrs)]
+	status, settled := s.queue.transaction()
+	path, role := s.settings.known(settled)
+	attrs := append(make([]event.Attr, 0, 6), s.attrs[status]...) // room for those of a hold
+	attrs = append(attrs, event.Attr{Key: "postgres.search_path", Value: path}, event.Attr{Key: "postgres.role", Value: role})
 	if s.readOnly.Load() {
 		attrs = append(attrs, event.Attr{Key: "db.read_only", Value: "on"})
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgproto3/v2"
 
@@ -204,6 +205,9 @@ func (s *session) parameterStatus(f []byte) error {
 	if err := checkParam(m.Name, m.Value); err != nil {
 		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: the session ends: " + err.Error()}, err}
 	}
+	if s.settings.report(m.Name, m.Value) {
+		s.reported.Add(1)
+	}
 	if m.Name == paramReadOnly {
 		s.readOnly.Store(m.Value == "on")
 	}
@@ -263,6 +267,12 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 		return err
 	}
 	if e.kind == 'D' {
+		if e.swallow { // an Execute is behind it: what can be decided before rows go is
+			if err := e.x.Head(ctx, &h.Head); err != nil {
+				return s.untreated(e, err)
+			}
+			e.portal.headOf = e.x
+		}
 		return s.described(e, f, h)
 	}
 	e.head = h
@@ -270,7 +280,7 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 		return err
 	}
 	if err := e.x.Head(ctx, &h.Head); err != nil {
-		return untreated(err)
+		return s.untreated(e, err)
 	}
 	return nil
 }
@@ -322,6 +332,12 @@ func (s *session) complete(e *owed, f []byte) error {
 		}
 	}
 	e.tag = tag
+	if f[0] == 'C' {
+		if err := s.completed(e, tag); err != nil {
+			return err
+		}
+		s.settings.completed(e, s.tx.block)
+	}
 	if e.kind == 'Q' {
 		e.index++
 		e.head, e.described = nil, false
@@ -335,6 +351,7 @@ func (s *session) suspended(e *owed, f []byte) error {
 	if err := s.send(e, f); err != nil {
 		return err
 	}
+	s.tx.did(e.x.ID)
 	s.queue.executed()
 	return s.end(e, event.Outcome{Status: "suspended", Rows: e.rows})
 }
@@ -351,17 +368,43 @@ func (s *session) ready(e *owed, f []byte) error {
 	if len(f) != frameHeader+1 {
 		return violated("malformed ReadyForQuery")
 	}
-	if err := s.send(e, f); err != nil {
-		return err
+	if !e.swallow {
+		if err := s.send(e, f); err != nil {
+			return err
+		}
 	}
 	s.queue.ready(f[frameHeader])
 	if e.kind == 'S' {
+		return s.settled(f[frameHeader])
+	}
+	o := event.Outcome{Status: "ok", Tag: e.tag, Rows: e.rows}
+	if e.failed != "" {
+		o = failure(e, e.failed)
+	}
+	if err := s.end(e, o); err != nil {
+		return err
+	}
+	if err := s.became(e); err != nil {
+		return err
+	}
+	return s.settled(f[frameHeader])
+}
+
+// became records what became of a Query where that is more than its outcome
+// says: a failed one is undone but for what a COMMIT in it kept, others stay
+// but for what a ROLLBACK in it undid.
+func (s *session) became(e *owed) error {
+	status := e.undone
+	e.kept = e.kept || e.failed == "" && slices.Contains(s.tx.open, e.x.ID)
+	if e.kept && (e.failed != "" || status != "") {
+		status = outcomeInPart
+	} else if e.failed != "" && status == outcomeUndone {
 		return nil
 	}
-	if e.failed != "" {
-		return s.end(e, failure(e, e.failed))
+	if status == "" {
+		return nil
 	}
-	return s.end(e, event.Outcome{Status: "ok", Tag: e.tag, Rows: e.rows})
+	return e.x.End(event.Outcome{Status: status})
 }
 
 func failure(e *owed, code string) event.Outcome {
@@ -382,6 +425,12 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if e == nil {
 		return s.send(nil, f)
 	}
+	leaves := m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC"
+	if !leaves {
+		if err := s.erred(e); err != nil {
+			return err
+		}
+	}
 	code := m.Code
 	if e.refusal != nil && (m.Code == codeSyntax || e.kind == 'F') {
 		code = e.refusal.code
@@ -394,7 +443,7 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 		e.failed = code
 		return nil
 	}
-	if m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC" {
+	if leaves {
 		return nil // the server leaves; what is owed stays owed
 	}
 	if e.kind == 'S' {
@@ -422,9 +471,11 @@ func (s *session) failed(e *owed, code string) error {
 	return nil
 }
 
-// abandon records that the outcome of what is still owed is not known.
+// abandon records what becomes of the transaction that is open, and that the
+// outcome of what is still owed is not known.
 func (s *session) abandon() {
-	var last *pipeline.Exchange
+	_, _ = s.closing(nil) // as below
+	last := s.cut
 	for _, e := range s.queue.rest() {
 		if e.x != nil && e.x != last {
 			last = e.x

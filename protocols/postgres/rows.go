@@ -52,7 +52,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	}
 	if e.portal != nil && e.portal.headOf != e.x {
 		if err := e.x.Head(ctx, &h.Head); err != nil {
-			return untreated(err)
+			return s.untreated(e, err)
 		}
 		e.portal.headOf = e.x
 	}
@@ -78,7 +78,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		}
 	}
 	if err := e.x.Rows(ctx, &b.rows); err != nil {
-		return untreated(err)
+		return s.untreated(e, err)
 	}
 	e.rows += int64(len(frames))
 	if err := s.send(e, nil); err != nil { // attributes what follows
@@ -108,11 +108,28 @@ func (e *owed) countValues(f []byte) error {
 
 // untreated ends the session, because a result that cannot be treated may not
 // reach the client. Rows may have gone before it, so that it is too late to
-// refuse the statement.
-func untreated(err error) error {
-	return &endError{refusal{code: codeAccessDenied,
+// refuse the statement. What becomes of the transaction is recorded.
+func (s *session) untreated(e *owed, cause error) error {
+	s.server.conn.Close()
+	end := &endError{refusal{code: codeAccessDenied,
 		message: "gatehouse: the session ends: a result cannot be treated as the policy asks",
-		hint:    "What the statement changed is undone unless it was committed."}, fmt.Errorf("treat result: %w", err)}
+		hint:    "What the statement changed is undone unless it was committed."}, fmt.Errorf("treat result: %w", cause)}
+	s.cut = e.x
+	err := s.end(e, event.Outcome{Status: "refused", Code: end.code, Rows: e.rows})
+	if err == nil {
+		s.tx.did(e.x.ID)
+		var status string
+		if status, err = s.closing(e); e.kept {
+			status = outcomeInPart
+		}
+		if err == nil && e.kind == 'Q' {
+			err = e.x.End(event.Outcome{Status: status})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return end
 }
 
 // recordHead records how rows look that only their statement's description

@@ -61,7 +61,7 @@ var queries = []string{
 	"SELECT to_other()", "SELECT elsewhere()", "SELECT opens()", "SELECT lo_from_bytea(4711, 'large')", "SELECT lo_get(4711)", "SELECT lo_unlink(4711)",
 	"SELECT set_config('search_path', 'o', true)", "SELECT set_config('search_path', 'public', false)", "SELECT name FROM pg_prepared_statements ORDER BY 1",
 	"SELECT name, is_holdable FROM pg_cursors WHERE name <> '' ORDER BY 1", "TABLE x", "SELECT 'a' || 1 || $1",
-	"UPDATE pg_settings SET setting = 'o' WHERE name = 'search_path'", "WITH i AS (INSERT INTO d VALUES (7, 'seven') RETURNING n) SELECT n FROM i",
+	"WITH i AS (INSERT INTO d VALUES (7, 'seven') RETURNING n) SELECT n FROM i",
 }
 
 // commands are statements that answer with a tag, or go wrong.

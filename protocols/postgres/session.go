@@ -43,14 +43,18 @@ type session struct {
 	discarding bool       // requests: a refused message's successors, up to Sync
 	context    judged     // requests: what is judged now
 	segment    uint64     // requests: counts Syncs and simple queries, from 1
+	unread     uint64     // requests: the segment in which code ran that may change how text is read; 0 when settled
 	params     rowBuffers // requests: for binary parameters
 
-	down down // to the client
+	down down               // to the client
+	tx   transaction        // responses: the one that is open
+	cut  *pipeline.Exchange // responses: whose result could not be treated, recorded as such
 	rows rowBuffers
 
 	reported atomic.Uint64 // counts changes of settings that the server reported
-	readOnly atomic.Bool   // transactions only read by default, as the server reports
-	leaving  atomic.Bool   // the client said good-bye
+	settings settings
+	readOnly atomic.Bool // transactions only read by default, as the server reports
+	leaving  atomic.Bool // the client said good-bye
 	ending   atomic.Pointer[endError]
 
 	mu   sync.Mutex
@@ -73,6 +77,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 	s.server = u
 	s.catalog = s.resource.catalogs.of(s.resource, s.database) // which exists
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
+	s.settings.begin(u.params, st.params)
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(u.pid, st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
 	greeting, err := u.greeting(s.key)

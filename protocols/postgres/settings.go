@@ -1,8 +1,13 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 
+	"gatehouse/core/event"
 	"gatehouse/protocols/postgres/statement"
 )
 
@@ -40,6 +45,12 @@ func (s *session) note(facts *statement.Result) {
 	if facts.Context || facts.Code {
 		s.context.runs++
 	}
+	if facts.Context {
+		s.settings.note(facts.Statements)
+		if unseen(facts.Statements) {
+			s.unread = s.segment
+		}
+	}
 	if changesNames(facts.Statements) {
 		s.context.names++
 	}
@@ -61,4 +72,125 @@ func (s *session) renamed(name string) {
 	if name != "" {
 		s.context.names++
 	}
+}
+
+// unknown is what judges and approvers are told where the gate cannot tell.
+const unknown = "unknown"
+
+// Settings are what the gate knows of the session's settings. The server
+// reports some (GUC_REPORT; search_path from version 18 on); of the others the
+// gate knows what a statement made them, as long as nothing may have changed
+// them again.
+type settings struct {
+	mu       sync.Mutex
+	reported map[string]string
+	path     string // search_path where it is not reported
+	role     string
+	unsure   bool // what the server reports next may be others
+}
+
+// begin sets what is known when a session begins. A client's start-up
+// parameter wins over what ALTER ROLE and ALTER DATABASE have set.
+func (k *settings) begin(reported, asked map[string]string) {
+	k.reported, k.path, k.role = maps.Clone(reported), unknown, unknown
+	if v, ok := asked["search_path"]; ok {
+		k.path = v
+	}
+}
+
+// report takes a ParameterStatus into account. It returns whether what a
+// statement means may be another thing now.
+func (k *settings) report(name, value string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old, known := k.reported[name]; known && old == value {
+		return false
+	}
+	if k.reported == nil {
+		k.reported = map[string]string{}
+	}
+	if len(k.reported) < maxReported {
+		k.reported[name] = value
+	}
+	return name != "application_name"
+}
+
+// maxReported is how many settings a server may report. PostgreSQL 18 has 16 of
+// them.
+const maxReported = 100
+
+// note takes into account what statements that are sent to the server may
+// change. A procedure may change anything.
+func (k *settings) note(statements []event.Statement) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unsure = true
+	for i := range statements {
+		st := &statements[i]
+		all := st.Opaque || st.Kind == "CALL" || slices.Contains(st.Settings, "all")
+		if all || slices.Contains(st.Settings, "search_path") {
+			k.path = unknown
+		}
+		if all || slices.Contains(st.Settings, "role") || slices.Contains(st.Settings, "session_authorization") {
+			k.role = unknown
+		}
+	}
+}
+
+// completed takes into account that a statement has ended well. A role that was
+// set in a transaction block may be undone with it.
+func (k *settings) completed(e *owed, block bool) {
+	if e.kind != 'Q' || block || e.facts == nil || e.facts.Len() != 1 {
+		return
+	}
+	st := &e.facts.Statements[0]
+	if st.Kind != "SET" || len(st.Settings) != 1 || st.Settings[0] != "role" || len(st.Names) != 1 || slices.Contains(st.Options, "LOCAL") {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.role = st.Names[0]
+}
+
+// known returns the search path and the role, or that they are unknown. Settled
+// is whether the server has answered all that was sent.
+func (k *settings) known(settled bool) (path, role string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if settled {
+		k.unsure = false
+	}
+	path, reports := k.reported["search_path"]
+	switch {
+	case !reports:
+		path = k.path
+	case k.unsure:
+		path = unknown
+	}
+	return path, k.role
+}
+
+// unseen reports whether statements run text that the gate cannot read, so that
+// only the server's report tells how text is read afterwards.
+func unseen(statements []event.Statement) bool {
+	return slices.ContainsFunc(statements, func(st event.Statement) bool { return st.Runs && (st.Opaque || st.Kind == "CALL") })
+}
+
+// unsettled refuses a text that means another thing where
+// standard_conforming_strings or client_encoding are not what the gate relies
+// on, while code may have changed them that the gate could not read and the
+// server has not reported since. It does with every ReadyForQuery.
+func (s *session) unsettled(ctx context.Context, sql []byte) (*refusal, error) {
+	if s.unread == 0 || !slices.ContainsFunc(sql, func(c byte) bool { return c == '\\' || c >= 0x80 }) {
+		return nil, nil
+	}
+	if s.unread == s.segment {
+		return &refusal{code: codeAccessDenied, message: "gatehouse: how the statement is read may have changed before it",
+			hint: "Send a Sync before it."}, nil
+	}
+	if err := s.drain(ctx, 0); err != nil {
+		return nil, err
+	}
+	s.unread = 0
+	return nil, nil
 }
