@@ -39,6 +39,8 @@ type sealed struct {
 	size   uint64        // of the stored piece
 	close  *event.Notice // of the last piece: why the session ended
 	change change        // of the exchanges that go on
+	// private is, with the last piece, what of the manifest is encrypted.
+	private []byte
 }
 
 func (c *chain) add(l *sealed) {
@@ -65,12 +67,17 @@ func appendRecord(b []byte, encode func([]byte) []byte) []byte {
 	return b
 }
 
+const privateTag = 10
+
 func (l *sealed) append(b []byte) []byte {
 	b = event.AppendElement(b, 2, l.header.Append(nil))
 	b = event.AppendElement(b, 3, l.digest[:])
 	b = event.AppendUint(b, 4, l.size)
 	if l.close != nil {
 		b = event.AppendElement(b, 5, l.close.Append(nil))
+	}
+	if l.private != nil {
+		b = event.AppendElement(b, privateTag, l.private)
 	}
 	return l.change.append(b)
 }
@@ -86,6 +93,8 @@ func (l *sealed) element(tag uint64, v []byte) (err error) {
 	case 5:
 		l.close = new(event.Notice)
 		err = l.close.Decode(v)
+	case privateTag:
+		l.private = v
 	default:
 		err = l.change.element(tag, v)
 	}

@@ -26,7 +26,11 @@ func samplePiece(t testing.TB, h Header, frames ...event.Frame) []byte {
 	}
 	h.scan(b, new(exchanges))
 	h.Size = uint64(len(b))
-	return encodePiece(z, nil, &h, b)
+	p, err := encodePiece(z, nil, &h, b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func sampleFrames() []event.Frame {
@@ -61,7 +65,7 @@ func FuzzPiece(f *testing.F) {
 			t.Fatalf("header %+v becomes %+v: %v", h, again, err)
 		}
 		size := uint64(0)
-		for fr, err := range bodyFrames(&h, r) {
+		for fr, err := range bodyFrames(&h, r, nil) {
 			if err != nil {
 				return
 			}
@@ -203,14 +207,17 @@ func TestBomb(t *testing.T) {
 	for name, size := range map[string]uint64{"size that is true": uint64(len(zeros)), "size that lies": 1000} {
 		h := sampleHeader()
 		h.Size = size
-		b := encodePiece(z, nil, &h, zeros)
+		b, err := encodePiece(z, nil, &h, zeros, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		r := bytes.NewReader(b)
 		got, err := readHeader(r)
 		if err != nil {
 			continue // refused by its header
 		}
 		n := 0
-		for _, err = range bodyFrames(&got, r) {
+		for _, err = range bodyFrames(&got, r, nil) {
 			n++
 		}
 		if err == nil || n > 1 {

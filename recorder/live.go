@@ -99,7 +99,7 @@ func (r *Reader) partFrames(ctx context.Context, key string, s *Session, q uint6
 		if f != nil {
 			defer f.Close()
 		}
-		frames := p.frames(f)
+		frames := p.frames(f, r.identities)
 		for f, err := range frames {
 			if !yield(f, err) || err != nil {
 				return
@@ -129,7 +129,7 @@ func (s *Session) openPart(q uint64) (*part, *os.File, error) {
 }
 
 // frames yields the frames of a part whose file is f.
-func (p *part) frames(f *os.File) iter.Seq2[event.Frame, error] {
+func (p *part) frames(f *os.File, ids Identities) iter.Seq2[event.Frame, error] {
 	if p.sealed != nil {
 		return func(yield func(event.Frame, error) bool) {
 			h, err := readHeader(f)
@@ -137,7 +137,7 @@ func (p *part) frames(f *os.File) iter.Seq2[event.Frame, error] {
 				yield(event.Frame{}, err)
 				return
 			}
-			bodyFrames(&h, f)(yield)
+			bodyFrames(&h, f, ids)(yield)
 		}
 	}
 	return func(yield func(event.Frame, error) bool) {

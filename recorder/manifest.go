@@ -33,6 +33,9 @@ type Summary struct {
 	Frames uint64 `json:"frames"`
 	Bytes  uint64 `json:"bytes"` // of the frames, uncompressed
 	Counts
+	// Encrypted is whether Resource, Policy, Principal, Client, Code and
+	// Reason are missing because no identity opens them.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 // A Principal is who a session belongs to.
@@ -47,8 +50,11 @@ type Principal struct {
 type Manifest struct {
 	Format int `json:"format"`
 	Summary
-	Retention string          `json:"retention"`
-	Pieces    []ManifestPiece `json:"pieces"`
+	Retention string `json:"retention"`
+	// Private is an age file with the fields of the Summary that are
+	// missing where recordings are encrypted, as JSON.
+	Private []byte          `json:"private,omitempty"`
+	Pieces  []ManifestPiece `json:"pieces"`
 }
 
 // A ManifestPiece is one piece of a Manifest, in order.
@@ -112,12 +118,24 @@ func newManifest(info *event.Session, links []*sealed) ([]byte, error) {
 		if l.close != nil {
 			m.Code, m.Reason = l.close.Code, l.close.Text
 		}
+		m.Private = l.private
+	}
+	if m.Private != nil {
+		m.blank()
 	}
 	b, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("make manifest: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// conceal returns what of the session's manifest is to be encrypted, once it
+// ended with why. It is made once, since it is random.
+func (s *Session) conceal(why *event.Notice) ([]byte, error) {
+	sum := newSummary(&s.info)
+	sum.Code, sum.Reason = why.Code, why.Text
+	return sum.conceal(s.r.recipients)
 }
 
 // putManifest stores the manifest of a session whose pieces are stored, and

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 
 	"gatehouse/core/event"
@@ -31,8 +32,8 @@ const (
 	// maxPiece bounds the frames of one piece, uncompressed: a piece is full
 	// when it has reached MaxPieceSize, so that one frame may exceed that.
 	maxPiece = MaxPieceSize + MaxFrame + 1<<20
-	// maxObject bounds a stored piece: zstd never grows data by more.
-	maxObject = maxPiece + maxPiece>>8 + maxHeader + 1<<10
+	// maxObject bounds a stored piece: zstd and age never grow data by more.
+	maxObject = maxPiece + maxPiece>>8 + maxHeader + 16<<10
 	maxHeader = 4 << 10
 	// window is the memory that reading a piece needs for decompression.
 	window = 1 << 20
@@ -56,6 +57,8 @@ type Header struct {
 	Size      uint64    // of the frames, uncompressed, in bytes
 	Retention string    // retention class
 	Last      bool      // the session has no further piece
+	// Encryption is how the body is encrypted: "age", or "" if it is not.
+	Encryption string
 	Counts
 }
 
@@ -101,7 +104,11 @@ func (h *Header) Append(b []byte) []byte {
 	}
 	b = event.AppendUint(b, 12, h.Requests)
 	b = event.AppendUint(b, 13, h.Held)
-	return event.AppendUint(b, 14, h.Blocked)
+	b = event.AppendUint(b, 14, h.Blocked)
+	if h.Encryption != "" {
+		b = event.AppendElement(b, 15, []byte(h.Encryption))
+	}
+	return b
 }
 
 // Decode sets h from its encoding.
@@ -150,6 +157,8 @@ func (h *Header) element(tag uint64, v []byte) (err error) {
 		h.Held, err = event.DecodeUint(v, math.MaxInt64)
 	case 14:
 		h.Blocked, err = event.DecodeUint(v, math.MaxInt64)
+	case 15:
+		h.Encryption = string(v)
 	}
 	return err
 }
@@ -160,13 +169,21 @@ func newEncoder() (*zstd.Encoder, error) {
 		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 }
 
-// encodePiece returns the stored form of a piece, in b if it fits.
-func encodePiece(z *zstd.Encoder, b []byte, h *Header, frames []byte) []byte {
+// encodePiece returns the stored form of a piece, in b if it fits. With
+// recipients it is encrypted to them.
+func encodePiece(z *zstd.Encoder, b []byte, h *Header, frames []byte, recipients []age.Recipient) ([]byte, error) {
+	h.Encryption = ""
+	if len(recipients) > 0 {
+		h.Encryption = encryptionAge
+	}
 	b = append(b[:0], pieceMagic...)
 	at := len(b)
 	b = h.Append(append(b, 0, 0, 0, 0))
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))
-	return z.EncodeAll(frames, b)
+	if len(recipients) > 0 {
+		return encrypt(b, z.EncodeAll(frames, nil), recipients)
+	}
+	return z.EncodeAll(frames, b), nil
 }
 
 // readHeader reads the clear part of a piece and leaves r at the body.
@@ -203,10 +220,15 @@ var decoders = sync.Pool{New: func() any {
 }}
 
 // bodyFrames reads the frames of the piece whose header is h from r, which is
-// at the body. A frame is valid until the next. It fails if the body is not
-// what the header says.
-func bodyFrames(h *Header, r io.Reader) iter.Seq2[event.Frame, error] {
+// at the body, which ids decrypt if it is encrypted. A frame is valid until the
+// next. It fails if the body is not what the header says.
+func bodyFrames(h *Header, r io.Reader, ids Identities) iter.Seq2[event.Frame, error] {
 	return func(yield func(event.Frame, error) bool) {
+		r, err := ids.open(h, r)
+		if err != nil {
+			yield(event.Frame{}, fmt.Errorf("piece %d: %w", h.Sequence, err))
+			return
+		}
 		z := decoders.Get().(*zstd.Decoder)
 		defer decoders.Put(z)
 		if err := z.Reset(r); err != nil {

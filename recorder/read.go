@@ -92,7 +92,7 @@ func (r *Reader) pieceFrames(ctx context.Context, key string, q uint64, at *posi
 			yield(event.Frame{}, err)
 			return
 		}
-		for f, err := range bodyFrames(&h, body) {
+		for f, err := range bodyFrames(&h, body, r.identities) {
 			if !yield(f, err) || err != nil {
 				return
 			}

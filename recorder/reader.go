@@ -31,6 +31,8 @@ var ErrNotFound = errors.New("no such recording")
 type Reader struct {
 	store Store
 	live  *Recorder // nil for what is stored alone
+
+	identities Identities
 }
 
 // NewReader returns a reader of what is in store.
@@ -38,7 +40,14 @@ func NewReader(store Store) *Reader { return &Reader{store: store} }
 
 // Reader returns a reader of what r stored and of what is still in its spool:
 // of running sessions it reads everything that is committed.
-func (r *Recorder) Reader() *Reader { return &Reader{r.o.Store, r} }
+func (r *Recorder) Reader() *Reader { return &Reader{store: r.o.Store, live: r} }
+
+// With returns a reader that opens encrypted recordings with ids.
+func (r *Reader) With(ids Identities) *Reader {
+	c := *r
+	c.identities = ids
+	return &c
+}
 
 // A Query selects recordings.
 type Query struct {
@@ -223,6 +232,11 @@ func (r *Reader) summary(ctx context.Context, key string) (Summary, error) {
 	}
 	m, err := readManifest(ctx, r.store, key)
 	if err == nil {
+		if m.Private != nil {
+			if err := m.reveal(m.Private, r.identities); err != nil && !errors.Is(err, ErrNoIdentity) {
+				return Summary{}, err
+			}
+		}
 		return m.Summary, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -263,6 +277,10 @@ func (r *Reader) summaryOfPieces(ctx context.Context, key string) (Summary, erro
 	}
 	var sum Summary
 	for f, err := range r.pieceFrames(ctx, key, sequences[0], nil) {
+		if errors.Is(err, ErrNoIdentity) {
+			sum = Summary{ID: path.Base(key), Encrypted: true}
+			break
+		}
 		if err != nil {
 			return sum, err
 		}
@@ -278,6 +296,9 @@ func (r *Reader) summaryOfPieces(ctx context.Context, key string) (Summary, erro
 		h, err := r.header(ctx, key, q)
 		if err != nil {
 			return sum, err
+		}
+		if sum.Start.IsZero() {
+			sum.Start, sum.End = h.Start.UTC(), h.Start.UTC()
 		}
 		sum.add(&h)
 		sum.Frames = h.First + h.Frames

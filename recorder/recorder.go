@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"filippo.io/age"
+
 	"gatehouse/core/event"
 )
 
@@ -35,6 +37,10 @@ type Options struct {
 	// Key signs the log: a signer key as GenerateKey returns it. Its name is
 	// the log's origin. A log has one key, and a key one log.
 	Key string
+	// Recipients are the age recipients ("age1...", X25519) to which
+	// recordings are encrypted before they leave the spool. With none they
+	// are not.
+	Recipients []string
 	// Retention is the retention class of what is recorded.
 	Retention string
 	// PieceSize is how many bytes of frames fill a piece.
@@ -96,6 +102,9 @@ func (o *Options) Validate() error {
 	if _, err := newSigner(o.Key); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := parseRecipients(o.Recipients); err != nil {
+		errs = append(errs, err)
+	}
 	if len(o.Retention) > 64 {
 		bad("Retention", o.Retention)
 	}
@@ -139,10 +148,11 @@ type Recorder struct {
 	sessions map[string]*Session // those not entirely stored and logged
 	closed   bool
 
-	aging queue[aged]
-	seals queue[*Session]
-	puts  queue[*Session]
-	log   *ledger
+	aging      queue[aged]
+	seals      queue[*Session]
+	puts       queue[*Session]
+	log        *ledger
+	recipients []age.Recipient
 	// syncer is nil unless Options.PowerSafe.
 	syncer *syncer
 
@@ -182,6 +192,9 @@ func Open(o Options) (*Recorder, error) {
 
 func (r *Recorder) start() error {
 	var err error
+	if r.recipients, err = parseRecipients(r.o.Recipients); err != nil {
+		return err
+	}
 	if r.log, err = openLedger(r); err != nil {
 		return fmt.Errorf("open spool: %w", err)
 	}

@@ -47,6 +47,9 @@ type Report struct {
 	Sessions   int    `json:"sessions"`   // in the log
 	Pieces     int    `json:"pieces"`     // whose content was checked
 	Bytes      int64  `json:"bytes"`      // of them, as stored
+	// Encrypted is how many pieces Frames asked to read and no identity
+	// opens. Their digests were checked as all others.
+	Encrypted int `json:"encrypted,omitempty"`
 
 	// Open are the sessions of which more is to come: they run, or their
 	// gate has not been restarted.
@@ -72,6 +75,8 @@ type VerifyOptions struct {
 	// Frames is whether every frame is read too. Digests show whether a
 	// piece is as it was sealed; this shows whether it was sealed right.
 	Frames bool
+	// Identities open encrypted pieces for Frames. Nothing else needs them.
+	Identities Identities
 	// Progress, if not nil, is called after each object that was checked,
 	// by one goroutine at a time.
 	Progress func(done, total int)

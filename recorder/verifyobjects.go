@@ -25,6 +25,7 @@ type check struct {
 	size   int64
 	there  bool
 	wrong  error // of its content
+	closed bool  // its content is encrypted and no identity opens it
 }
 
 // checkObjects compares the stored objects with the log.
@@ -52,6 +53,9 @@ func (v *verification) checkObjects(ctx context.Context) error {
 		if c.there && strings.HasSuffix(c.object, ".piece") {
 			v.report.Pieces++
 			v.report.Bytes += c.size
+			if c.closed {
+				v.report.Encrypted++
+			}
 		}
 	}
 	v.reportMissing(checks)
@@ -116,6 +120,9 @@ func (v *verification) read(ctx context.Context, c *check, content bool) error {
 	body := &counter{r: io.TeeReader(storeReader{r}, sum)}
 	if content {
 		c.wrong = v.readContent(c.object, body)
+		if errors.Is(c.wrong, ErrNoIdentity) {
+			c.wrong, c.closed = nil, true
+		}
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return fmt.Errorf("read %s: %w", c.object, err)
@@ -155,7 +162,7 @@ func (v *verification) readContent(object string, r io.Reader) error {
 		return fmt.Errorf("it is %s", h.Object())
 	}
 	index, closed := h.First, false
-	for f, err := range bodyFrames(&h, r) {
+	for f, err := range bodyFrames(&h, r, v.o.Identities) {
 		if err != nil {
 			return err
 		}

@@ -160,7 +160,16 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	if p.last {
 		l.close = closing(frames, last)
 	}
-	data := encodePiece(z.z, z.piece, &h, frames)
+	data, err := encodePiece(z.z, z.piece, &h, frames, s.r.recipients)
+	if err != nil {
+		return nil, err
+	}
+	l.header = h
+	if p.last && len(s.r.recipients) > 0 {
+		if l.private, err = s.conceal(l.close); err != nil {
+			return nil, err
+		}
+	}
 	z.frames, z.piece = frames, data
 	l.digest, l.size = digest(data), uint64(len(data))
 	name := s.path(p.sequence, kindPiece)
