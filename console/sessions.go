@@ -168,6 +168,8 @@ func badParameter(name, want string) error {
 
 var errNoSession = &apiError{http.StatusNotFound, "there is no such session", "look at the list of sessions; old ones may be past their retention"}
 
+var errEncrypted = &apiError{http.StatusConflict, "the recording is encrypted, and the gate has no identity that opens it", "download it and use gatehouse sessions replay --identity, or have recording.encryption.identity set"}
+
 // noSession is whether err means that there is no such session.
 func noSession(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, recorder.ErrNotFound)
@@ -225,6 +227,9 @@ func (c *Console) getSession(w http.ResponseWriter, r *http.Request, by event.Pr
 			return err
 		}
 		view, err = t.read(entries)
+		if errors.Is(err, recorder.ErrNoIdentity) {
+			return errEncrypted
+		}
 		if err != nil && ctx.Err() == nil {
 			c.Log.Warn("a recording cannot be read to its end", "session", r.PathValue("id"), "error", err)
 			view.Broken = true

@@ -55,6 +55,12 @@ func GenerateIdentity() (identity, recipient string, err error) {
 	return id.String(), id.Recipient().String(), nil
 }
 
+// CheckRecipient returns why text cannot be one of Options.Recipients.
+func CheckRecipient(text string) error {
+	_, err := age.ParseX25519Recipient(text)
+	return err
+}
+
 func parseRecipients(texts []string) ([]age.Recipient, error) {
 	if len(texts) > MaxRecipients {
 		return nil, fmt.Errorf("recorder: %d recipients, more than %d", len(texts), MaxRecipients)

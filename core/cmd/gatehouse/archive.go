@@ -83,6 +83,9 @@ func sessionInfo(s *recorder.Summary) console.SessionInfo {
 		Why:   s.Reason,
 		Bytes: int64(s.Bytes),
 	}
+	if s.Encrypted {
+		info.Principal.Name, info.Resource = "(encrypted)", "(encrypted)"
+	}
 	if !s.Open {
 		info.End = s.End
 	}

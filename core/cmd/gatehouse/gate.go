@@ -117,8 +117,9 @@ func (g *gate) openRecorder() {
 	g.recorder, err = recorder.Open(recorder.Options{
 		Spool: string(c.Spool.Directory), SpoolLimit: int64(c.Spool.Size), FullWait: time.Duration(c.Spool.Wait),
 		Store: g.parts.store, Key: g.parts.signer,
-		PowerSafe: c.Spool.Durability == "power",
-		PieceSize: int(c.Seal.Size), SealAfter: time.Duration(c.Seal.Age),
+		Recipients: c.Encryption.Recipients,
+		PowerSafe:  c.Spool.Durability == "power",
+		PieceSize:  int(c.Seal.Size), SealAfter: time.Duration(c.Seal.Age),
 		Logger: g.log,
 	})
 	g.parts.problem(err, "recording", "spool", "directory")
@@ -138,7 +139,7 @@ func (g *gate) openConsole() error {
 	}
 	g.console, err = console.New(console.Config{
 		URL: c.URL, SignIn: signIn, Approvals: g.approvals,
-		Sessions: &archive{reader: g.recorder.Reader(), store: g.parts.store}, Auditors: c.Viewers, Log: g.log,
+		Sessions: &archive{reader: g.recorder.Reader().With(g.parts.identities), store: g.parts.store}, Auditors: c.Viewers, Log: g.log,
 	})
 	return err
 }

@@ -40,6 +40,7 @@ type parts struct {
 	policy     *policy.Policy
 	resources  map[string]*postgres.Resource
 	store      recorder.Store
+	identities recorder.Identities // that open encrypted recordings
 
 	problems config.Problems
 }
@@ -54,6 +55,7 @@ func build(ctx context.Context, c *config.Config, log *slog.Logger) (*parts, err
 	p.addVerifiers(context.WithoutCancel(ctx)) // a draining gate still verifies
 	p.addResources()
 	p.openStore()
+	p.readEncryption()
 	if err := p.addPlugins(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

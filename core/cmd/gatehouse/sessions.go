@@ -18,16 +18,25 @@ import (
 
 // storeFlags say where recordings are: in the store of a configuration, or in
 // a directory.
-type storeFlags struct{ config, dir string }
+type storeFlags struct {
+	config, dir string
+	identity    []string
+	identities  recorder.Identities // set by open
+}
 
 func (f *storeFlags) add(c *cobra.Command) {
 	c.PersistentFlags().StringVarP(&f.config, "config", "c", "", "configuration `file` whose store to read")
 	c.PersistentFlags().StringVar(&f.dir, "store", "", "`directory` to read instead: a store, or a copy of one")
+	c.PersistentFlags().StringArrayVar(&f.identity, "identity", nil, "`reference` to an age identity file, env:NAME or file:PATH, that opens encrypted recordings; several times for several")
 	c.MarkFlagsMutuallyExclusive("config", "store")
 }
 
 // open returns the store and a function that closes it.
 func (f *storeFlags) open(ctx context.Context) (recorder.Store, func() error, error) {
+	var err error
+	if f.identities, err = readIdentities(f.identity); err != nil {
+		return nil, nil, err
+	}
 	if f.dir != "" {
 		if _, err := os.Stat(f.dir); err != nil {
 			return nil, nil, usage(fmt.Errorf("open store: %w", err))
@@ -47,9 +56,11 @@ func (f *storeFlags) open(ctx context.Context) (recorder.Store, func() error, er
 	}
 	p := &parts{config: c, log: slog.New(slog.DiscardHandler)}
 	p.openStore()
+	p.readEncryption()
 	if len(p.problems) > 0 {
 		return nil, nil, p.problems
 	}
+	f.identities = append(f.identities, p.identities...)
 	return p.store, p.Close, nil
 }
 
@@ -59,7 +70,7 @@ func (f *storeFlags) read(ctx context.Context, use func(*recorder.Reader) error)
 	if err != nil {
 		return err
 	}
-	err = use(recorder.NewReader(store))
+	err = adviseIdentity(use(recorder.NewReader(store).With(f.identities)))
 	if errors.Is(err, recorder.ErrNotFound) {
 		err = advise(err, "gatehouse sessions list shows the recordings. What a running gate has not stored yet is in its spool, for a second or so.")
 	}
@@ -115,12 +126,23 @@ func writeSummaries(w io.Writer, list []recorder.Summary) error {
 	for i := range list {
 		s := &list[i]
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", s.ID, s.Start.Local().Format(time.DateTime), s.End.Sub(s.Start).Round(time.Millisecond),
-			oneLine(s.Principal.Name), oneLine(s.Resource), s.Requests, s.Blocked, s.Held, ending(s))
+			oneLine(secretOr(s, s.Principal.Name)), oneLine(secretOr(s, s.Resource)), s.Requests, s.Blocked, s.Held, ending(s))
 	}
 	return t.Flush()
 }
 
+// secretOr is v, or says that an identity is missing to see it.
+func secretOr(s *recorder.Summary, v string) string {
+	if s.Encrypted {
+		return "(encrypted)"
+	}
+	return v
+}
+
 func ending(s *recorder.Summary) string {
+	if s.Encrypted && !s.Open {
+		return "(encrypted)"
+	}
 	if s.Open && s.Code == "" {
 		return "open"
 	}
@@ -156,11 +178,11 @@ func writeSummary(w io.Writer, s *recorder.Summary) error {
 	for _, line := range [][2]string{
 		{"Session", s.ID},
 		{"Gate", s.Gate},
-		{"Who", fmt.Sprintf("%s (%s at %s)", s.Principal.Name, s.Principal.Subject, s.Principal.Issuer)},
+		{"Who", secretOr(s, fmt.Sprintf("%s (%s at %s)", s.Principal.Name, s.Principal.Subject, s.Principal.Issuer))},
 		{"Groups", strings.Join(s.Principal.Groups, ", ")},
-		{"From", s.Client},
-		{"Resource", s.Resource + " (" + s.Protocol + ")"},
-		{"Policy", s.Policy},
+		{"From", secretOr(s, s.Client)},
+		{"Resource", secretOr(s, s.Resource+" ("+s.Protocol+")")},
+		{"Policy", secretOr(s, s.Policy)},
 		{"Start", s.Start.Local().Format(time.RFC3339)},
 		{"Lasted", s.End.Sub(s.Start).Round(time.Millisecond).String()},
 		{"End", strings.TrimSpace(ending(s) + " " + s.Reason)},

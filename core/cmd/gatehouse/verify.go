@@ -76,6 +76,7 @@ func (f *verifyFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	f.options.Identities = f.store.identities
 	f.options.Progress = progress(stderr)
 	report, err := recorder.Verify(ctx, store, key, f.options)
 	if err = errors.Join(err, closeStore()); err != nil {
@@ -152,6 +153,9 @@ func writeReport(w io.Writer, r *recorder.Report) error {
 	}
 	for _, name := range r.Unlogged {
 		fmt.Fprintf(w, "%s is not in the log yet\n", oneLine(name))
+	}
+	if r.Encrypted > 0 {
+		fmt.Fprintf(w, "encrypted and not read, though checked: %s; --identity opens them\n", count(r.Encrypted, "piece"))
 	}
 	verdict := "Verified"
 	if !r.OK() {

@@ -230,8 +230,23 @@ type Recording struct {
 	Spool Spool `json:"spool" jsonschema:"required"`
 	// Seal says when the frames of a session become a piece.
 	Seal Seal `json:"seal"`
+	// Encryption is to whom recordings are encrypted before they leave the
+	// spool. Without it they are compressed only.
+	Encryption Encryption `json:"encryption"`
 	// Store is where pieces are kept: a directory or S3.
 	Store Store `json:"store" jsonschema:"required"`
+}
+
+// Encryption is to whom recordings are encrypted. Verifying them needs no key.
+type Encryption struct {
+	// Recipients are age recipients (age1...), each of whom can read what is
+	// recorded from then on. age-keygen and gatehouse keygen --recipient
+	// make them.
+	Recipients []string `json:"recipients,omitempty" jsonschema:"maxItems=16"`
+	// Identity is a reference to a file of age identities. With it the
+	// console and the commands that read this configuration open encrypted
+	// recordings. A gate that only records does better without.
+	Identity Secret `json:"identity,omitempty"`
 }
 
 // Spool is the local directory that frames are written to first.
