@@ -26,12 +26,13 @@ const (
 // enters, stores and signs is first written to a file of the spool, so that a
 // step that was cut short is resumed exactly.
 type ledger struct {
-	r        *Recorder
-	signer   note.Signer
-	verifier note.Verifiers
-	file     string
-	queue    queue[logged]
-	forked   chan struct{} // closed at ErrFork
+	r         *Recorder
+	signer    note.Signer
+	rotations []rotation
+	verifier  note.Verifiers // of the key and those before it
+	file      string
+	queue     queue[logged]
+	forked    chan struct{} // closed at ErrFork
 
 	// Used by run alone.
 	step step // the last one
@@ -62,13 +63,20 @@ type step struct {
 func openLedger(r *Recorder) (*ledger, error) {
 	l := &ledger{r: r, file: filepath.Join(r.o.Spool, "log"), forked: make(chan struct{})}
 	l.queue.init()
-	var err error
-	if l.signer, err = newSigner(r.o.Key); err != nil {
+	signer, rotations, err := r.o.signer()
+	if err != nil {
 		return nil, err
 	}
-	if l.verifier, err = verifierOf(r.o.Key); err != nil {
+	own, err := newNoteSigner(signer)
+	if err != nil {
 		return nil, err
 	}
+	l.signer, l.rotations = own, rotations
+	verifiers := []note.Verifier{own.publicKey}
+	for _, r := range rotations {
+		verifiers = append(verifiers, r.old)
+	}
+	l.verifier = note.VerifierList(verifiers...)
 	b, err := os.ReadFile(l.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -88,18 +96,6 @@ func openLedger(r *Recorder) (*ledger, error) {
 	}
 	l.size = size
 	return l, nil
-}
-
-func verifierOf(signer string) (note.Verifiers, error) {
-	key, err := VerifierKey(signer)
-	if err != nil {
-		return nil, err
-	}
-	v, err := note.NewVerifier(key)
-	if err != nil {
-		return nil, err
-	}
-	return note.VerifierList(v), nil
 }
 
 func (l *ledger) verify(checkpoint string) (size int64, root tlog.Hash, err error) {
@@ -136,6 +132,13 @@ func (l *ledger) status() (size int64, stored time.Time, forked bool) {
 func (l *ledger) run(ctx context.Context) {
 	if !l.try(ctx, "open log", l.begin) || !l.try(ctx, "store checkpoint", l.publish) {
 		return
+	}
+	if rotations := due(l.rotations, l.step.Checkpoint); len(rotations) > 0 {
+		rotate := func(context.Context, *backoff) error { return l.extend(nil, rotations) }
+		if !l.try(ctx, "rotate key", rotate) || !l.try(ctx, "store checkpoint", l.publish) {
+			return
+		}
+		l.r.o.Logger.Info("recorder: the log has a new key", "rotations", len(rotations))
 	}
 	for {
 		batch := l.queue.take(maxStep)
@@ -255,11 +258,20 @@ func (l *ledger) advance(batch []logged) error {
 	if err := l.r.syncEntries(); err != nil {
 		return err
 	}
+	return l.extend(batch, nil)
+}
+
+// extend makes a step that enters batch, or rotations of the key.
+func (l *ledger) extend(batch []logged, rotations []rotation) error {
 	next := step{Before: l.step.Checkpoint, Tree: l.step.Tree}
 	next.Tree.Tiles = slices.Clone(next.Tree.Tiles)
 	for i := range batch {
 		next.Objects = append(next.Objects, next.Tree.add(batch[i].append(nil))...)
 		next.Entered = append(next.Entered, batch[i].Object)
+	}
+	for _, r := range rotations {
+		e := entry{Rotation: r.text}
+		next.Objects = append(next.Objects, next.Tree.add(e.append(nil))...)
 	}
 	next.Objects = append(next.Objects, next.Tree.edge()...)
 	var err error

@@ -34,9 +34,12 @@ type Options struct {
 	Spool string
 	// Store takes the recordings and the log.
 	Store Store
-	// Key signs the log: a signer key as GenerateKey returns it. Its name is
-	// the log's origin. A log has one key, and a key one log.
+	// Key signs the log: a signer key as GenerateKey or Rotate returns it. Its
+	// name is the log's origin. A log has one key at a time, and a key one
+	// log.
 	Key string
+	// Signer signs in place of Key.
+	Signer Signer
 	// Recipients are the age recipients ("age1...", X25519) to which
 	// recordings are encrypted before they leave the spool. With none they
 	// are not.
@@ -99,7 +102,7 @@ func (o *Options) Validate() error {
 	if o.Store == nil {
 		bad("Store", nil)
 	}
-	if _, err := newSigner(o.Key); err != nil {
+	if _, _, err := o.signer(); err != nil {
 		errs = append(errs, err)
 	}
 	if _, err := parseRecipients(o.Recipients); err != nil {

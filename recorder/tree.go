@@ -30,9 +30,14 @@ type entry struct {
 	Object string
 	Digest Digest
 	Header []byte // of a piece, encoded; nil for a manifest
+	// Rotation is a note that replaces the log's key. There is no object.
+	Rotation []byte
 }
 
 func (e *entry) append(b []byte) []byte {
+	if e.Rotation != nil {
+		return event.AppendElement(b, 4, e.Rotation)
+	}
 	b = event.AppendElement(b, 1, []byte(e.Object))
 	b = event.AppendElement(b, 2, e.Digest[:])
 	if e.Header != nil {
@@ -54,6 +59,8 @@ func (e *entry) decode(b []byte) error {
 			copy(e.Digest[:], v)
 		case 3:
 			e.Header = v
+		case 4:
+			e.Rotation = v
 		}
 		return nil
 	})

@@ -96,11 +96,11 @@ const (
 // and that there is nothing else. It needs no secret. What it finds is in the
 // report; its error says why it could not go on.
 func Verify(ctx context.Context, store Store, verifierKey string, o VerifyOptions) (*Report, error) {
-	v, err := note.NewVerifier(strings.TrimSpace(verifierKey))
+	v, err := parsePublicKey(strings.TrimSpace(verifierKey))
 	if err != nil {
 		return nil, fmt.Errorf("verify: verifier key: %w", err)
 	}
-	vr := &verification{store: store, verifier: v, o: o, sessions: make(map[string]*loggedSession), objects: make(map[Digest]string)}
+	vr := &verification{store: store, keys: []publicKey{v}, o: o, sessions: make(map[string]*loggedSession), objects: make(map[Digest]string)}
 	if err := vr.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -110,10 +110,11 @@ func Verify(ctx context.Context, store Store, verifierKey string, o VerifyOption
 
 // A verification is one run of Verify.
 type verification struct {
-	store    Store
-	verifier note.Verifier
-	o        VerifyOptions
-	report   Report
+	store     Store
+	keys      []publicKey // trusted: the one given, and those that rotations lead to
+	rotations []rotation  // in the log
+	o         VerifyOptions
+	report    Report
 
 	sessions map[string]*loggedSession // by key
 	order    []string                  // the keys as they come up in the log
@@ -174,7 +175,7 @@ func (v *verification) enter(index int64, leaf []byte) {
 		return
 	}
 	if e.Object == "" {
-		return // a kind of entry from a later version
+		return // a rotation, or a kind of entry from a later version
 	}
 	key, name, err := splitObject(e.Object)
 	if err != nil {
@@ -270,18 +271,26 @@ func (v *verification) sort() {
 
 var errUnsigned = errors.New("not signed by the verifier key")
 
-// openCheckpoint checks a checkpoint's signature and reads it.
+// openCheckpoint checks a checkpoint's signatures by trusted keys and reads it.
 func (v *verification) openCheckpoint(b []byte) (checkpoint, error) {
-	n, err := note.Open(b, note.VerifierList(v.verifier))
-	if err != nil || !canonical(n.Sigs) {
-		return checkpoint{}, errUnsigned
-	}
 	var c checkpoint
-	c.origin, c.size, c.root, err = parseCheckpoint(n.Text)
-	if err == nil && c.origin != v.verifier.Name() {
-		err = fmt.Errorf("its origin is %q, the key's name is %q", c.origin, v.verifier.Name())
+	for _, key := range v.keys {
+		n, err := note.Open(b, note.VerifierList(key))
+		if err != nil || !canonical(n.Sigs) {
+			continue
+		}
+		c.keys = append(c.keys, key)
+		if c.origin, c.size, c.root, err = parseCheckpoint(n.Text); err != nil {
+			return c, err
+		}
+		if c.origin != key.Name() {
+			return c, fmt.Errorf("its origin is %q, the key's name is %q", c.origin, key.Name())
+		}
 	}
-	return c, err
+	if len(c.keys) == 0 {
+		return c, errUnsigned
+	}
+	return c, nil
 }
 
 // canonical reports whether the signatures have no other form that verifies

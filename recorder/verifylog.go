@@ -16,6 +16,7 @@ type checkpoint struct {
 	origin string
 	size   int64
 	root   tlog.Hash
+	keys   []publicKey // that signed it
 }
 
 // log checks the log and takes up its entries. It returns false if there is
@@ -30,6 +31,13 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	c, err := v.openCheckpoint(b)
+	if errors.Is(err, errUnsigned) {
+		// It may be signed by a later key.
+		if err := v.followKeys(ctx, b); err != nil {
+			return false, err
+		}
+		c, err = v.openCheckpoint(b)
+	}
 	if err != nil {
 		v.found(Unsigned, checkpointName, "%v", err)
 		return false, nil
@@ -46,10 +54,11 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 	if err := v.checkTiles(ctx, leaves, c.size); err != nil {
 		return false, err
 	}
-	v.checkKept(leaves, c)
 	if err := v.fillHoles(ctx, bundles); err != nil {
 		return false, err
 	}
+	v.checkKeys(bundles, c)
+	v.checkKept(leaves, c)
 	for _, b := range bundles {
 		for i, leaf := range b.leaves {
 			if b.sound(i) {
@@ -301,6 +310,8 @@ func (v *verification) checkKept(leaves []tlog.Hash, c checkpoint) {
 	switch {
 	case err != nil:
 		v.found(Unsigned, "the kept checkpoint", "%v", err)
+	case !v.reigned(kept):
+		v.found(Unsigned, "the kept checkpoint", "%v", errReplaced)
 	case kept.size > c.size:
 		v.found(RolledBack, checkpointName, "it states %d entries, the kept checkpoint %d", c.size, kept.size)
 	case leaves == nil && kept.size > 0:

@@ -295,7 +295,7 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 		wait.reset()
 		s.r.stats.stored.Add(1)
 		s.stored, s.manifestDue = p.sequence+1, l.header.Last
-		s.r.log.enter(logged{entry{l.header.Object(), l.digest, l.header.Append(nil)}, s, p})
+		s.r.log.enter(logged{entry{Object: l.header.Object(), Digest: l.digest, Header: l.header.Append(nil)}, s, p})
 	}
 }
 
