@@ -119,6 +119,7 @@ func approvalView(p *event.Pending, by event.Principal, whole bool) Approval {
 		}
 		size := max(left, minParam)
 		t := text(v, size*3/4, size/4)
+		t.cut(p.Request.CutSize(i))
 		left -= len(t.Head) + len(t.Tail)
 		a.Params = append(a.Params, &t)
 	}

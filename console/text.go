@@ -25,6 +25,15 @@ type Text struct {
 	Bytes int `json:"bytes"`
 }
 
+// cut says that t is the beginning of a text of size bytes, unless that is 0.
+func (t *Text) cut(size uint64) {
+	if size == 0 {
+		return
+	}
+	t.Hidden += max(1, int(size)-t.Bytes)
+	t.Bytes = int(size)
+}
+
 // text returns b, with its middle left out if it is longer than head and tail
 // together.
 func text(b []byte, head, tail int) Text {

@@ -214,6 +214,11 @@ func (t *transcript) request(e *recorder.Entry) {
 		Verdicts: []VerdictView{}, Decisions: []DecisionView{}, Results: []Result{},
 		Messages: []Note{}, Outcomes: []Outcome{},
 	}
+	for i, p := range x.Params {
+		if p != nil {
+			p.cut(e.Request.CutSize(i))
+		}
+	}
 	t.index[e.Exchange] = len(t.view.Exchanges)
 	t.view.Exchanges = append(t.view.Exchanges, x)
 }

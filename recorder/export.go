@@ -26,6 +26,9 @@ type line struct {
 	Operation  string          `json:"operation,omitempty"`
 	Payload    *text           `json:"payload,omitempty"`
 	Params     []*text         `json:"params,omitempty"`
+	Cut        []jsonCut       `json:"cut,omitempty"`
+	Param      *int            `json:"param,omitempty"`
+	Part       *text           `json:"part,omitempty"`
 	Statements []jsonStatement `json:"statements,omitempty"`
 	Labels     []jsonAttr      `json:"labels,omitempty"`
 	Attrs      []jsonAttr      `json:"attrs,omitempty"`
@@ -56,6 +59,12 @@ type jsonSession struct {
 	Client    string     `json:"client"`
 	Start     time.Time  `json:"start"`
 	Attrs     []jsonAttr `json:"attrs,omitempty"`
+}
+
+// A jsonCut says how long a parameter is of which there is the beginning only.
+type jsonCut struct {
+	Param int    `json:"param"` // its index in params
+	Bytes uint64 `json:"bytes"`
 }
 
 type jsonAttr struct {
@@ -120,6 +129,9 @@ func newLine(e *Entry) line {
 		l.Session = &jsonSession{s.ID, s.Gate, s.Protocol, s.Resource, s.Policy, s.Principal, s.Client, s.Start, attrs(e.Session.Attrs)}
 	case event.KindRequest:
 		l.request(e.Request)
+	case event.KindParameter:
+		part := text(e.Parameter.Part)
+		l.Param, l.Part = &e.Parameter.Param, &part
 	case event.KindVerdict:
 		v := e.Verdict
 		l.Action, l.Rule, l.Reason, l.Labels = v.Action.String(), v.Rule, v.Reason, attrs(v.Labels)
@@ -150,6 +162,9 @@ func (l *line) request(r *event.Request) {
 	payload := text(r.Payload)
 	l.Operation, l.Payload, l.Params = r.Operation, &payload, texts(r.Params)
 	l.Labels, l.Attrs = attrs(r.Labels), attrs(r.Attrs)
+	for _, c := range r.Cut {
+		l.Cut = append(l.Cut, jsonCut{c.Param, c.Size})
+	}
 	for _, s := range r.Statements {
 		l.Statements = append(l.Statements, jsonStatement{s.Kind, s.Runs, objects(s.Writes), objects(s.Reads)})
 	}
@@ -183,6 +198,8 @@ func (e *Entry) kind() string {
 		return "open"
 	case event.KindRequest:
 		return "request"
+	case event.KindParameter:
+		return "parameter"
 	case event.KindVerdict:
 		return "verdict"
 	case event.KindPending:
@@ -301,10 +318,12 @@ func columns(e *Entry) (what, which, body string, cells []string) {
 		s := e.Session
 		return s.Resource, s.Principal.Name, s.Client, nil
 	case event.KindRequest:
-		for _, p := range e.Request.Params {
-			cells = append(cells, string(p))
+		for i, p := range e.Request.Params {
+			cells = append(cells, string(p)+cutMark(e.Request, i))
 		}
 		return e.Request.Operation, labels(e.Request.Labels), string(e.Request.Payload), cells
+	case event.KindParameter:
+		return strconv.Itoa(e.Parameter.Param + 1), "", "", []string{string(e.Parameter.Part)}
 	case event.KindVerdict:
 		return e.Verdict.Action.String(), e.Verdict.Rule, e.Verdict.Reason, nil
 	case event.KindDecision:

@@ -55,6 +55,8 @@ func (t *textWriter) entry(e *Entry) error {
 		t.open(e)
 	case event.KindRequest:
 		t.request(e)
+	case event.KindParameter:
+		fmt.Fprintf(t.w, "    $%d goes on with %d bytes of its whole value\n", e.Parameter.Param+1, len(e.Parameter.Part))
 	case event.KindVerdict:
 		t.line(e, e.Verdict.Action.String(), e.Verdict.Rule, e.Verdict.Reason)
 		t.attrs("label", e.Verdict.Labels)
@@ -105,10 +107,18 @@ func (t *textWriter) request(e *Entry) {
 		fmt.Fprintf(t.w, "    %s\n", clean(l))
 	}
 	for i, p := range r.Params {
-		fmt.Fprintf(t.w, "    $%d = %s\n", i+1, cell(p))
+		fmt.Fprintf(t.w, "    $%d = %s%s\n", i+1, cell(p), cutMark(r, i))
 	}
 	t.attrs("label", r.Labels)
 	t.attrs("context", r.Attrs)
+}
+
+// cutMark says how long parameter i of r is, if it is cut.
+func cutMark(r *event.Request, i int) string {
+	if n := r.CutSize(i); n > 0 {
+		return fmt.Sprintf("… (%d bytes in all)", n)
+	}
+	return ""
 }
 
 func (t *textWriter) decision(e *Entry) {

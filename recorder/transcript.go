@@ -31,7 +31,8 @@ type Part struct {
 	// Fields begins a result: the columns of the rows that follow.
 	Fields []event.Field
 	// Row is one row: a text for each field, nil for NULL. A row without
-	// fields is empty, not nil.
+	// fields is empty, not nil. Of a row of many megabytes it is the
+	// beginnings of the values, each with its size at its end.
 	Row [][]byte
 	// Message is something else that the client was told: Code is the
 	// protocol's name for it ("error", "notice", "parameter"), Text what a
@@ -53,6 +54,7 @@ type Entry struct {
 
 	Session    *event.Session    // KindOpen
 	Request    *event.Request    // KindRequest
+	Parameter  *event.Parameter  // KindParameter
 	Verdict    *event.Verdict    // KindVerdict
 	Decision   *event.Decision   // KindDecision
 	Head       *event.Head       // KindHead
@@ -135,6 +137,9 @@ func newEntry(f *event.Frame) (Entry, error) {
 	case event.KindRequest:
 		e.Request = new(event.Request)
 		err = e.Request.Decode(f.Payload)
+	case event.KindParameter:
+		e.Parameter = new(event.Parameter)
+		err = e.Parameter.Decode(f.Payload)
 	case event.KindVerdict:
 		e.Verdict = new(event.Verdict)
 		err = e.Verdict.Decode(f.Payload)
@@ -158,4 +163,4 @@ func newEntry(f *event.Frame) (Entry, error) {
 	return e, err
 }
 
-func (e *Entry) known() bool { return e.Kind >= event.KindOpen && e.Kind <= event.KindClose }
+func (e *Entry) known() bool { return e.Kind >= event.KindOpen && e.Kind <= event.KindParameter }

@@ -239,7 +239,15 @@ func (r *Request) Append(b []byte) []byte {
 		b = appendNested(b, 4, r.Statements[i].Append)
 	}
 	b = appendAttrs(b, 5, r.Labels)
-	return appendAttrs(b, 6, r.Attrs)
+	b = appendAttrs(b, 6, r.Attrs)
+	for _, c := range r.Cut {
+		b = appendNested(b, 7, func(b []byte) []byte {
+			b = appendUint(b, 1, uint64(c.Param))
+			b = appendUint(b, 2, c.Size)
+			return appendBytes(b, 3, c.Digest[:])
+		})
+	}
+	return b
 }
 
 // Decode sets r from its encoding. Payload and Params alias b.
@@ -264,6 +272,47 @@ func (r *Request) Decode(b []byte) error {
 			return decodeAttr(&r.Labels, v)
 		case 6:
 			return decodeAttr(&r.Attrs, v)
+		case 7:
+			return decodeCut(&r.Cut, v)
+		}
+		return nil
+	}))
+}
+
+func decodeCut(cs *[]Cut, v []byte) error {
+	var c Cut
+	err := elements(v, func(t tag, v []byte) (err error) {
+		switch t {
+		case 1:
+			err = decodeInto(&c.Param, v, math.MaxInt32)
+		case 2:
+			c.Size, err = decodeUint(v, math.MaxInt64)
+		case 3:
+			if copy(c.Digest[:], v) != len(v) {
+				err = ErrMalformed
+			}
+		}
+		return err
+	})
+	*cs = append(*cs, c)
+	return err
+}
+
+// Append appends the encoding of p to b.
+func (p *Parameter) Append(b []byte) []byte {
+	b = appendUint(b, 1, uint64(p.Param))
+	return appendBytes(b, 2, p.Part)
+}
+
+// Decode sets p from its encoding. Part aliases b.
+func (p *Parameter) Decode(b []byte) error {
+	*p = Parameter{}
+	return wrap("parameter", elements(b, func(t tag, v []byte) error {
+		switch t {
+		case 1:
+			return decodeInto(&p.Param, v, math.MaxInt32)
+		case 2:
+			p.Part = v
 		}
 		return nil
 	}))

@@ -4,7 +4,10 @@
 // only, so that guests compiled to WebAssembly can use it too.
 package event
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // An Attr is a fact in a protocol's own terms, named by the OpenTelemetry
 // semantic conventions where they have a name: "db.namespace", "url.path".
@@ -49,8 +52,10 @@ type Request struct {
 	// Payload is the text as the server would get it.
 	Payload []byte
 	// Params are the values that the payload refers to, as text. A nil
-	// element is NULL.
+	// element is NULL. Of those that Cut names it is the beginning.
 	Params [][]byte
+	// Cut are the parameters that are too long to be shown whole, in order.
+	Cut []Cut
 	// Statements is what the payload does, outer statements before those
 	// that they contain. It is empty where the protocol has no statements.
 	Statements []Statement
@@ -59,6 +64,29 @@ type Request struct {
 	// Attrs is the context in which the request would run: "db.namespace",
 	// "postgres.search_path", "db.transaction".
 	Attrs []Attr
+}
+
+// A Cut is a parameter of which a request holds the beginning only.
+type Cut struct {
+	Param  int      // its index in Request.Params
+	Size   uint64   // of all of it, in bytes, as the server gets it
+	Digest [32]byte // of all of it, keyed by the gate
+}
+
+// CutSize returns the size of parameter i if it is cut, or 0.
+func (r *Request) CutSize(i int) uint64 {
+	at, found := slices.BinarySearchFunc(r.Cut, i, func(c Cut, i int) int { return c.Param - i })
+	if !found {
+		return 0
+	}
+	return r.Cut[at].Size
+}
+
+// A Parameter is a part of the value of a parameter that its request cuts. The
+// parts follow one another.
+type Parameter struct {
+	Param int
+	Part  []byte
 }
 
 // An Object names a thing that a statement touches. Schema is empty where the

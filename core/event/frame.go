@@ -10,17 +10,18 @@ type Kind uint8
 
 // The kinds of frame, with what their payload encodes.
 const (
-	KindOpen     Kind = 1 + iota // Session: the first frame of a recording
-	KindRequest                  // Request, masked
-	KindVerdict                  // Verdict on the exchange's request
-	KindPending                  // Notice: the request waits for a decision
-	KindDecision                 // Decision on the exchange's request
-	KindHead                     // Head of a result
-	KindPlan                     // treatments of the result's fields
-	KindData                     // the protocol's bytes as the client got them
-	KindOutcome                  // Outcome of the exchange
-	KindNotice                   // Notice: something that happened to the session
-	KindClose                    // Notice: why the session ended; the last frame
+	KindOpen      Kind = 1 + iota // Session: the first frame of a recording
+	KindRequest                   // Request, masked
+	KindVerdict                   // Verdict on the exchange's request
+	KindPending                   // Notice: the request waits for a decision
+	KindDecision                  // Decision on the exchange's request
+	KindHead                      // Head of a result
+	KindPlan                      // treatments of the result's fields
+	KindData                      // the protocol's bytes as the client got them
+	KindOutcome                   // Outcome of the exchange
+	KindNotice                    // Notice: something that happened to the session
+	KindClose                     // Notice: why the session ended; the last frame
+	KindParameter                 // Parameter: a part of what the exchange's request cuts
 )
 
 // A Frame is one recorded event. Exchange is zero for what concerns the

@@ -47,7 +47,9 @@ func (r *Rows) Set(i, j int, v []byte) {
 	if v != nil {
 		n := len(r.arena)
 		r.arena = append(r.arena, v...)
-		v = r.arena[n:len(r.arena):len(r.arena)]
+		if v = r.arena[n:len(r.arena):len(r.arena)]; v == nil {
+			v = []byte{} // of an arena that has nothing yet
+		}
 	}
 	r.cells[i*len(r.Fields)+j], r.changed[i] = v, true
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"unicode/utf8"
 
 	"gatehouse/core/event"
 )
@@ -20,6 +19,7 @@ type plan struct {
 	treatments  []event.Treatment // one for each of fields
 	inspections []inspection
 	mac         hash.Hash
+	whole       treating // of values that are treated at once
 	buf, out    []byte
 }
 
@@ -203,43 +203,33 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 // treat returns the treated form of v, valid until the next call.
 func (p *plan) treat(t event.Treatment, text, v []byte, key []byte) []byte {
 	switch t.Kind {
-	case event.Redact:
-		return redacted
+	case event.Null:
+		return nil
 	case event.Replace:
 		return text
-	case event.KeepLast:
-		p.buf = appendKeepLast(p.buf[:0], v, int(t.Keep))
-		return p.buf
-	case event.Hash:
-		if p.mac == nil {
-			p.mac = hmac.New(sha256.New, key)
-		}
-		p.mac.Reset()
-		p.mac.Write(v)
-		var sum [sha256.Size]byte
-		p.buf = append(p.buf[:0], "h:"...)
-		p.buf = hex.AppendEncode(p.buf, p.mac.Sum(sum[:0])[:16])
-		return p.buf
+	case event.Redact:
+		return redacted
 	}
-	return nil
+	if p.buf == nil {
+		p.buf = []byte{} // an empty value is not NULL
+	}
+	p.whole.begin(p, t, key)
+	p.buf = p.whole.end(p.whole.append(p.buf[:0], v))
+	return p.buf
 }
 
 var redacted = []byte("[redacted]")
 
-// appendKeepLast appends v with all but its last keep characters starred. A
-// value that is no longer than that is starred whole.
-func appendKeepLast(b, v []byte, keep int) []byte {
-	n := utf8.RuneCount(v)
-	if keep >= n {
-		keep = 0
+// resetMAC begins a hash of the treatment Hash.
+func (p *plan) resetMAC(key []byte) {
+	if p.mac == nil {
+		p.mac = hmac.New(sha256.New, key)
 	}
-	for range n - keep {
-		b = append(b, '*')
-	}
-	tail := len(v)
-	for range keep {
-		_, size := utf8.DecodeLastRune(v[:tail])
-		tail -= size
-	}
-	return append(b, v[tail:]...)
+	p.mac.Reset()
+}
+
+// appendMAC ends a hash.
+func (p *plan) appendMAC(b []byte) []byte {
+	var sum [sha256.Size]byte
+	return hex.AppendEncode(append(b, "h:"...), p.mac.Sum(sum[:0])[:16])
 }

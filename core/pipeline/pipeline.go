@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,8 +160,21 @@ type Exchange struct {
 // afterwards, except that its Attrs may be completed before Pend. Send the request upstream only if
 // the verdict is Allow, and only after Commit: every failure in here is a
 // Block.
-func (s *Session) Begin(ctx context.Context, req *event.Request) *Exchange {
-	return s.begin(req, s.judge(ctx, req))
+//
+// Of the parameters that cut gives whole, req has the beginnings only: that is
+// what judges and approvers see, and req.Cut, which Begin sets, tells them what
+// they do not. The recording has all of them, and so has, by their digests, what
+// an approval binds to. A request that is judged again keeps its req.Cut.
+func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Parameter) *Exchange {
+	for _, p := range cut {
+		m := hmac.New(sha256.New, s.Key)
+		m.Write([]byte("gatehouse parameter\x00"))
+		m.Write(p.Part)
+		c := event.Cut{Param: p.Param, Size: uint64(len(p.Part))}
+		m.Sum(c.Digest[:0])
+		req.Cut = append(req.Cut, c)
+	}
+	return s.begin(req, s.judge(ctx, req), cut...)
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what
@@ -170,10 +184,23 @@ func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
 	return s.begin(req, v)
 }
 
+// parameterPart is how much of a parameter is recorded in one frame.
+const parameterPart = 1 << 20
+
 // begin records req with the verdict v.
-func (s *Session) begin(req *event.Request, v event.Verdict) *Exchange {
+func (s *Session) begin(req *event.Request, v event.Verdict, cut ...event.Parameter) *Exchange {
 	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
-	if err := s.record(event.KindRequest, x.ID, req.Append); err != nil {
+	err := s.record(event.KindRequest, x.ID, req.Append)
+	var b []byte
+	for _, p := range cut {
+		for part := range slices.Chunk(p.Part, parameterPart) {
+			if err == nil {
+				b = (&event.Parameter{Param: p.Param, Part: part}).Append(b[:0])
+				err = s.append(event.KindParameter, x.ID, b)
+			}
+		}
+	}
+	if err != nil {
 		x.Verdict = unrecorded
 		return x
 	}

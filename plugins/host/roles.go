@@ -64,7 +64,7 @@ func (p judge) Judge(ctx context.Context, s *event.Session, r *event.Request) (e
 	defer i.free()
 	if p.factsOnly {
 		facts := *r
-		facts.Payload, facts.Params = nil, nil
+		facts.Payload, facts.Params, facts.Cut = nil, nil, nil
 		r = &facts
 	}
 	i.b = r.Append(i.b)

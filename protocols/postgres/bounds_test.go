@@ -29,7 +29,8 @@ func TestWhatNamesKeepIsCounted(t *testing.T) {
 	const limit = 8 << 20
 	n := 0
 	for ; !q.full(DefaultPrepared, limit); n++ {
-		p := &portal{req: &event.Request{Params: (&session{}).paramTexts(&m, &prepared{})}, formats: string(m.results)}
+		params, _ := (&session{}).paramTexts(&m, &prepared{}, DefaultParameters)
+		p := &portal{req: &event.Request{Params: params}, formats: string(m.results)}
 		p.measure()
 		q.define(&owed{kind: 'B', name: strings.Repeat("n", n%60) + string(rune('a'+n%26)), portal: p})
 	}

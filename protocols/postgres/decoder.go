@@ -20,14 +20,17 @@ import (
 const (
 	maxResults = 10_000
 	maxRests   = 4
-	maxMessage = 1 << 30
+	// maxRead is the longest message that is read whole. Of longer rows the
+	// beginning of each value is.
+	maxRead = 8 << 20
 )
 
 // A Decoder reads the rows and messages out of a recorded session. It
 // implements recorder.Decoder.
 type Decoder struct {
 	results map[uint64]*result
-	rests   map[uint64][]byte // the beginning of a message, by exchange
+	rests   map[uint64][]byte       // the beginning of a message, by exchange
+	longs   map[uint64]*longMessage // one of more than maxRead bytes, by exchange
 	rows    rowBuffers
 	cells   [][]byte
 }
@@ -42,7 +45,7 @@ type result struct {
 
 // NewDecoder returns a decoder for one session.
 func NewDecoder() recorder.Decoder {
-	return &Decoder{results: map[uint64]*result{}, rests: map[uint64][]byte{}}
+	return &Decoder{results: map[uint64]*result{}, rests: map[uint64][]byte{}, longs: map[uint64]*longMessage{}}
 }
 
 // columnsAttr is the attribute of a recorded head that holds the type and the
@@ -123,12 +126,24 @@ func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 		delete(d.rests, f.Exchange)
 	}
 	for len(b) > 0 {
+		if l := d.longs[f.Exchange]; l != nil {
+			var err error
+			if b, err = d.long(f.Exchange, r, l, b, emit); err != nil {
+				return err
+			}
+			continue
+		}
 		if len(b) < frameHeader {
 			break
 		}
 		n := uint64(binary.BigEndian.Uint32(b[1:])) + 1
-		if n < frameHeader || n > maxMessage {
+		if n < frameHeader || n > maxFrame {
 			return fmt.Errorf("malformed message %q in recorded data", b[0])
+		}
+		if n > maxRead {
+			d.longs[f.Exchange] = newLongMessage(b[0], int(n)-frameHeader)
+			b = b[frameHeader:]
+			continue
 		}
 		if n > uint64(len(b)) {
 			break
@@ -139,10 +154,10 @@ func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 		b = b[n:]
 	}
 	if len(b) > 0 {
-		if len(d.rests) >= maxRests {
-			return fmt.Errorf("more than %d unfinished messages in recorded data", maxRests)
-		}
 		d.rests[f.Exchange] = bytes.Clone(b)
+	}
+	if len(d.rests)+len(d.longs) > maxRests {
+		return fmt.Errorf("more than %d unfinished messages in recorded data", maxRests)
 	}
 	return nil
 }
@@ -210,6 +225,20 @@ func (r *result) describe(body []byte, emit func(recorder.Part) error) error {
 func (d *Decoder) row(r *result, frame []byte, emit func(recorder.Part) error) error {
 	c := cursor{b: frame[frameHeader:]}
 	n := c.uint16()
+	if err := d.announce(r, n, emit); err != nil {
+		return err
+	}
+	err := dataRow(frame, n, func(j int, v []byte) {
+		d.cells = append(d.cells, d.shown(r, j, v))
+	})
+	if err != nil {
+		return err
+	}
+	return d.emitRow(emit)
+}
+
+// announce begins a row of n values.
+func (d *Decoder) announce(r *result, n int, emit func(recorder.Part) error) error {
 	if len(r.oids) != n {
 		*r = unnamed(n)
 	}
@@ -220,18 +249,26 @@ func (d *Decoder) row(r *result, frame []byte, emit func(recorder.Part) error) e
 		}
 	}
 	d.cells, d.rows.text = d.cells[:0], d.rows.text[:0]
-	err := dataRow(frame, n, func(j int, v []byte) {
-		if v != nil && r.formats[j] != 0 {
-			v, _ = d.rows.toText(r.oids[j], v)
-		}
-		if !utf8.Valid(v) {
-			v = append([]byte(`\x`), hex.AppendEncode(nil, v)...)
-		}
-		d.cells = append(d.cells, v)
-	})
-	if err != nil {
-		return err
+	return nil
+}
+
+// shown returns the text of the value v of field j.
+func (d *Decoder) shown(r *result, j int, v []byte) []byte {
+	if v != nil && r.formats[j] != 0 {
+		v, _ = d.rows.toText(r.oids[j], v)
 	}
+	return printableText(v)
+}
+
+// printableText returns v, or where that is no text its hexadecimal form.
+func printableText(v []byte) []byte {
+	if !utf8.Valid(v) {
+		v = append([]byte(`\x`), hex.AppendEncode(nil, v)...)
+	}
+	return v
+}
+
+func (d *Decoder) emitRow(emit func(recorder.Part) error) error {
 	if d.cells == nil {
 		d.cells = [][]byte{}
 	}

@@ -89,17 +89,39 @@ func TestLargeValuesCanBeReadFromFramesThatCutThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close(t.Context())
-	var cut []event.Frame
-	for _, f := range g.tapes[0].all() {
-		for f.Kind == event.KindData && len(f.Payload) > 1<<20 {
+	want := []string{"v text|n int4", strings.Repeat("x", 3000000) + "|1"}
+	if got := decoded(t, cutAll(g.tapes[0].all(), 1<<20)); !cmp.Equal(got, want) {
+		t.Errorf("%d parts of %d", len(got), len(want))
+	}
+}
+
+// cutAll cuts the data of frames into frames of n bytes at most.
+func cutAll(frames []event.Frame, n int) (cut []event.Frame) {
+	for _, f := range frames {
+		for f.Kind == event.KindData && len(f.Payload) > n {
 			head := f
-			head.Payload, f.Payload = f.Payload[:1<<20], f.Payload[1<<20:]
+			head.Payload, f.Payload = f.Payload[:n], f.Payload[n:]
 			cut = append(cut, head)
 		}
 		cut = append(cut, f)
 	}
-	want := []string{"v text|n int4", strings.Repeat("x", 3000000) + "|1"}
-	if got := decoded(t, cut); !cmp.Equal(got, want) {
-		t.Errorf("%d parts of %d", len(got), len(want))
+	return cut
+}
+
+// Of a row that is too long to be shown, the beginnings of its values are, with
+// their sizes.
+func TestLongRowsAreShownCut(t *testing.T) {
+	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{columns{}}})
+	c := g.connect(t, "&default_query_exec_mode=simple_protocol")
+	if _, err := c.Exec(t.Context(), "SELECT repeat('ä', 5000000) AS v, 1 AS n, NULL AS z, '' AS e, repeat('y', 100000) AS w"); err != nil {
+		t.Fatal(err)
+	}
+	c.Close(t.Context())
+	want := []string{"v text|n int4|z text|e text|w text",
+		strings.Repeat("ä", 32<<10) + "… (10000000 bytes in all)|1|NULL||" + strings.Repeat("y", 64<<10) + "… (100000 bytes in all)"}
+	for _, n := range []int{1 << 20, 4099} {
+		if diff := cmp.Diff(want, decoded(t, cutAll(g.tapes[0].all(), n))); diff != "" {
+			t.Errorf("in frames of %d bytes: %d bytes of difference", n, len(diff))
+		}
 	}
 }

@@ -29,15 +29,24 @@ func FuzzBind(f *testing.F) {
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("Q\x00\x00\x00\x0dSELECT 1\x00S\x00\x00\x00\x04"), 3)
 	f.Add([]byte("Q\x7f\xff\xff\xff"), 1)
-	f.Fuzz(func(t *testing.T, stream []byte, _ int) {
-		// However the stream is cut, the frames are the same.
-		whole := readAll(newReader(bytes.NewReader(stream), 1<<20))
+	f.Fuzz(func(t *testing.T, stream []byte, whole int) {
+		// However the stream is cut, and whether frames come whole or in
+		// pieces, they are the same.
+		all := readAll(newReader(bytes.NewReader(stream), 1<<20))
 		bytewise := readAll(newReader(iotest.OneByteReader(bytes.NewReader(stream)), 1<<20))
-		if !bytes.Equal(whole, bytewise) {
-			t.Errorf("%q read whole, %q read by bytes", whole, bytewise)
+		if !bytes.Equal(all, bytewise) {
+			t.Errorf("%q read at once, %q read by bytes", all, bytewise)
 		}
-		if !bytes.HasPrefix(stream, whole) {
-			t.Errorf("%q of %q", whole, stream)
+		if !bytes.HasPrefix(stream, all) {
+			t.Errorf("%q of %q", all, stream)
+		}
+		for _, src := range []io.Reader{bytes.NewReader(stream), iotest.OneByteReader(bytes.NewReader(stream))} {
+			r := newReader(src, 1<<20)
+			r.inPieces, r.whole = func(byte) bool { return true }, whole
+			// The last frame may be cut off, of which pieces are read.
+			if pieces := readAll(r); !bytes.HasPrefix(pieces, all) || !bytes.HasPrefix(stream, pieces) {
+				t.Errorf("%q read whole, %q in pieces, of %q", all, pieces, stream)
+			}
 		}
 	})
 }
@@ -49,6 +58,13 @@ func readAll(r *reader) (all []byte) {
 			return all
 		}
 		all = append(all, f...)
+		for r.left > 0 {
+			p, err := r.piece(1 + len(all)%7)
+			if err != nil {
+				return all
+			}
+			all = append(all, p...)
+		}
 	}
 }
 
@@ -99,7 +115,8 @@ func FuzzDataRow(f *testing.F) {
 
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("T\x00\x00\x00\x1a\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x05"))
-	f.Add([]byte("A\x00\x00\x00\x050")) // a notification without its process number
+	f.Add([]byte("A\x00\x00\x00\x050"))                                         // a notification without its process number
+	f.Add([]byte("D\x01\x00\x00\x00\x00\x02\xff\xff\xff\xff\x00\xff\xff\xf4x")) // a row too long to be read whole
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := NewDecoder()
 		stop := errors.New("stop")

@@ -126,6 +126,7 @@ type gate struct {
 	pg       *peers.Postgres
 	database string
 	desk     *desk
+	server   *postgres.Resource
 	protocol *postgres.Protocol
 
 	mu    sync.Mutex
@@ -133,14 +134,16 @@ type gate struct {
 }
 
 type gateConfig struct {
-	version int
-	sql     string // that makes the database
-	plugins []pipeline.Plugin
-	holdFor time.Duration
-	expires time.Time
-	limits  postgres.Limits
-	tls     *tls.Config        // nil: plaintext
-	server  *postgres.Resource // nil: a database of its own on the shared server
+	version  int
+	sql      string // that makes the database
+	plugins  []pipeline.Plugin
+	holdFor  time.Duration
+	expires  time.Time
+	limits   postgres.Limits
+	record   func(*event.Session) pipeline.Recorder // nil: on a tape
+	spillDir string
+	tls      *tls.Config        // nil: plaintext
+	server   *postgres.Resource // nil: a database of its own on the shared server
 }
 
 func startGate(t testing.TB, c gateConfig) *gate {
@@ -160,9 +163,10 @@ func startGate(t testing.TB, c gateConfig) *gate {
 			Password: g.pg.Password, Database: g.database, SSLMode: "disable",
 		}
 	}
+	g.server = c.server
 	p, err := postgres.New(postgres.Config{
 		Resources: map[string]*postgres.Resource{"orders": c.server},
-		TLS:       c.tls, Plaintext: c.tls == nil, Limits: c.limits, Analyzer: analyzer(),
+		TLS:       c.tls, Plaintext: c.tls == nil, Limits: c.limits, SpillDir: c.spillDir, Analyzer: analyzer(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +190,11 @@ func startGate(t testing.TB, c gateConfig) *gate {
 			defer g.mu.Unlock()
 			s.ID = fmt.Sprint(len(g.tapes))
 			g.tapes = append(g.tapes, r)
-			return pipeline.New(pipeline.Config{Session: s, Plugins: c.plugins, Recorder: r, Approver: g.desk,
+			rec := pipeline.Recorder(r)
+			if c.record != nil {
+				rec = c.record(s)
+			}
+			return pipeline.New(pipeline.Config{Session: s, Plugins: c.plugins, Recorder: rec, Approver: g.desk,
 				HoldFor: c.holdFor, Key: []byte(strings.Repeat("k", 32))})
 		},
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -27,6 +27,11 @@ import (
 const (
 	DefaultStartupTime = 10 * time.Second
 	DefaultMessageSize = 64 << 20
+	DefaultBuffer      = 1 << 20
+	DefaultParameters  = 1 << 20
+	DefaultInspect     = 4 << 20
+	DefaultSpill       = 8 << 30
+	DefaultUnread      = 5 * time.Minute
 	DefaultPipeline    = 4096
 	DefaultPrepared    = 4096
 )
@@ -39,8 +44,25 @@ type Limits struct {
 	// StartupTime is how long a client may take, from its first byte to
 	// the open session, and how long the server may take to let it in.
 	StartupTime time.Duration
-	// MessageSize is the largest message of either side, in bytes.
+	// MessageSize is the largest message that is read whole, in bytes: all
+	// that clients send, and what servers send but for rows. A client's
+	// larger one is refused, a server's ends the session.
 	MessageSize int
+	// Parameters is how much plugins and approvers get of the parameters of
+	// a request, all of them together. Longer ones are cut for them, but
+	// recorded whole.
+	Parameters int
+	// Buffer is the largest row that is read whole. Of larger ones, up to
+	// PostgreSQL's gigabyte, the gate has a piece at a time in memory.
+	Buffer int
+	// Inspect is how much of a row that is not read whole plugins may
+	// inspect, all of its values together. Longer ones are redacted.
+	Inspect int
+	// Spill is how many bytes of the disk the rows of all sessions may take
+	// that are not read whole and have treated values.
+	Spill int64
+	// Unread is how long a client may read nothing of what it is sent.
+	Unread time.Duration
 	// Pipeline is how many responses may be owed before the gate reads no
 	// further requests.
 	Pipeline int
@@ -55,13 +77,17 @@ type Config struct {
 	TLS       *tls.Config          // nil: TLS is declined; not changed
 	Plaintext bool                 // clients on a loopback address may go without TLS
 	Limits    Limits
-	Analyzer  *statement.Analyzer
+	// SpillDir is the directory for temporary files with masked rows that are
+	// too long for memory. "" is the system's own.
+	SpillDir string
+	Analyzer *statement.Analyzer
 }
 
 // A Protocol serves PostgreSQL clients. It is safe for concurrent use.
 type Protocol struct {
 	config  Config
 	cancels cancelRegistry
+	spills  spills
 }
 
 var _ proxy.Protocol = (*Protocol)(nil)
@@ -86,9 +112,14 @@ func New(c Config) (*Protocol, error) {
 	l := &c.Limits
 	setDefault(&l.StartupTime, DefaultStartupTime)
 	setDefault(&l.MessageSize, DefaultMessageSize)
+	setDefault(&l.Parameters, DefaultParameters)
+	setDefault(&l.Buffer, DefaultBuffer)
+	setDefault(&l.Inspect, DefaultInspect)
+	setDefault(&l.Spill, DefaultSpill)
+	setDefault(&l.Unread, DefaultUnread)
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
-	return &Protocol{config: c}, nil
+	return &Protocol{config: c, spills: spills{dir: c.SpillDir, limit: l.Spill}}, nil
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -212,6 +243,7 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 // newSession returns a session that is not connected to its server yet.
 func newSession(p *Protocol, r *Resource, database string, st *startup, env proxy.Env, ps *pipeline.Session) *session {
 	st.reader.limit = p.config.Limits.MessageSize
+	st.reader.inPieces, st.reader.whole = longFromClient, p.config.Limits.MessageSize
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,
 		client: st.conn, fromClient: st.reader, queue: newQueue(),

@@ -20,8 +20,11 @@ const (
 	codeUnreachable     = "08001" // sqlclient_unable_to_establish_sqlconnection
 	codeUnsupported     = "0A000" // feature_not_supported
 	codeInternal        = "XX000" // internal_error
+	codeLimit           = "53400" // configuration_limit_exceeded
+	codeTooLong         = "54000" // program_limit_exceeded
 	codeTooComplex      = "54001" // statement_too_complex
 	codeNameTooLong     = "42622" // name_too_long
+	codeLost            = "08006" // connection_failure
 )
 
 // A refusal is what the client reads instead of a result.

@@ -3,11 +3,11 @@ package postgres
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgproto3/v2"
@@ -30,13 +30,22 @@ func (s *session) requests(ctx context.Context) error {
 			}
 		}
 		f, err := s.fromClient.next()
+		var long longRequest
+		if err == nil && s.fromClient.left > 0 {
+			long, err = s.skipLong(f)
+		}
 		if err != nil {
 			return s.leave(ctx, err)
 		}
-		if f[0] == 'X' {
+		switch {
+		case long.size > 0:
+			err = s.refuseLong(ctx, long)
+		case f[0] == 'X':
 			return s.leave(ctx, io.EOF)
+		default:
+			err = s.request(ctx, f)
 		}
-		if err := s.request(ctx, f); err != nil {
+		if err != nil {
 			return s.stop(ctx, err)
 		}
 		if len(s.up) > maxBuffer {
@@ -250,8 +259,15 @@ func parseReject(name string) []byte {
 	})
 }
 
+// refusedText is how much is recorded of a text that is refused unread.
+const refusedText = 1 << 20
+
 // reject records req as refused by the gate itself, not by a plugin.
 func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
+	if n := len(req.Payload); n > refusedText {
+		req.Payload = wholeRunes(req.Payload[:refusedText])
+		req.Attrs = append(req.Attrs, event.Attr{Key: "gatehouse.payload_bytes", Value: strconv.Itoa(n)})
+	}
 	return s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
 }
 
@@ -385,9 +401,9 @@ var errSkipped = &refusal{}
 
 // judge begins e's exchange and waits out a hold. It returns nil where the
 // request may go to the server.
-func (s *session) judge(ctx context.Context, e *owed, req *event.Request) (*refusal, error) {
+func (s *session) judge(ctx context.Context, e *owed, req *event.Request, cut ...event.Parameter) (*refusal, error) {
 	req.Attrs = s.contextAttrs()
-	e.x = s.ps.Begin(ctx, req)
+	e.x = s.ps.Begin(ctx, req, cut...)
 	v := e.x.Verdict
 	if v.Action == event.Hold && req.Operation != "prepare" {
 		return s.hold(ctx, e.x, req)
@@ -473,7 +489,9 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		e.x = s.reject(req, r)
 		return s.refuseExtended(e, r)
 	}
-	req.Payload, req.Statements, req.Params = st.sql, st.statements, s.paramTexts(&m, st)
+	req.Payload, req.Statements = st.sql, st.statements
+	var cut []event.Parameter
+	req.Params, cut = s.paramTexts(&m, st, s.protocol.config.Limits.Parameters)
 	if !st.viaSQL {
 		// What a name means may have changed since Parse.
 		if req.Statements, err = s.resolve(ctx, st.facts); err != nil {
@@ -482,7 +500,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	e.portal = &portal{st: st, req: req, formats: string(m.results)}
 	e.portal.measure()
-	ref, err := s.judge(ctx, e, req)
+	ref, err := s.judge(ctx, e, req, cut...)
 	if err != nil || ref == errSkipped {
 		return err
 	}
@@ -491,6 +509,9 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	e.portal.x, e.portal.context = e.x, s.now() // a hold waits for what the server reports
 	s.renamed(m.portal)
+	if len(f) > maxBuffer {
+		return s.forwardAtOnce(ctx, f, e)
+	}
 	return s.forward(f, e)
 }
 
@@ -523,33 +544,6 @@ func (s *session) findPortal(ctx context.Context, name string) (*portal, error) 
 		p, _ = s.queue.findPortal(name)
 	}
 	return p, nil
-}
-
-// paramTexts returns the parameters as text. They are copies: the exchange
-// outlives the frame.
-func (s *session) paramTexts(m *bind, st *prepared) [][]byte {
-	if len(m.params) == 0 {
-		return nil
-	}
-	texts := make([][]byte, len(m.params))
-	s.params.text = s.params.text[:0]
-	for i, v := range m.params {
-		switch {
-		case v == nil:
-		case m.format(i) == 0:
-			texts[i] = bytes.Clone(v)
-			if texts[i] == nil {
-				texts[i] = []byte{}
-			}
-		default:
-			t, ok := s.params.toText(st.oid(i), v)
-			if !ok {
-				t = append([]byte(`\x`), hex.AppendEncode(nil, v)...)
-			}
-			texts[i] = bytes.Clone(t)
-		}
-	}
-	return texts
 }
 
 // execute runs a portal that Bind had judged. It is judged again only if the

@@ -25,7 +25,12 @@ func (s *session) responses(ctx context.Context) error {
 		if err != nil {
 			return s.serverLeft(ctx, err)
 		}
-		if err := s.respond(ctx, f); err != nil {
+		if s.fromServer.left > 0 {
+			err = s.respondLong(ctx, f)
+		} else {
+			err = s.respond(ctx, f)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -24,44 +24,51 @@ type rowBuffers struct {
 	frames [][]byte
 	rows   event.Rows
 	given  [][]byte // the cells as they were given to the pipeline
+	looks  []bool   // which of the treated columns are inspected
 	text   []byte   // cells converted to text
 	types  *pgtype.Map
 }
 
-// dataRows treats the row f, and those behind it that are at hand, and passes
-// them on.
-func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
-	if err := e.countValues(f); err != nil {
-		return err
+// rowHead returns how a row of e looks that begins with body, and which of its
+// columns are treated. It is nil where nobody asks.
+func (s *session) rowHead(ctx context.Context, e *owed, body []byte) (h *head, columns []int, fields []event.Field, err error) {
+	if err := e.countValues(body); err != nil {
+		return nil, nil, nil, err
 	}
-	h := e.head
+	h = e.head
 	if e.portal != nil {
 		h = e.portal.head
 	}
 	if h == nil {
 		if s.ps.Masks() {
-			return violated("the server sent a row that it did not describe")
+			return nil, nil, nil, violated("the server sent a row that it did not describe")
 		}
-		e.rows++
-		if e.rows == 1 && e.portal != nil {
-			if err := s.recordHead(ctx, e); err != nil {
-				return err
-			}
+		if e.rows == 0 && e.portal != nil {
+			return nil, nil, nil, s.recordHead(ctx, e)
 		}
-		return s.send(e, f)
+		return nil, nil, nil, nil
 	}
 	if e.portal != nil && e.portal.headOf != e.x {
 		if err := e.x.Head(ctx, &h.Head); err != nil {
-			return s.untreated(e, err)
+			return nil, nil, nil, s.untreated(e, err)
 		}
 		e.portal.headOf = e.x
 	}
-	columns, fields := e.x.Treated()
+	if len(h.oids) != e.columns {
+		return nil, nil, nil, violated("a row of %d values under %d fields", e.columns, len(h.oids))
+	}
+	columns, fields = e.x.Treated()
+	return h, columns, fields, nil
+}
+
+// dataRows treats the row f, and those behind it that are at hand, and passes
+// them on.
+func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
+	h, columns, fields, err := s.rowHead(ctx, e, f[frameHeader:])
+	if err != nil {
+		return err
+	}
 	if len(columns) == 0 {
-		c := cursor{b: f[frameHeader:]}
-		if n := c.uint16(); n != len(h.oids) {
-			return violated("a row of %d values under %d fields", n, len(h.oids))
-		}
 		e.rows++
 		return s.send(e, f)
 	}
@@ -71,7 +78,10 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	}
 	b := &s.rows
 	b.rows.Reset(fields)
-	b.given, b.text = b.given[:0], b.text[:0]
+	b.given, b.text, b.looks = b.given[:0], b.text[:0], b.looks[:0]
+	for k := range columns {
+		b.looks = append(b.looks, e.x.Inspected(k))
+	}
 	for _, f := range frames {
 		if err := b.add(f, h, columns); err != nil {
 			return err
@@ -89,13 +99,16 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 			return err
 		}
 	}
+	if len(f) > maxBuffer {
+		s.rows = rowBuffers{types: b.types} // which are large now
+	}
 	return nil
 }
 
-// countValues checks that a row has as many values as were described, or, in
-// answer to an Execute, as the row before.
-func (e *owed) countValues(f []byte) error {
-	c := cursor{b: f[frameHeader:]}
+// countValues checks that a row that begins with body has as many values as were
+// described, or, in answer to an Execute, as the row before.
+func (e *owed) countValues(body []byte) error {
+	c := cursor{b: body}
 	n := c.uint16()
 	if e.kind == 'E' && !e.described {
 		e.described, e.columns = true, n
@@ -167,10 +180,7 @@ func (b *rowBuffers) add(f []byte, h *head, columns []int) error {
 		if k == len(columns) || columns[k] != j {
 			return
 		}
-		if v != nil && h.formats[j] != 0 {
-			v, _ = b.toText(h.oids[j], v)
-		}
-		cells[k] = v
+		cells[k] = b.textOf(h, j, v)
 		k++
 	})
 	b.given = append(b.given, cells...)
@@ -189,7 +199,8 @@ func (b *rowBuffers) append(to []byte, i int, f []byte, h *head, columns []int) 
 	var err error
 	err = dataRow(f, len(h.oids), func(j int, v []byte) {
 		if k < len(columns) && columns[k] == j {
-			if !same(cells[k], given[k]) {
+			// An inspected value that nobody edited stays as it is.
+			if !b.inspects(k) || !same(cells[k], given[k]) {
 				v = encodeCell(h.oids[j], h.formats[j], cells[k])
 			}
 			k++
@@ -198,16 +209,17 @@ func (b *rowBuffers) append(to []byte, i int, f []byte, h *head, columns []int) 
 			to, err = appendValue(to, v)
 		}
 	})
-	n := len(to) - at - 1
-	if err == nil && n > 1<<30-1 {
-		err = violated("a treated row of %d bytes", n)
+	if err == nil {
+		err = setLength(to[at:], int64(len(to)-at))
 	}
 	if err != nil {
 		return to[:at], err // which ends at a frame's border
 	}
-	binary.BigEndian.PutUint32(to[at+1:], uint32(n))
 	return to, nil
 }
+
+// inspects is whether the k-th of the treated columns is inspected.
+func (b *rowBuffers) inspects(k int) bool { return k < len(b.looks) && b.looks[k] }
 
 func same(a, b []byte) bool {
 	return (a == nil) == (b == nil) && bytes.Equal(a, b)
@@ -227,27 +239,56 @@ func textual(oid uint32) bool {
 // (FirstNormalObjectId).
 const firstUserOID = 16384
 
+// A form is how a type, in a format, has a text that is not the server's own.
+type form uint8
+
+const (
+	formNull  form = iota // not at all: the value becomes NULL
+	formText              // as it is
+	formJSON              // as it is if it is JSON, else as a string
+	formJSONB             // the same behind a version
+)
+
+// jsonbVersion begins a jsonb value in binary format.
+const jsonbVersion = 1
+
+func formOf(oid uint32, format int16) form {
+	switch {
+	case oid == pgtype.JSONBOID && format == 1:
+		return formJSONB
+	case oid == pgtype.JSONOID || oid == pgtype.JSONBOID:
+		return formJSON
+	case textual(oid), oid >= firstUserOID && format == 0:
+		return formText
+	}
+	return formNull
+}
+
 // encodeCell returns an edited value in the form that the client expects. What
 // the type cannot hold becomes NULL.
 func encodeCell(oid uint32, format int16, v []byte) []byte {
 	if v == nil {
 		return nil
 	}
-	switch {
-	case oid == pgtype.JSONOID || oid == pgtype.JSONBOID:
-		if !json.Valid(v) {
-			v, _ = json.Marshal(string(v)) // a string always has a JSON form
-		}
-		if oid == pgtype.JSONBOID && format == 1 {
-			v = append([]byte{1}, v...)
-		}
-		return v
-	case textual(oid):
-		return v
-	case oid >= firstUserOID && format == 0:
-		return v
+	f := formOf(oid, format)
+	if (f == formJSON || f == formJSONB) && !json.Valid(v) {
+		v, _ = json.Marshal(string(v)) // a string always has a JSON form
 	}
-	return nil
+	switch f {
+	case formNull:
+		return nil
+	case formJSONB:
+		return append([]byte{jsonbVersion}, v...)
+	}
+	return v
+}
+
+// textOf returns the text of the value v of field j, valid until the next batch.
+func (b *rowBuffers) textOf(h *head, j int, v []byte) []byte {
+	if v != nil && h.formats[j] != 0 {
+		v, _ = b.toText(h.oids[j], v)
+	}
+	return v
 }
 
 // toText returns the text of a value in binary format, valid until the next

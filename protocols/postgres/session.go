@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,7 @@ type session struct {
 	settings settings
 	readOnly atomic.Bool // transactions only read by default, as the server reports
 	leaving  atomic.Bool // the client said good-bye
+	quitting atomic.Bool // the client is told why its session ends
 	ending   atomic.Pointer[endError]
 
 	mu   sync.Mutex
@@ -80,6 +82,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 	s.settings.begin(u.params, st.params)
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(u.pid, st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
+	s.fromServer.inPieces, s.fromServer.whole = longFromServer, s.protocol.config.Limits.Buffer
 	greeting, err := u.greeting(s.key)
 	if err == nil {
 		err = s.ps.Commit(ctx)
@@ -161,9 +164,13 @@ func (s *session) quit(ctx context.Context, err error) {
 	if !s.ending.CompareAndSwap(nil, e) && s.ending.Load() != err {
 		return
 	}
+	s.quitting.Store(true)
+	_ = s.client.SetWriteDeadline(timeIn(farewell)) // for the write that holds down.mu, too
 	s.down.mu.Lock()
 	defer s.down.mu.Unlock()
-	_ = s.client.SetWriteDeadline(time.Now().Add(farewell))
+	if s.down.within {
+		return // what is said now would be read as part of the frame
+	}
 	s.down.buf = e.append(s.down.buf, "FATAL")
 	_ = s.flushDown(ctx) // the session is over either way
 }
@@ -266,10 +273,11 @@ func (s *session) close(ctx context.Context) {
 // A down is what goes to the client. Whole messages are appended to buf; what
 // lies behind mark is not recorded yet.
 type down struct {
-	mu   sync.Mutex
-	buf  []byte
-	mark int
-	x    *pipeline.Exchange // that buf[mark:] belongs to; nil: to the session
+	mu     sync.Mutex
+	buf    []byte
+	mark   int
+	x      *pipeline.Exchange // that buf[mark:] belongs to; nil: to the session
+	within bool               // a part of a frame went out, and the rest did not
 }
 
 // attribute makes further messages belong to x, after recording what is there.
@@ -277,19 +285,21 @@ type down struct {
 func (s *session) attribute(x *pipeline.Exchange) error {
 	d := &s.down
 	if len(d.buf) > d.mark {
-		var err error
-		if d.x != nil {
-			err = d.x.Data(d.buf[d.mark:])
-		} else {
-			err = s.ps.Data(d.buf[d.mark:])
-		}
-		if err != nil {
+		if err := d.record(s.ps, d.buf[d.mark:]); err != nil {
 			return err
 		}
 		d.mark = len(d.buf)
 	}
 	d.x = x
 	return nil
+}
+
+// record records b, which the client is about to get.
+func (d *down) record(ps *pipeline.Session, b []byte) error {
+	if d.x != nil {
+		return d.x.Data(b)
+	}
+	return ps.Data(b)
 }
 
 // flushDown records and sends what the client is owed. The caller holds
@@ -305,15 +315,40 @@ func (s *session) flushDown(ctx context.Context) error {
 	if err := s.ps.Commit(ctx); err != nil {
 		return err
 	}
-	_, err := s.client.Write(d.buf)
+	err := s.writeDown(d.buf)
 	d.buf, d.mark = d.buf[:0], 0
 	if cap(d.buf) > 2*maxBuffer {
 		d.buf = nil
 	}
-	if err != nil && s.leaving.Load() {
-		return nil // nobody is left to read; the responses are for the record
-	}
 	return err
+}
+
+// writeDown writes to the client what is recorded. A client that takes nothing
+// of it for too long loses its session. The caller holds down.mu.
+func (s *session) writeDown(b []byte) error {
+	for len(b) > 0 {
+		patience := s.protocol.config.Limits.Unread
+		if s.quitting.Load() {
+			patience = farewell
+		}
+		err := s.client.SetWriteDeadline(timeIn(patience))
+		if err == nil {
+			// In steps, since a deadline ends a whole write.
+			_, err = s.client.Write(b[:min(len(b), maxBuffer)])
+		}
+		if err != nil && s.leaving.Load() {
+			return nil // nobody is left to read; the responses are for the record
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.ending.CompareAndSwap(nil, &endError{refusal{code: codeLost,
+				message: fmt.Sprintf("the client read nothing for %s", patience)}, nil})
+		}
+		if err != nil {
+			return err
+		}
+		b = b[min(len(b), maxBuffer):]
+	}
+	return nil
 }
 
 // flushUp makes the requests' records durable and sends them.

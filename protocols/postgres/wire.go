@@ -13,11 +13,17 @@ import (
 // See "Message Formats" in PostgreSQL's documentation.
 const frameHeader = 5
 
+// maxFrame is the longest frame that there can be: no value or message of
+// PostgreSQL reaches a gigabyte (MaxAllocSize).
+const maxFrame = 1 << 30
+
 // Read buffers start small, grow under load and shrink when a large message is
 // gone.
 const (
 	minBuffer = 4 << 10
 	maxBuffer = 64 << 10
+	// pieceBuffer is that of a frame that is read in pieces.
+	pieceBuffer = 256 << 10
 )
 
 // A violation is a message that breaks the protocol.
@@ -29,60 +35,132 @@ func violated(format string, args ...any) error {
 	return &violation{fmt.Sprintf(format, args...)}
 }
 
-// A reader reads whole frames. Not safe for concurrent use.
+// A reader reads whole frames, and those that are too long to be kept in pieces.
+// Not safe for concurrent use.
 type reader struct {
 	src   io.Reader
-	limit int // of a frame, in bytes
-	buf   []byte
-	r, w  int // buf[r:w] is unread
+	limit int // of a frame that is read whole, in bytes
+	// Frames of the types for which inPieces, unless it is nil, is true may
+	// have up to maxFrame bytes. Those of more than whole come in pieces.
+	inPieces func(kind byte) bool
+	whole    int
+
+	buf  []byte
+	r, w int // buf[r:w] is unread
+	left int // bytes to come of the frame that next has begun
 }
 
 func newReader(src io.Reader, limit int) *reader {
 	return &reader{src: src, limit: limit, buf: make([]byte, minBuffer)}
 }
 
-// size returns the length of the next frame, or 0 when its header is not in
-// the buffer yet.
-func (r *reader) size() (int, error) {
+// size returns how much of the next frame comes in one, or 0 when its header is
+// not in the buffer yet, and how much comes in pieces behind that.
+func (r *reader) size() (n, left int, err error) {
 	if r.w-r.r < frameHeader {
-		return 0, nil
+		return 0, 0, nil
 	}
-	n := binary.BigEndian.Uint32(r.buf[r.r+1:])
-	if n < 4 {
-		return 0, violated("length %d of message %q", int32(n), r.buf[r.r])
+	length := binary.BigEndian.Uint32(r.buf[r.r+1:])
+	if length < 4 {
+		return 0, 0, violated("length %d of message %q", int32(length), r.buf[r.r])
 	}
-	if uint64(n)+1 > uint64(r.limit) {
-		return 0, violated("message %q of %d bytes is longer than the limit of %d", r.buf[r.r], n, r.limit)
+	whole, most := r.limit, r.limit
+	if r.inPieces != nil && r.inPieces(r.buf[r.r]) {
+		whole, most = r.whole, maxFrame
 	}
-	return int(n) + 1, nil
+	switch size := uint64(length) + 1; {
+	case size > uint64(most):
+		return 0, 0, violated("message %q of %d bytes is longer than the limit of %d", r.buf[r.r], length, most)
+	case size > uint64(whole):
+		return frameHeader, int(length) - 4, nil
+	default:
+		return int(size), 0, nil
+	}
 }
 
 // buffered reports whether a whole frame can be had without reading.
 func (r *reader) buffered() bool {
-	n, err := r.size()
-	return err != nil || n > 0 && r.w-r.r >= n
+	n, left, err := r.size()
+	return err != nil || n > 0 && left == 0 && r.w-r.r >= n
 }
 
 // peek returns the type of the next frame; call it after buffered.
 func (r *reader) peek() byte { return r.buf[r.r] }
 
+// errUnread is a mistake of the caller's.
+var errUnread = errors.New("the frame before was not read to its end")
+
 // next returns the next frame, header included. It is valid until the next
 // call of next that has to read, that is, when buffered was false before.
+//
+// Of a frame that comes in pieces it returns the header, which is valid until
+// the reader is used again, and sets left: all of its body is to be read by
+// piece and take before next is called again.
 func (r *reader) next() ([]byte, error) {
+	if r.left > 0 {
+		return nil, errUnread
+	}
 	for {
-		n, err := r.size()
+		n, left, err := r.size()
 		if err != nil {
 			return nil, err
 		}
 		if n > 0 && r.w-r.r >= n {
 			f := r.buf[r.r : r.r+n : r.r+n]
 			r.r += n
+			r.left = left
 			return f, nil
 		}
 		if err := r.fill(n); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// piece returns at most n further bytes of the frame that next has begun, and
+// at least one where left is not 0. They are valid until the reader is used
+// again.
+func (r *reader) piece(n int) ([]byte, error) {
+	if n = min(n, r.left); n == 0 {
+		return nil, nil
+	}
+	if r.r == r.w {
+		if len(r.buf) < min(pieceBuffer, r.left) {
+			r.buf = make([]byte, pieceBuffer)
+		}
+		if err := r.fill(0); err != nil {
+			return nil, err
+		}
+	}
+	n = min(n, r.w-r.r)
+	p := r.buf[r.r : r.r+n : r.r+n]
+	r.r += n
+	r.left -= n
+	return p, nil
+}
+
+// take returns the next n bytes, a few, of the frame that next has begun. They
+// are valid until the reader is used again.
+func (r *reader) take(n int) ([]byte, error) {
+	if n > r.left {
+		return nil, violated("a message that is cut off")
+	}
+	for r.w-r.r < n {
+		if err := r.fill(n); err != nil {
+			return nil, err
+		}
+	}
+	return r.piece(n)
+}
+
+// skip reads the rest of the frame that next has begun.
+func (r *reader) skip() error {
+	for r.left > 0 {
+		if _, err := r.piece(r.left); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // detach moves what is unread to new memory, so that the frame returned last
@@ -94,18 +172,19 @@ func (r *reader) detach() {
 }
 
 // fill reads once, after making room for at least one more byte of a frame of
-// n bytes. The buffer grows with what has arrived, not with what was announced.
+// n bytes. The buffer grows with what has arrived, not with what was announced:
+// to a whole frame once a quarter of it is there.
 func (r *reader) fill(n int) error {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
-		if len(r.buf) > maxBuffer {
+		if len(r.buf) > maxBuffer && r.left == 0 {
 			r.buf = make([]byte, maxBuffer)
 		}
 	}
 	if r.w == len(r.buf) || r.r > 0 && n > len(r.buf)-r.r {
 		to := r.buf
 		if r.r == 0 {
-			to = make([]byte, min(2*len(r.buf), max(n, maxBuffer)))
+			to = make([]byte, min(4*len(r.buf), max(n, maxBuffer)))
 		}
 		r.w = copy(to, r.buf[r.r:r.w])
 		r.r, r.buf = 0, to
@@ -121,7 +200,7 @@ func (r *reader) fill(n int) error {
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	if errors.Is(err, io.EOF) && r.w > r.r {
+	if errors.Is(err, io.EOF) && (r.w > r.r || r.left > 0) {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
@@ -243,12 +322,25 @@ func text(body []byte) ([]byte, error) {
 	return s, nil
 }
 
-// appendFrame appends a frame of type t with the body that encode appends.
+// appendFrame appends a frame of type t with the body that encode appends. The
+// caller knows that it is no longer than maxFrame.
 func appendFrame(b []byte, t byte, encode func([]byte) []byte) []byte {
 	at := len(b)
 	b = encode(append(b, t, 0, 0, 0, 0))
-	binary.BigEndian.PutUint32(b[at+1:], uint32(len(b)-at-1))
+	if err := setLength(b[at:], int64(len(b)-at)); err != nil {
+		panic(err)
+	}
 	return b
+}
+
+// setLength writes into the header of frame that the frame has size bytes,
+// header included. It refuses what no frame can have, so that no length wraps.
+func setLength(frame []byte, size int64) error {
+	if size < frameHeader || size > maxFrame {
+		return violated("message %q of %d bytes is longer than the limit of %d", frame[0], size, maxFrame)
+	}
+	binary.BigEndian.PutUint32(frame[1:], uint32(size-1))
+	return nil
 }
 
 // dataRow walks the values of a DataRow, which must be n. It calls value for
@@ -276,7 +368,7 @@ func appendValue(b, v []byte) ([]byte, error) {
 	if v == nil {
 		return binary.BigEndian.AppendUint32(b, math.MaxUint32), nil
 	}
-	if len(v) > math.MaxInt32 {
+	if len(v) > maxFrame {
 		return nil, violated("a value of %d bytes", len(v))
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(len(v)))

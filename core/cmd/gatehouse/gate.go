@@ -152,8 +152,11 @@ func (g *gate) openPostgres() error {
 		Plaintext: c.Listen.Postgres.Plaintext == "loopback",
 		Limits: postgres.Limits{
 			StartupTime: time.Duration(c.Limits.Startup), MessageSize: int(c.Limits.Message),
+			Buffer: int(c.Limits.Buffer), Inspect: int(c.Limits.Inspect), Spill: int64(c.Limits.Spill),
+			Parameters: int(c.Limits.Parameters), Unread: time.Duration(c.Limits.Unread),
 			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
 		},
+		SpillDir: string(c.Recording.Spool.Directory),
 		Analyzer: g.analyzer,
 	})
 	if err != nil {

@@ -324,8 +324,28 @@ type Limits struct {
 	Web int `json:"web" jsonschema:"minimum=1,default=1000"`
 	// Startup is how long a client may take to say who it is.
 	Startup Duration `json:"startup" jsonschema:"default=10s"`
-	// Message is the size of the largest message that is read whole.
+	// Message is the size of the largest message that is read whole: all
+	// that clients send, and what servers send but for rows. A larger one of
+	// a client is refused. At most 1GiB, which is PostgreSQL's own limit.
 	Message Size `json:"message" jsonschema:"default=64MiB"`
+	// Parameters is how much plugins and approvers get of the parameters of a
+	// request, all of them together. What is cut for them is marked, and
+	// recorded whole.
+	Parameters Size `json:"parameters" jsonschema:"default=1MiB"`
+	// Buffer is the size of the largest row that is read whole. Larger ones,
+	// up to PostgreSQL's own 1GiB, are passed on, and recorded, in pieces.
+	Buffer Size `json:"buffer" jsonschema:"default=1MiB"`
+	// Inspect is how much of a row that is not read whole plugins may inspect,
+	// all of its values together. What is longer is redacted.
+	Inspect Size `json:"inspect" jsonschema:"default=4MiB"`
+	// Spill is how much of the spool's disk rows may take, of all sessions
+	// together, that are not read whole and have values to mask. Such a row
+	// waits there, masked, in a file without a name, until its length is
+	// known. A session ends whose row finds no room.
+	Spill Size `json:"spill" jsonschema:"default=8GiB"`
+	// Unread is how long a client may read nothing of what it is sent before
+	// its session ends.
+	Unread Duration `json:"unread" jsonschema:"default=5m"`
 	// Statements is how many prepared statements and portals a session may
 	// have open.
 	Statements int `json:"statements" jsonschema:"minimum=1,default=4096"`

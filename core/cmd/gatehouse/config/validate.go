@@ -163,9 +163,19 @@ func (c *Recording) validate(r report) {
 
 func (l *Limits) validate(r report) {
 	positive(r.in("startup"), l.Startup)
+	positive(r.in("unread"), l.Unread)
 	positive(r.in("plugin", "time"), l.Plugin.Time)
 	if l.Message < 64<<10 || l.Message > 1<<30 {
 		r.in("message").problem("must be between 64KiB and 1GiB")
+	}
+	if l.Parameters < 1<<10 || l.Parameters > 16<<20 {
+		r.in("parameters").problem("must be between 1KiB and 16MiB")
+	}
+	if l.Buffer < 64<<10 || l.Buffer > 64<<20 {
+		r.in("buffer").problem("must be between 64KiB and 64MiB")
+	}
+	if l.Inspect < l.Buffer || l.Inspect > 64<<20 {
+		r.in("inspect").problem("must be between buffer and 64MiB")
 	}
 	if l.Plugin.Memory > 4<<30 {
 		r.in("plugin", "memory").problem("must be at most 4GiB")

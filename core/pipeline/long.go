@@ -1,0 +1,110 @@
+package pipeline
+
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"gatehouse/core/event"
+)
+
+// A Long treats one value that is too long to be given to Rows. What comes out
+// is what Rows would have made of the value.
+type Long struct{ treating }
+
+// Inspected is whether a plugin looks at the values of the field at index k of
+// those that Treated returned, so that Rows is to be given them.
+func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind == event.Inspect }
+
+// Long begins the treatment of a value of size bytes of the field at index k of
+// those that Treated returned. It returns nil where the value becomes NULL. A
+// value that a plugin wants to inspect is too long for that: it is redacted,
+// and the recording says so. Only one Long of an exchange may be in use.
+func (x *Exchange) Long(k, size int) (*Long, error) {
+	p := &x.plan
+	t := p.treatments[k]
+	if t.Kind == event.Inspect {
+		t.Kind = event.Redact
+		n := event.Notice{Code: "redacted", Text: fmt.Sprintf("a value of %q, of %d bytes, is redacted: it is too long to be inspected", p.fields[k].Name, size)}
+		if err := x.s.record(event.KindNotice, x.ID, n.Append); err != nil {
+			return nil, err
+		}
+	}
+	if t.Kind == event.Null {
+		return nil, nil
+	}
+	l := new(Long)
+	l.begin(p, t, x.s.Key)
+	return l, nil
+}
+
+// Append appends to b what a further part of the value's text becomes, as far
+// as that is known.
+func (l *Long) Append(b, part []byte) []byte { return l.append(b, part) }
+
+// End appends to b what is still missing.
+func (l *Long) End(b []byte) []byte { return l.end(b) }
+
+// A treating is a value on its way through a treatment, at once or in parts.
+type treating struct {
+	event.Treatment
+	p       *plan
+	tail    []byte // for KeepLast: what is not starred yet
+	starred bool
+}
+
+// begin begins a treatment that is neither Null nor one of a plugin's own.
+func (t *treating) begin(p *plan, how event.Treatment, key []byte) {
+	*t = treating{Treatment: how, p: p, tail: t.tail[:0]}
+	if how.Kind == event.Hash {
+		p.resetMAC(key)
+	}
+}
+
+func (t *treating) append(b, part []byte) []byte {
+	switch t.Kind {
+	case event.Hash:
+		t.p.mac.Write(part)
+	case event.KeepLast:
+		t.tail = append(t.tail, part...)
+		whole := len(t.tail)
+		for n := 1; n < utf8.UTFMax && n <= len(t.tail); n++ {
+			if last := t.tail[len(t.tail)-n:]; utf8.RuneStart(last[0]) {
+				if !utf8.FullRune(last) {
+					whole -= n // more of it may come
+				}
+				break
+			}
+		}
+		return t.star(b, utf8.RuneCount(t.tail[:whole])-int(t.Keep))
+	}
+	return b
+}
+
+func (t *treating) end(b []byte) []byte {
+	switch t.Kind {
+	case event.Redact:
+		return append(b, redacted...)
+	case event.Hash:
+		return t.p.appendMAC(b)
+	case event.KeepLast:
+		n := utf8.RuneCount(t.tail)
+		if n <= int(t.Keep) && !t.starred {
+			return t.star(b, n) // a value that is no longer than what may stay
+		}
+		return append(t.star(b, n-int(t.Keep)), t.tail...)
+	}
+	return b
+}
+
+// star stars the first n characters of the tail.
+func (t *treating) star(b []byte, n int) []byte {
+	at := 0
+	for ; n > 0; n-- {
+		_, size := utf8.DecodeRune(t.tail[at:])
+		at += size
+		b = append(b, '*')
+		t.starred = true
+	}
+	t.tail = t.tail[:copy(t.tail, t.tail[at:])]
+	return b
+}

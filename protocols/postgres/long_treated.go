@@ -1,0 +1,305 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+)
+
+// A longRow is a row that is too long to be held, on its way through its
+// treatments into a spill. Of the values that plugins inspect it holds as many
+// as may be held; all others are treated as they come.
+type longRow struct {
+	s    *session
+	x    *pipeline.Exchange
+	h    *head
+	file *spill
+	held []heldValue
+	room int    // bytes of values that may still be held
+	out  []byte // what a part of a value became
+}
+
+// A heldValue is one that a plugin is to inspect.
+type heldValue struct {
+	at     int64 // where in the file it belongs
+	column int   // of the row
+	k      int   // its place in what is treated
+	v      []byte
+}
+
+// treatLong treats the row that the server has begun, whose first bytes, up to
+// the count of values, are start, and sends it.
+func (s *session) treatLong(ctx context.Context, e *owed, h *head, columns []int, fields []event.Field, start []byte) error {
+	file, err := s.protocol.spills.open()
+	if err != nil {
+		return spillError(err)
+	}
+	defer file.close()
+	r := &longRow{s: s, x: e.x, h: h, file: file, room: s.protocol.config.Limits.Inspect}
+	k := 0
+	for j := range h.oids {
+		treated := k < len(columns) && columns[k] == j
+		if err := r.read(j, k, treated); err != nil {
+			return s.longRowFailed(ctx, err)
+		}
+		if treated {
+			k++
+		}
+	}
+	if s.fromServer.left > 0 {
+		return violated("malformed DataRow")
+	}
+	if err := r.inspect(ctx, fields); err != nil {
+		return s.locked(func() error { return s.untreated(e, err) })
+	}
+	size := int64(len(start)) + file.size
+	for i := range r.held {
+		size += int64(4 + len(r.held[i].v))
+	}
+	if err := setLength(start, size); err != nil {
+		return err
+	}
+	if err := s.begin(ctx, e, start); err != nil {
+		return err
+	}
+	if err := r.send(ctx); err != nil {
+		return spillError(err)
+	}
+	e.rows++
+	s.finish()
+	return nil
+}
+
+// longRowFailed ends a session whose server left within a row, or which has no
+// room for it.
+func (s *session) longRowFailed(ctx context.Context, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return s.serverLeft(ctx, err)
+	}
+	return spillError(err)
+}
+
+// spillError says that a row had no room, if that is what err is.
+func spillError(err error) error {
+	if errors.Is(err, errSpillsFull) {
+		return &endError{refusal{code: codeLimit, message: "gatehouse: the session ends: " + errSpillsFull.Error(),
+			hint: "Read fewer or shorter columns at a time."}, err}
+	}
+	return err
+}
+
+// read takes the value of column j from the server to the file, or holds it.
+func (r *longRow) read(j, k int, treated bool) error {
+	word, err := r.s.fromServer.take(4)
+	if err != nil {
+		return err
+	}
+	n := int(int32(binary.BigEndian.Uint32(word)))
+	if n < -1 || n > r.s.fromServer.left {
+		return violated("malformed DataRow")
+	}
+	switch {
+	case n < 0 || !treated:
+		if _, err := r.file.Write(word); err != nil {
+			return err
+		}
+		return r.parts(n, func(p []byte) error {
+			_, err := r.file.Write(p)
+			return err
+		})
+	case r.x.Inspected(k) && n <= r.room:
+		r.room -= n
+		v := make([]byte, 0, n)
+		err := r.parts(n, func(p []byte) error {
+			v = append(v, p...)
+			return nil
+		})
+		r.held = append(r.held, heldValue{r.file.size, j, k, v})
+		return err
+	}
+	return r.treat(j, k, n)
+}
+
+// parts calls f for each part of a value of n bytes.
+func (r *longRow) parts(n int, f func([]byte) error) error {
+	for n > 0 {
+		p, err := r.s.fromServer.piece(n)
+		if err != nil {
+			return err
+		}
+		n -= len(p)
+		if err := f(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// treat writes what the value of column j, of n bytes, becomes.
+func (r *longRow) treat(j, k, n int) error {
+	l, err := r.x.Long(k, n)
+	if err != nil {
+		return err
+	}
+	form := formOf(r.h.oids[j], r.h.formats[j])
+	if l == nil || form == formNull {
+		if err := r.parts(n, func([]byte) error { return nil }); err != nil {
+			return err
+		}
+		_, err := r.file.Write([]byte{0xff, 0xff, 0xff, 0xff})
+		return err
+	}
+	at := r.file.size
+	w := longValueWriter{file: r.file, form: form}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	skip := 0
+	if form == formJSONB && n > 0 {
+		skip = 1 // its version, which is no part of the text
+	}
+	err = r.parts(n, func(p []byte) error {
+		p, skip = p[skip:], 0
+		r.out = l.Append(r.out[:0], p)
+		return w.write(r.out)
+	})
+	if err != nil {
+		return err
+	}
+	r.out = l.End(r.out[:0])
+	if err := w.write(r.out); err != nil {
+		return err
+	}
+	if err := w.end(); err != nil {
+		return err
+	}
+	size := r.file.size - at - 4
+	if size > math.MaxInt32 {
+		return violated("a treated value of %d bytes", size)
+	}
+	return r.file.set(at, binary.BigEndian.AppendUint32(nil, uint32(size)))
+}
+
+// A longValueWriter writes a treated text in the form in which a value has it,
+// as encodeCell does at once. The text is no JSON: no treatment of a long value
+// leaves it that.
+type longValueWriter struct {
+	file *spill
+	form form
+	rest []byte // the beginning of a character
+}
+
+func (w *longValueWriter) begin() error {
+	b := make([]byte, 4, 6) // the length is written when it is known
+	switch w.form {
+	case formJSONB:
+		b = append(b, jsonbVersion, '"')
+	case formJSON:
+		b = append(b, '"')
+	}
+	_, err := w.file.Write(b)
+	return err
+}
+
+func (w *longValueWriter) write(text []byte) error {
+	if w.form == formJSON || w.form == formJSONB {
+		all := append(w.rest, text...)
+		text = wholeRunes(all)
+		w.rest = append([]byte(nil), all[len(text):]...)
+		text = jsonText(text)
+	}
+	_, err := w.file.Write(text)
+	return err
+}
+
+func (w *longValueWriter) end() error {
+	if w.form != formJSON && w.form != formJSONB {
+		return nil
+	}
+	_, err := w.file.Write(append(jsonText(w.rest), '"'))
+	return err
+}
+
+// jsonText returns text as it is in a JSON string, without the quotes.
+func jsonText(text []byte) []byte {
+	b, _ := json.Marshal(string(text)) // a string always has a JSON form
+	return b[1 : len(b)-1]
+}
+
+// inspect lets the plugins see the values that are held, and edits them.
+func (r *longRow) inspect(ctx context.Context, fields []event.Field) error {
+	if len(r.held) == 0 {
+		return nil
+	}
+	b := rowBuffers{types: r.s.rows.types} // not kept: it may be large
+	b.rows.Reset(fields)
+	cells := b.rows.Grow()
+	for i := range r.held {
+		v := &r.held[i]
+		cells[v.k] = b.textOf(r.h, v.column, v.v)
+	}
+	b.given = append(b.given, cells...)
+	if err := r.x.Rows(ctx, &b.rows); err != nil {
+		return err
+	}
+	edited, _ := b.rows.Row(0)
+	for i := range r.held {
+		v := &r.held[i]
+		if !same(edited[v.k], b.given[v.k]) {
+			v.v = encodeCell(r.h.oids[v.column], r.h.formats[v.column], edited[v.k])
+		}
+	}
+	return nil
+}
+
+// send sends the values in their order, those in the file and those held.
+func (r *longRow) send(ctx context.Context) error {
+	w := bufio.NewWriterSize(pieceWriter{ctx, r.s}, pieceBuffer)
+	at := int64(0)
+	copyTo := func(to int64) error {
+		section, err := r.file.section(at, to)
+		if err != nil {
+			return err
+		}
+		at = to
+		_, err = w.ReadFrom(section)
+		return err
+	}
+	for i := range r.held {
+		v := &r.held[i]
+		if err := copyTo(v.at); err != nil {
+			return err
+		}
+		word, err := appendValue(nil, v.v)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(word); err != nil {
+			return err
+		}
+	}
+	if err := copyTo(r.file.size); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// A pieceWriter sends pieces of a frame.
+type pieceWriter struct {
+	ctx context.Context
+	s   *session
+}
+
+func (w pieceWriter) Write(p []byte) (int, error) {
+	if err := w.s.sendPiece(w.ctx, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
