@@ -122,7 +122,7 @@ type Statement struct {
 	// contains this one, or -1.
 	Parent int
 	// Within says how the parent contains it: "cte", "explain",
-	// "explain analyze", "prepare", "execute", "cursor", "copy", "as",
+	// "explain analyze", "prepare", "execute", "cursor", "fetch", "copy", "as",
 	// "view", "rule", "do", "function", "schema".
 	Within string
 	// Runs is whether the request carries the statement out. It is false

@@ -11,7 +11,9 @@ func (r *Resource) SetDial(dial func(ctx context.Context, network, addr string) 
 }
 
 // Constants are the frames that the gate sends in the place of refused ones.
-func Constants() [][]byte { return [][]byte{constantQuery, constantParse} }
+func Constants() [][]byte {
+	return [][]byte{constantQuery, constantParse, constantUnnamed, constantMalformed, constantCall}
+}
 
 // Catalogs is how many databases the gate keeps a catalogue of.
 func (r *Resource) Catalogs() int {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -96,10 +95,8 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		return violated("the server sent a malformed %q", f[0])
 	}
 	switch f[0] {
-	case 'N':
+	case 'N', 'A':
 		return s.send(nil, f)
-	case 'A':
-		return s.notification(f)
 	case 'S':
 		return s.parameterStatus(f)
 	case 'E':
@@ -191,15 +188,6 @@ func wellFormed(f []byte) bool {
 		return c.done()
 	}
 	return true
-}
-
-// notification passes a notification on. The process that the client knows
-// itself by is the gate's number for it.
-func (s *session) notification(f []byte) error {
-	if binary.BigEndian.Uint32(f[frameHeader:]) == s.server.pid {
-		binary.BigEndian.PutUint32(f[frameHeader:], s.key.pid)
-	}
-	return s.send(nil, f)
 }
 
 func (s *session) parameterStatus(f []byte) error {

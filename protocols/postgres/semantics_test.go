@@ -373,37 +373,92 @@ func TestApprovalEndsWhenASettingChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// A client that notifies itself knows its own notifications by its number.
-func TestNotificationsOfASessionsOwn(t *testing.T) {
-	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(allow)}})
-	c := g.connect(t, "")
-	if _, err := c.Exec(t.Context(), "LISTEN c"); err != nil {
+// What ALTER ROLE and ALTER DATABASE set is there when a session begins.
+func TestSettingsOfRolesAndDatabases(t *testing.T) {
+	var attrs []event.Attr
+	see := rule(func(r *event.Request) event.Verdict {
+		attrs = r.Attrs
+		return event.Verdict{Action: event.Allow}
+	})
+	g := startGate(t, gateConfig{version: 18, plugins: []pipeline.Plugin{see}})
+	set := func(setting string) {
+		g.one(t, "SELECT 1::text")
+		if _, err := g.direct(t).Exec(t.Context(), "ALTER DATABASE "+g.database+" SET "+setting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("search_path = elsewhere")
+	if err := g.connect(t, "").Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []interface {
-		Exec(sql string) error
-	}{execer(func(sql string) error { _, err := c.Exec(t.Context(), sql); return err }),
-		execer(func(sql string) error { _, err := g.direct(t).Exec(t.Context(), sql); return err })} {
-		if err := from.Exec("NOTIFY c"); err != nil {
-			t.Fatal(err)
-		}
+	if !slices.Contains(attrs, event.Attr{Key: "postgres.search_path", Value: "elsewhere"}) {
+		t.Errorf("the judge is told %v", attrs)
 	}
-	var own []bool
-	for range 2 {
-		n, err := c.WaitForNotification(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	for _, pinned := range []string{"standard_conforming_strings = off", "client_encoding = 'LATIN1'"} {
+		set(pinned)
+		r := dialRaw(t, g.addr, map[string]string{"user": "agent", "database": "orders"}, "")
+		r.expect("R")
+		r.send(&pgproto3.PasswordMessage{Password: "good"})
+		if got := r.next(); !strings.HasPrefix(got, "E ") {
+			t.Errorf("%s: the session began with %q", pinned, got)
 		}
-		own = append(own, n.PID == c.PgConn().PID())
-	}
-	if !cmp.Equal(own, []bool{true, false}) {
-		t.Errorf("its own: %v", own)
+		set(strings.Split(pinned, " ")[0] + " TO DEFAULT")
 	}
 }
 
-type execer func(string) error
+func TestTwoPhaseCommit(t *testing.T) {
+	pg := peers.NewPostgres(t, peers.PostgresOptions{Settings: map[string]string{"max_prepared_transactions": "2"}})
+	database := pg.NewDatabase(t, customers)
+	server := &postgres.Resource{Name: "orders", Host: peers.Host, Port: uint16(pg.Port), User: peers.Superuser,
+		Password: pg.Password, Database: database, SSLMode: "disable"}
+	g := startGate(t, gateConfig{server: server, plugins: []pipeline.Plugin{rule(allow)}})
+	g.pg, g.database = pg, database
+	r := g.raw(t)
+	for _, sql := range []string{"BEGIN", "INSERT INTO t VALUES (1)", "PREPARE TRANSACTION 'a'", "COMMIT PREPARED 'a'",
+		"BEGIN", "SELECT 1/0", "PREPARE TRANSACTION 'b'"} {
+		r.send(&pgproto3.Query{String: sql})
+		r.until("Z")
+	}
+	r.send(&pgproto3.Terminate{})
+	r.drained()
+	g.closed(t)
+	want := []string{"BEGIN: ok", "INSERT INTO t VALUES (1): ok prepared", "PREPARE TRANSACTION 'a': ok", "COMMIT PREPARED 'a': ok",
+		"BEGIN: ok", "SELECT 1/0: error", "PREPARE TRANSACTION 'b': ok"}
+	if diff := cmp.Diff(want, g.outcomes(t)); diff != "" {
+		t.Error(diff)
+	}
+	if got := g.count(t); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+}
 
-func (e execer) Exec(sql string) error { return e(sql) }
+// Whichever side runs what the other opened, its rows are masked.
+func TestCursorsAreMasked(t *testing.T) {
+	sql := customers + `CREATE FUNCTION opens() RETURNS refcursor LANGUAGE plpgsql AS
+		$$ DECLARE c refcursor := 'f'; BEGIN OPEN c FOR SELECT id, email FROM customers ORDER BY id; RETURN c; END $$`
+	g := startGate(t, gateConfig{sql: sql, plugins: []pipeline.Plugin{columns{"public.customers.email": {}}}})
+	r := g.raw(t)
+	r.send(&pgproto3.Query{String: "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id, email FROM customers ORDER BY id; SELECT opens()"},
+		&pgproto3.Parse{Query: "SELECT id, email FROM customers ORDER BY id"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Sync{})
+	r.until("Z")
+	r.until("Z")
+	for i := range 2 {
+		for _, name := range []string{"c", "f", "p"} {
+			if i == 1 && name != "c" {
+				continue // only what is held is there after the COMMIT
+			}
+			for _, ms := range [][]pgproto3.FrontendMessage{{&pgproto3.Execute{Portal: name, MaxRows: 1}, &pgproto3.Sync{}}, simple("FETCH 1 FROM " + name)} {
+				r.send(ms...)
+				got := strings.Join(r.until("Z"), ", ")
+				if !strings.Contains(got, "|NULL, ") || strings.Contains(got, "@") {
+					t.Errorf("%s by %T: %q", name, ms[0], got)
+				}
+			}
+		}
+		r.send(&pgproto3.Query{String: "COMMIT"})
+		r.until("Z")
+	}
+}
 
 // Names that SQL defines count as those of the protocol do.
 func TestNamesBySQLAreBounded(t *testing.T) {
