@@ -317,7 +317,7 @@ func (l *ledger) publish(ctx context.Context, wait *backoff) error {
 			return ErrFork
 		}
 		for _, o := range l.step.Objects[l.put:] {
-			if err := putOnce(ctx, store, o.Name, o.Data); errors.Is(err, errOther) {
+			if err := putOnce(ctx, store, o.Name, o.Data, l.r.o.logLock(o.partial())); errors.Is(err, errOther) {
 				return fmt.Errorf("%w: %w", ErrFork, err)
 			} else if err != nil {
 				return err

@@ -149,5 +149,6 @@ func (s *Session) putManifest(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, putOnce(ctx, s.r.o.Store, manifestObject(&s.info), b)
+	last := &links[len(links)-1].header
+	return b, putOnce(ctx, s.r.o.Store, manifestObject(&s.info), b, s.r.o.lock(last.Retention, last.To))
 }

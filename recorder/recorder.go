@@ -44,8 +44,12 @@ type Options struct {
 	// recordings are encrypted before they leave the spool. With none they
 	// are not.
 	Recipients []string
-	// Retention is the retention class of what is recorded.
-	Retention string
+	// Retention are the retention classes that sessions can name with
+	// RetentionAttr. Nil is one class, DefaultRetention, without a lock. Where
+	// a class asks for a lock, Store must be a LockStore. What the log is made
+	// of is locked as long as the longest of them asks; of it, partial tiles
+	// for a week at most, and checkpoints, which are replaced, not at all.
+	Retention map[string]Retention
 	// PieceSize is how many bytes of frames fill a piece.
 	PieceSize int
 	// SealAfter is how long after its first frame a piece is sealed.
@@ -73,7 +77,9 @@ func (o *Options) setDefaults() {
 	o.LogEvery = orDefault(o.LogEvery, DefaultLogEvery)
 	o.SpoolLimit = orDefault(o.SpoolLimit, DefaultSpoolLimit)
 	o.FullWait = orDefault(o.FullWait, DefaultFullWait)
-	o.Retention = orDefault(o.Retention, DefaultRetention)
+	if o.Retention == nil {
+		o.Retention = map[string]Retention{DefaultRetention: {}}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,8 +114,8 @@ func (o *Options) Validate() error {
 	if _, err := parseRecipients(o.Recipients); err != nil {
 		errs = append(errs, err)
 	}
-	if len(o.Retention) > 64 {
-		bad("Retention", o.Retention)
+	if err := o.validateRetention(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.PieceSize < 0 || o.PieceSize > MaxPieceSize {
 		bad("PieceSize", o.PieceSize)
@@ -253,6 +259,9 @@ func lockFile(name string) (*os.File, error) {
 func (r *Recorder) Begin(session *event.Session) (*Session, error) {
 	if !ValidID(session.ID) || session.Start.IsZero() {
 		return nil, fmt.Errorf("begin recording: session %q has no valid id or start", session.ID)
+	}
+	if class := retentionClass(session); !r.o.has(class) {
+		return nil, fmt.Errorf("begin recording: there is no retention class %q", class)
 	}
 	s := newSession(r, session)
 	r.mu.Lock()

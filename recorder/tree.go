@@ -111,6 +111,10 @@ type object struct {
 	Data []byte
 }
 
+// partial reports whether o is a partial tile or bundle, which a later object
+// replaces.
+func (o *object) partial() bool { return strings.Contains(o.Name, ".p/") }
+
 // A tree is the right edge of a log: as much as it takes to extend it.
 type tree struct {
 	Size   int64

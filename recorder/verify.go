@@ -26,6 +26,8 @@ const (
 	Unsigned   Fault = "unsigned"    // the key did not sign it
 	Forked     Fault = "forked"      // the log is not one with the kept checkpoint, or with its own
 	RolledBack Fault = "rolled back" // the log is older than the kept checkpoint
+	Hidden     Fault = "hidden"      // it is there, behind a delete marker or a newer version
+	Unlocked   Fault = "unlocked"    // the store does not keep it as its retention class asks
 )
 
 // A Problem is one thing that Verify found.
@@ -77,6 +79,10 @@ type VerifyOptions struct {
 	Frames bool
 	// Identities open encrypted pieces for Frames. Nothing else needs them.
 	Identities Identities
+	// Retention are the retention classes. If one asks for a lock, the lock
+	// of every object is compared with what its class asks, and the store
+	// must be a LockStore.
+	Retention map[string]Retention
 	// Progress, if not nil, is called after each object that was checked,
 	// by one goroutine at a time.
 	Progress func(done, total int)
@@ -100,7 +106,7 @@ func Verify(ctx context.Context, store Store, verifierKey string, o VerifyOption
 	if err != nil {
 		return nil, fmt.Errorf("verify: verifier key: %w", err)
 	}
-	vr := &verification{store: store, keys: []publicKey{v}, o: o, sessions: make(map[string]*loggedSession), objects: make(map[Digest]string)}
+	vr := &verification{store: store, keys: []publicKey{v}, o: o, sessions: make(map[string]*loggedSession), objects: make(map[Digest]string), first: make(map[string]string)}
 	if err := vr.run(ctx); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -120,6 +126,9 @@ type verification struct {
 	order    []string                  // the keys as they come up in the log
 	objects  map[Digest]string         // names of what was logged
 	newest   time.Time                 // frame in the log
+	recent   []time.Time               // newest frame in each bundle of the log
+	earlier  []Version                 // checkpoints before the current one
+	first    map[string]string         // first versions of the log's objects that are hidden
 	holes    bool                      // entries are lost for good
 	blind    bool                      // of some of them even the hash
 }
@@ -129,6 +138,7 @@ type loggedSession struct {
 	chain
 	pieces   []Digest
 	manifest *Digest
+	locks    []Lock // that the pieces should have, if that is checked
 }
 
 func (v *verification) found(f Fault, object, detail string, args ...any) {
@@ -142,6 +152,9 @@ func (v *verification) found(f Fault, object, detail string, args ...any) {
 }
 
 func (v *verification) run(ctx context.Context) error {
+	if _, locks := v.store.(LockStore); !locks && v.locked() {
+		return errors.New("the retention classes ask for locks, and this store has none to compare")
+	}
 	ok, err := v.log(ctx)
 	if err != nil || !ok {
 		return err
@@ -227,6 +240,7 @@ func (v *verification) enterPiece(s *loggedSession, e *entry) {
 	if h.To.After(v.newest) {
 		v.newest = h.To
 	}
+	v.noteRecent(h.To)
 	switch {
 	case h.Object() != e.Object:
 		v.found(Broken, e.Object, "its log entry is that of %s", h.Object())
@@ -246,6 +260,9 @@ func (v *verification) enterPiece(s *loggedSession, e *entry) {
 	}
 	s.chain.add(&sealed{header: h, digest: e.Digest})
 	s.pieces = append(s.pieces, e.Digest)
+	if v.locked() {
+		s.locks = append(s.locks, retention(v.o.Retention, h.Retention).Until(h.To))
+	}
 }
 
 // skip passes over pieces whose entries are lost, to h. Of the last of them h
@@ -255,6 +272,9 @@ func (s *loggedSession) skip(h *Header) {
 		s.pieces = append(s.pieces, Digest{})
 	}
 	s.pieces[h.Sequence-1] = h.Previous
+	if s.locks != nil {
+		s.locks = append(s.locks, make([]Lock, len(s.pieces)-len(s.locks))...) // nothing is known of them
+	}
 	s.frames = h.First
 }
 

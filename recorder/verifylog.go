@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -22,7 +23,7 @@ type checkpoint struct {
 // log checks the log and takes up its entries. It returns false if there is
 // nothing to compare the objects with.
 func (v *verification) log(ctx context.Context) (ok bool, err error) {
-	b, err := get(ctx, v.store, checkpointName, maxCheckpoint)
+	b, err := v.readCheckpoint(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.found(Missing, checkpointName, "without it nothing is proved")
 		return false, nil
@@ -43,6 +44,9 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 		return false, nil
 	}
 	v.report.Origin, v.report.Entries, v.report.Checkpoint = c.origin, c.size, string(b)
+	if err := v.compareCheckpoints(ctx, c); err != nil {
+		return false, err
+	}
 	bundles, err := v.readBundles(ctx, c.size)
 	if err != nil {
 		return false, err
@@ -60,13 +64,14 @@ func (v *verification) log(ctx context.Context) (ok bool, err error) {
 	v.checkKeys(bundles, c)
 	v.checkKept(leaves, c)
 	for _, b := range bundles {
+		v.recent = append(v.recent, time.Time{})
 		for i, leaf := range b.leaves {
 			if b.sound(i) {
 				v.enter(b.n*tileWidth+int64(i), leaf)
 			}
 		}
 	}
-	return true, nil
+	return true, v.checkLogLocks(ctx)
 }
 
 // A bundle is a bundle of entries and the tile that should hold their hashes.
@@ -142,7 +147,7 @@ func (v *verification) readTile(ctx context.Context, b *bundle) ([]tlog.Hash, er
 
 // logObject reads an object of the log. It returns nil if there is none.
 func (v *verification) logObject(ctx context.Context, name string, limit int64) ([]byte, error) {
-	b, err := get(ctx, v.store, name, limit)
+	b, err := v.readFirst(ctx, name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.found(Missing, name, "a part of the log")
 		return nil, nil

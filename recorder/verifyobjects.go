@@ -24,8 +24,12 @@ type check struct {
 	got    Digest
 	size   int64
 	there  bool
-	wrong  error // of its content
-	closed bool  // its content is encrypted and no identity opens it
+	wrong  error  // of its content
+	closed bool   // its content is encrypted and no identity opens it
+	lock   Lock   // that it should have
+	lacks  string // in what way it has not
+	hidden string // what hides it
+	behind string // the version that was logged, if hidden
 }
 
 // checkObjects compares the stored objects with the log.
@@ -39,6 +43,7 @@ func (v *verification) checkObjects(ctx context.Context) error {
 	if err := v.readObjects(ctx, checks); err != nil {
 		return err
 	}
+	v.reportHidden(checks)
 	there := make(map[string]bool, len(checks))
 	changed := make(map[string]bool)
 	for _, c := range checks {
@@ -74,10 +79,18 @@ func (v *verification) checkObjects(ctx context.Context) error {
 func (s *loggedSession) checks(key string) []*check {
 	var cs []*check
 	for q, d := range s.pieces {
-		cs = append(cs, &check{object: fmt.Sprintf("sessions/%s/%06d.piece", key, q), want: d})
+		c := &check{object: fmt.Sprintf("sessions/%s/%06d.piece", key, q), want: d}
+		if q < len(s.locks) {
+			c.lock = s.locks[q]
+		}
+		cs = append(cs, c)
 	}
 	if s.manifest != nil {
-		cs = append(cs, &check{object: "sessions/" + key + "/" + manifestName, want: *s.manifest})
+		c := &check{object: "sessions/" + key + "/" + manifestName, want: *s.manifest}
+		if n := len(s.locks); n > 0 {
+			c.lock = s.locks[n-1]
+		}
+		cs = append(cs, c)
 	}
 	return cs
 }
@@ -90,6 +103,9 @@ func (v *verification) readObjects(ctx context.Context, checks []*check) error {
 	for _, c := range checks {
 		g.Go(func() error {
 			if err := v.read(ctx, c, v.o.Frames); err != nil {
+				return err
+			}
+			if err := v.lookBehind(ctx, c); err != nil {
 				return err
 			}
 			mu.Lock()

@@ -138,7 +138,7 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	}
 	h := Header{
 		Session: s.info.ID, Start: s.info.Start, Sequence: s.chain.next, Previous: s.chain.previous,
-		First: s.chain.frames, Retention: s.r.o.Retention, Last: p.last,
+		First: s.chain.frames, Retention: retentionClass(&s.info), Last: p.last,
 	}
 	if s.chain.next == 0 && len(frames) == 0 { // nothing of the session was durable
 		f := event.Frame{Kind: event.KindOpen, Time: s.info.Start, Payload: s.info.Append(nil)}
@@ -289,7 +289,7 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 			return err
 		}
 		l := p.sealed
-		if err := putOnce(ctx, s.r.o.Store, l.header.Object(), data); err != nil {
+		if err := putOnce(ctx, s.r.o.Store, l.header.Object(), data, s.r.o.lock(l.header.Retention, l.header.To)); err != nil {
 			return err
 		}
 		wait.reset()
@@ -301,10 +301,10 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 
 // putOnce stores an object that may be there already from an attempt whose
 // answer was lost. One of that name with other content is an error.
-func putOnce(ctx context.Context, store Store, name string, data []byte) error {
+func putOnce(ctx context.Context, store Store, name string, data []byte, l Lock) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	err := store.Put(ctx, name, data)
+	err := putLocked(ctx, store, name, data, l)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}

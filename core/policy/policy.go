@@ -48,6 +48,8 @@ type Access struct {
 	// OutlastToken is whether a session goes on after the proof of its
 	// principal's identity has expired.
 	OutlastToken bool
+	// Retention is the retention class of what is recorded.
+	Retention string
 }
 
 // A Policy decides. It does not change and is safe for concurrent use.
@@ -147,6 +149,7 @@ func (c *Config) version() string {
 		list(r.Approvers)
 		b = binary.AppendVarint(b, int64(r.HoldFor))
 		b = fmt.Appendf(b, "%t", r.OutlastToken)
+		text(r.Retention)
 	}
 	b = append(b, 0)
 	for _, name := range slices.Sorted(maps.Keys(c.Resources)) {

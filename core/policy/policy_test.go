@@ -135,6 +135,7 @@ func TestVersion(t *testing.T) {
 		"approvers": func(c *policy.Config) { c.Rules[1].Approvers = nil },
 		"hold":      func(c *policy.Config) { c.Rules[1].HoldFor++ },
 		"outlast":   func(c *policy.Config) { c.Rules[1].OutlastToken = true },
+		"retention": func(c *policy.Config) { c.Rules[1].Retention = "long" },
 		"resources": func(c *policy.Config) { c.Resources["ledger"] = []string{"ledger", "more"} },
 		"plugin":    func(c *policy.Config) { c.Plugins["mask"] = "3" },
 	} {

@@ -5,7 +5,9 @@ package s3
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,7 +24,7 @@ import (
 	"gatehouse/recorder"
 )
 
-var _ recorder.Store = (*Store)(nil)
+var _ recorder.LockStore = (*Store)(nil)
 
 // attempts is how often the client tries a request before it gives up. The
 // recorder tries again by itself.
@@ -41,6 +43,10 @@ type Options struct {
 	AccessKey    string
 	SecretKey    string
 	SessionToken string // of temporary credentials
+	// Credentials, if not nil, returns the keys in place of the three above.
+	// It is asked again every KeysFor, so that they can be changed while the
+	// store is in use. It is safe for concurrent use.
+	Credentials func() (accessKey, secretKey, sessionToken string, err error)
 	// Transport makes the requests; nil is the client's default.
 	Transport http.RoundTripper
 }
@@ -66,8 +72,11 @@ func Open(o Options) (*Store, error) {
 	if prefix != "" && !fs.ValidPath(prefix) {
 		return nil, fmt.Errorf("open s3: Prefix %q is not a path", o.Prefix)
 	}
+	if o.Credentials == nil {
+		o.Credentials = func() (string, string, string, error) { return o.AccessKey, o.SecretKey, o.SessionToken, nil }
+	}
 	c, err := minio.NewCore(u.Host, &minio.Options{
-		Creds:      credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken),
+		Creds:      credentials.New(&keys{read: o.Credentials}),
 		Secure:     u.Scheme == "https",
 		Region:     o.Region,
 		Transport:  o.Transport,
@@ -106,7 +115,10 @@ func (s *Store) Check(ctx context.Context) error {
 
 // Put implements recorder.Store.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
-	var o minio.PutObjectOptions
+	return s.putNew(ctx, name, data, minio.PutObjectOptions{})
+}
+
+func (s *Store) putNew(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) error {
 	o.SetMatchETagExcept("*") // If-None-Match: *
 	err := s.put(ctx, name, data, o)
 	switch minio.ToErrorResponse(err).Code {
@@ -132,8 +144,31 @@ func (s *Store) put(ctx context.Context, name string, data []byte, o minio.PutOb
 		return fs.ErrInvalid
 	}
 	o.ContentType = contentType(name)
-	sum := sha256.Sum256(data)
-	_, err := s.c.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
+	sum, md := sha256.Sum256(data), md5.Sum(data) // S3 demands an MD5 of what is locked
+	info, err := s.c.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)),
+		base64.StdEncoding.EncodeToString(md[:]), hex.EncodeToString(sum[:]), o)
+	if err != nil {
+		return err
+	}
+	if info.ETag == hex.EncodeToString(md[:]) {
+		return nil
+	}
+	return s.readBack(ctx, name, data)
+}
+
+// readBack tells whether an object was stored, where the answer to that does
+// not name what was sent. So it is in a bucket that encrypts under a key of its
+// own, and where something between here and the service answers for it.
+func (s *Store) readBack(ctx context.Context, name string, data []byte) error {
+	r, err := s.Get(ctx, name)
+	if err != nil {
+		return fmt.Errorf("the service says that it is stored: %w", err)
+	}
+	defer r.Close()
+	there, err := io.ReadAll(io.LimitReader(r, int64(len(data))+1))
+	if err == nil && !bytes.Equal(there, data) {
+		err = errors.New("the service says that it is stored, and returns something else")
+	}
 	return err
 }
 
@@ -153,7 +188,11 @@ func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	if !fs.ValidPath(name) {
 		return nil, fmt.Errorf("get %q: %w", name, fs.ErrInvalid)
 	}
-	r, _, _, err := s.c.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	return s.get(ctx, name, minio.GetObjectOptions{})
+}
+
+func (s *Store) get(ctx context.Context, name string, o minio.GetObjectOptions) (io.ReadCloser, error) {
+	r, _, _, err := s.c.GetObject(ctx, s.bucket, s.prefix+name, o)
 	if err != nil && minio.ToErrorResponse(err).Code == minio.NoSuchKey {
 		err = fs.ErrNotExist
 	}

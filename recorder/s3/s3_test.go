@@ -110,13 +110,24 @@ func (s *server) options(bucket string) s3.Options {
 
 func (s *server) bucket(t *testing.T, name string) {
 	t.Helper()
+	s.makeBucket(t, name, minio.MakeBucketOptions{})
+}
+
+func (s *server) makeBucket(t *testing.T, name string, o minio.MakeBucketOptions) {
+	t.Helper()
+	if err := s.client(t).MakeBucket(t.Context(), name, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// client has all rights.
+func (s *server) client(t *testing.T) *minio.Client {
+	t.Helper()
 	c, err := minio.New(s.address, &minio.Options{Creds: credentials.NewStaticV4(user, password, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.MakeBucket(t.Context(), name, minio.MakeBucketOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	return c
 }
 
 func open(t *testing.T, o s3.Options) *s3.Store {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/recorder"
 	"gatehouse/recorder/s3"
 )
 
@@ -30,7 +32,9 @@ the plugins, which are compiled and given their configuration, and the targets:
 the log-in at every resource, the identity providers, the store. All that is
 wrong is printed at once, each with its place in the file.
 
-A running gate does not notice.`,
+A running gate does not notice. Where recording.retention asks for object lock,
+a small object that is locked for five minutes stays in the bucket, under check/:
+that it cannot be removed is what is tried. The next check removes it.`,
 		Example: `  gatehouse check --config gatehouse.yaml
   gatehouse check --config gatehouse.yaml --offline`,
 		Args: arguments(),
@@ -110,12 +114,30 @@ func (p *parts) tryTargets(ctx context.Context) {
 // tryStore returns why the store cannot be used.
 func (p *parts) tryStore(ctx context.Context) error {
 	if bucket, ok := p.store.(*s3.Store); ok {
-		return bucket.Check(ctx)
+		if err := bucket.Check(ctx); err != nil {
+			return err
+		}
+		return p.tryLocks(ctx, bucket)
 	}
 	for _, err := range p.store.List(ctx, "") {
 		return err
 	}
 	return nil
+}
+
+// tryLocks returns why the bucket does not keep what the classes ask of it.
+func (p *parts) tryLocks(ctx context.Context, bucket *s3.Store) error {
+	modes := make(map[recorder.LockMode]bool)
+	for _, r := range retention(&p.config.Recording) {
+		modes[r.Mode] = r.Mode != ""
+	}
+	var errs []error
+	for _, m := range []recorder.LockMode{recorder.Governance, recorder.Compliance} {
+		if modes[m] {
+			errs = append(errs, bucket.CheckLock(ctx, newID(time.Now()), m))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // discover returns a try of a provider's discovery document.

@@ -117,6 +117,7 @@ func (g *gate) openRecorder() {
 	g.recorder, err = recorder.Open(recorder.Options{
 		Spool: string(c.Spool.Directory), SpoolLimit: int64(c.Spool.Size), FullWait: time.Duration(c.Spool.Wait),
 		Store: g.parts.store, Key: g.parts.signer,
+		Retention:  retention(&c),
 		Recipients: c.Encryption.Recipients,
 		PowerSafe:  c.Spool.Durability == "power",
 		PieceSize:  int(c.Seal.Size), SealAfter: time.Duration(c.Seal.Age),

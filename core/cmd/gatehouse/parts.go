@@ -164,6 +164,8 @@ func (p *parts) openStore() {
 		}
 		return
 	}
+	// They are read again at their use: here it is said at once where they
+	// cannot be.
 	accessKey := p.secret(c.S3.AccessKey, "recording", "store", "s3", "access_key")
 	secretKey := p.secret(c.S3.SecretKey, "recording", "store", "s3", "secret_key")
 	if accessKey == nil || secretKey == nil {
@@ -176,12 +178,40 @@ func (p *parts) openStore() {
 	}
 	store, err := s3.Open(s3.Options{
 		Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix,
-		AccessKey: string(accessKey), SecretKey: string(secretKey), Transport: transport,
+		Credentials: storeKeys(c.S3), Transport: transport,
 	})
 	p.problem(err, "recording", "store", "s3")
 	if err == nil {
 		p.store = store
 	}
+}
+
+// storeKeys returns what reads the keys of a bucket.
+func storeKeys(c *config.S3) func() (accessKey, secretKey, sessionToken string, err error) {
+	return func() (string, string, string, error) {
+		accessKey, err := c.AccessKey.Read()
+		if err != nil {
+			return "", "", "", err
+		}
+		secretKey, err := c.SecretKey.Read()
+		return string(accessKey), string(secretKey), "", err
+	}
+}
+
+// retention returns the classes of a configuration, nil for the one that there
+// is without any.
+func retention(c *config.Recording) map[string]recorder.Retention {
+	if len(c.Retention) == 0 {
+		return nil
+	}
+	classes := make(map[string]recorder.Retention, len(c.Retention))
+	for name, k := range c.Retention {
+		classes[name] = recorder.Retention{}
+		if k.Mode != "none" {
+			classes[name] = recorder.Retention{Mode: recorder.LockMode(k.Mode), For: time.Duration(k.Days) * 24 * time.Hour}
+		}
+	}
+	return classes
 }
 
 // addPlugins compiles the plugins. The error is one of the host.
@@ -268,6 +298,7 @@ func (p *parts) decidePolicy() {
 			Access: policy.Access{
 				Plugins: r.Plugins, Approvers: r.Approvers,
 				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken,
+				Retention: r.Retention,
 			},
 		})
 	}

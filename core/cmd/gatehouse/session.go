@@ -38,6 +38,7 @@ func (o *sessions) open(ctx context.Context, s *event.Session) (*pipeline.Sessio
 		s.Attrs = append(s.Attrs, event.Attr{Key: "gatehouse.token_expires", Value: s.Principal.Expires.UTC().Format(time.RFC3339)})
 		s.Principal.Expires = time.Time{}
 	}
+	s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
 	r, err := o.recorder.Begin(s)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type verifyFlags struct {
 	store           storeFlags
 	key, kept, keep string
 	options         recorder.VerifyOptions
-	json            bool
+	json, retention bool
 }
 
 func newVerify() *cobra.Command {
@@ -30,6 +30,10 @@ func newVerify() *cobra.Command {
 		Long: `Verify all recordings, or those of one session: the log is what its signed
 checkpoint states, every object in the log is there and unchanged, sessions have
 no gap, and there is nothing else. It needs no secret, only the public key.
+
+In a bucket that keeps versions it looks behind delete markers and newer
+versions, and says where what was recorded is still there. Where the
+configuration asks for object lock it compares the lock of every object, too.
 
 A checkpoint that was kept elsewhere proves more: nothing that was recorded
 before it is gone. Keep one with --keep FILE and give it back with --kept FILE.
@@ -52,6 +56,7 @@ checkpoint gives away.`,
 	c.Flags().StringVar(&f.kept, "kept", "", "`file` with a checkpoint that was kept elsewhere")
 	c.Flags().StringVar(&f.keep, "keep", "", "`file` to write the checkpoint to, for a later --kept")
 	c.Flags().BoolVar(&f.options.Frames, "frames", false, "read every frame too")
+	c.Flags().BoolVar(&f.retention, "retention", true, "compare the lock of each object in a bucket with what recording.retention asks of its class")
 	c.Flags().BoolVar(&f.json, "json", false, "the report as one JSON object")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -77,6 +82,13 @@ func (f *verifyFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	f.options.Identities = f.store.identities
+	if f.retention && f.store.config != "" {
+		c, err := loadConfig(f.store.config)
+		if err != nil {
+			return errors.Join(err, closeStore())
+		}
+		f.options.Retention = retention(&c.Recording)
+	}
 	f.options.Progress = progress(stderr)
 	report, err := recorder.Verify(ctx, store, key, f.options)
 	if err = errors.Join(err, closeStore()); err != nil {

@@ -212,6 +212,9 @@ type Policy struct {
 	// OutlastToken lets sessions go on after the token expired that opened
 	// them. Otherwise they end at the next idle point.
 	OutlastToken bool `json:"outlast_token,omitempty"`
+	// Retention is the class of recording.retention that its sessions'
+	// recordings belong to.
+	Retention string `json:"retention" jsonschema:"default=standard"`
 }
 
 // Approvals bounds what waits for a decision.
@@ -235,6 +238,21 @@ type Recording struct {
 	Encryption Encryption `json:"encryption"`
 	// Store is where pieces are kept: a directory or S3.
 	Store Store `json:"store" jsonschema:"required"`
+	// Retention are the classes that policies use: how long, and how firmly,
+	// the bucket keeps recordings by object lock. If left out it is one class,
+	// standard, without a lock.
+	Retention map[string]*Retention `json:"retention,omitempty"`
+}
+
+// Retention is what a class of recordings asks of the bucket.
+type Retention struct {
+	// Mode is who can remove a recording before its time: compliance,
+	// nobody; governance, whoever has the permission to bypass it; none,
+	// whoever may write to the bucket.
+	Mode string `json:"mode" jsonschema:"enum=none,enum=governance,enum=compliance,default=none"`
+	// Days is how long a recording is kept after what it recorded. The
+	// gate's log is kept as long as the longest class asks.
+	Days int `json:"days,omitempty" jsonschema:"minimum=1,maximum=36500"`
 }
 
 // Encryption is to whom recordings are encrypted. Verifying them needs no key.
@@ -291,7 +309,8 @@ type S3 struct {
 	Bucket string `json:"bucket" jsonschema:"required,minLength=3,maxLength=63"`
 	// Region is the bucket's. The service is asked if it is left out.
 	Region string `json:"region,omitempty"`
-	// AccessKey is a reference to the key's id.
+	// AccessKey is a reference to the key's id. Both are read again while the
+	// gate runs, so that keys in files can be changed.
 	AccessKey Secret `json:"access_key" jsonschema:"required"`
 	// SecretKey is a reference to the key.
 	SecretKey Secret `json:"secret_key" jsonschema:"required"`

@@ -26,6 +26,9 @@ func (c *Config) validate(r report) {
 	names := make(map[string]bool)
 	for i, p := range c.Policies {
 		p.validate(r.in("policies").item(i), c)
+		if !c.Recording.hasClass(p.Retention) {
+			r.in("policies").item(i).in("retention").problem("%q is none of the classes of recording.retention", p.Retention)
+		}
 		if names[p.Name] {
 			r.in("policies").item(i).in("name").problem("%q is the name of an earlier policy", p.Name)
 		}
@@ -159,6 +162,27 @@ func (c *Recording) validate(r report) {
 	case s.S3 != nil:
 		webURL(r.in("store", "s3", "endpoint"), s.S3.Endpoint)
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Retention)) {
+		c.Retention[name].validate(r.in("retention", name), name, c.Store.S3 != nil)
+	}
+}
+
+func (k *Retention) validate(r report, name string, bucket bool) {
+	switch {
+	case len(name) > 64:
+		r.problem("a class's name has at most 64 bytes")
+	case k.Mode == "none" && k.Days > 0:
+		r.in("days").problem("has no use with mode: none; the other modes keep recordings that long")
+	case k.Mode != "none" && k.Days == 0:
+		r.problem("days is missing; mode %s needs it", k.Mode)
+	case k.Mode != "none" && !bucket:
+		r.in("mode").problem("%s needs a bucket: a directory locks nothing", k.Mode)
+	}
+}
+
+// hasClass is whether policies can use a class.
+func (c *Recording) hasClass(name string) bool {
+	return c.Retention[name] != nil || len(c.Retention) == 0 && name == "standard"
 }
 
 func (l *Limits) validate(r report) {
