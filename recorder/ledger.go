@@ -156,7 +156,7 @@ func (l *ledger) run(ctx context.Context) {
 		}
 		for _, e := range batch {
 			if err := e.s.settle(e.p); err != nil {
-				l.r.fail("clean spool", e.s, err)
+				l.r.failed(failedSeal, "clean spool", err, "session", e.s.info.ID)
 			}
 		}
 		if !pause(ctx, l.r.o.LogEvery) {
@@ -177,8 +177,7 @@ func (l *ledger) try(ctx context.Context, what string, f func(context.Context, *
 		if ctx.Err() != nil {
 			return false
 		}
-		l.r.stats.failures.Add(1)
-		l.r.o.Logger.Error("recorder: "+what, "err", err)
+		l.r.failed(failedLog, what, err)
 		if errors.Is(err, ErrFork) {
 			close(l.forked)
 			return false
@@ -334,6 +333,7 @@ func (l *ledger) publish(ctx context.Context, wait *backoff) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.size, l.stored = l.step.Tree.Size, time.Now()
+	l.r.stats.outage.worked()
 	return nil
 }
 
@@ -343,7 +343,22 @@ func (l *ledger) fetch(ctx context.Context) (string, error) {
 	defer cancel()
 	b, err := get(ctx, l.r.o.Store, checkpointName, maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", l.absent(ctx)
 	}
 	return string(b), err
+}
+
+// absent returns nil if there is no checkpoint by the store's list either. What
+// stands before a store may say "not found" of anything while that is away, and
+// a checkpoint that is gone is a fork.
+func (l *ledger) absent(ctx context.Context) error {
+	for name, err := range l.r.o.Store.List(ctx, logFolder) {
+		if err != nil {
+			return err
+		}
+		if name == checkpointName {
+			return errors.New("the store lists the checkpoint and does not return it")
+		}
+	}
+	return nil
 }

@@ -123,7 +123,7 @@ func (s *Session) recoverPieces(sequences []uint64, links []*sealed) error {
 			continue
 		}
 		s.stored = min(s.stored, q)
-		s.parts = append(s.parts, &part{sequence: q, sealed: links[q], done: make(chan struct{})})
+		s.parts = append(s.parts, &part{sequence: q, sealed: links[q], since: links[q].header.From, done: make(chan struct{})})
 		s.r.hold(int64(links[q].size))
 	}
 	return nil
@@ -147,7 +147,7 @@ func (s *Session) recoverFrames(sequences []uint64) error {
 			return fmt.Errorf("%s does not belong to the recording", filepath.Base(name))
 		}
 		s.next++
-		s.parts = append(s.parts, &part{sequence: q, size: info.Size(), done: make(chan struct{})})
+		s.parts = append(s.parts, &part{sequence: q, size: info.Size(), since: info.ModTime(), done: make(chan struct{})})
 		s.r.hold(info.Size())
 	}
 	return nil

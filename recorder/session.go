@@ -65,7 +65,8 @@ type part struct {
 	durable  int64  // size that survives a power failure, if that is asked for
 	extra    []byte // frames that are to follow those in the file
 	last     bool
-	sealed   *sealed // nil before
+	since    time.Time // it has waited
+	sealed   *sealed   // nil before
 	done     chan struct{}
 }
 
@@ -279,7 +280,7 @@ func (s *Session) undo(p *part) error {
 }
 
 func (s *Session) newPart() error {
-	p := &part{sequence: s.next, done: make(chan struct{})}
+	p := &part{sequence: s.next, since: time.Now(), done: make(chan struct{})}
 	f, err := os.OpenFile(s.path(p.sequence, kindFrames), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -367,7 +368,7 @@ func (s *Session) Close() error {
 		err = s.writeNow()
 	}
 	if s.file == nil {
-		s.parts = append(s.parts, &part{sequence: s.next, done: make(chan struct{})})
+		s.parts = append(s.parts, &part{sequence: s.next, since: time.Now(), done: make(chan struct{})})
 		s.next++
 	}
 	p := s.parts[len(s.parts)-1]

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -8,7 +9,8 @@ import (
 type counters struct {
 	bytes, commits, frames atomic.Int64
 	sealed, stored         atomic.Int64
-	failures               atomic.Int64
+	failures               [failureKinds]atomic.Int64
+	outage                 outage
 }
 
 // Stats are figures of a Recorder since Open, for metrics.
@@ -19,6 +21,8 @@ type Stats struct {
 	Sealed   int64 // pieces
 	Stored   int64 // pieces
 	Failures int64 // failed attempts to seal, store or log
+	// FailuresBy are those by what was attempted: "seal", "store", "log".
+	FailuresBy map[string]int64
 
 	Sessions   int   // not entirely stored and logged
 	Backlog    int64 // bytes in the spool
@@ -27,6 +31,14 @@ type Stats struct {
 	LogSize    int64     // entries in the log
 	Checkpoint time.Time // when the last checkpoint was stored; zero if none was
 	Forked     bool      // see ErrFork
+
+	// Oldest is since when the oldest of what is not stored and logged waits
+	// for that; zero if nothing does.
+	Oldest time.Time
+	// Away is since when attempts to store or log have failed, without one in
+	// between that did not; zero if the last did not. Why is the error.
+	Away time.Time
+	Why  error
 }
 
 // Stats returns the present figures.
@@ -37,9 +49,76 @@ func (r *Recorder) Stats() Stats {
 	c := &r.stats
 	s := Stats{
 		Bytes: c.bytes.Load(), Commits: c.commits.Load(), Frames: c.frames.Load(),
-		Sealed: c.sealed.Load(), Stored: c.stored.Load(), Failures: c.failures.Load(),
+		Sealed: c.sealed.Load(), Stored: c.stored.Load(), FailuresBy: make(map[string]int64, failureKinds),
 		Sessions: sessions, Backlog: r.used.Load(), SpoolLimit: r.o.SpoolLimit,
 	}
+	for kind, name := range failureNames {
+		n := c.failures[kind].Load()
+		s.FailuresBy[name] = n
+		s.Failures += n
+	}
 	s.LogSize, s.Checkpoint, s.Forked = r.log.status()
+	s.Oldest = r.oldest()
+	s.Away, s.Why = c.outage.state()
 	return s
+}
+
+// What can fail outside of any call.
+const (
+	failedSeal = iota
+	failedStore
+	failedLog
+	failureKinds
+)
+
+var failureNames = [failureKinds]string{"seal", "store", "log"}
+
+// An outage is a time in which the store takes nothing.
+type outage struct {
+	mu    sync.Mutex
+	since time.Time
+	why   error
+}
+
+func (o *outage) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.why = err; o.since.IsZero() {
+		o.since = time.Now()
+	}
+}
+
+func (o *outage) worked() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.since, o.why = time.Time{}, nil
+}
+
+func (o *outage) state() (since time.Time, why error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.since, o.why
+}
+
+// failed counts a failure and logs it.
+func (r *Recorder) failed(kind int, what string, err error, args ...any) {
+	r.stats.failures[kind].Add(1)
+	if kind != failedSeal {
+		r.stats.outage.failed(err)
+	}
+	r.o.Logger.Error("recorder: "+what, append(args, "err", err)...)
+}
+
+// oldest returns since when the oldest part waits.
+func (r *Recorder) oldest() (t time.Time) {
+	for _, s := range r.all() {
+		s.mu.Lock()
+		if len(s.parts) > 0 {
+			if since := s.parts[0].since; !since.IsZero() && (t.IsZero() || since.Before(t)) {
+				t = since
+			}
+		}
+		s.mu.Unlock()
+	}
+	return t
 }

@@ -73,17 +73,12 @@ func (r *Recorder) sealAll(ctx context.Context, z *sealer) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.fail("seal piece", s, err)
+		r.failed(failedSeal, "seal piece", err, "session", s.info.ID)
 		if !wait.wait(ctx) {
 			return
 		}
 		r.seals.push(s)
 	}
-}
-
-func (r *Recorder) fail(what string, s *Session, err error) {
-	r.stats.failures.Add(1)
-	r.o.Logger.Error("recorder: "+what, "session", s.info.ID, "err", err)
 }
 
 // seal seals the session's parts, but not the one that still takes frames.
@@ -260,7 +255,7 @@ func (r *Recorder) putAll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.fail("store piece", s, err)
+		r.failed(failedStore, "store piece", err, "session", s.info.ID)
 		if !wait.wait(ctx) {
 			return
 		}
@@ -294,6 +289,7 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 		}
 		wait.reset()
 		s.r.stats.stored.Add(1)
+		s.r.stats.outage.worked()
 		s.stored, s.manifestDue = p.sequence+1, l.header.Last
 		s.r.log.enter(logged{entry{Object: l.header.Object(), Digest: l.digest, Header: l.header.Append(nil)}, s, p})
 	}

@@ -15,6 +15,8 @@ import (
 type condition struct {
 	name string
 	err  func() error // safe for concurrent use
+	// warns is whether the gate is ready all the same.
+	warns bool
 }
 
 // newAdmin returns the handler of the admin listener.
@@ -40,7 +42,7 @@ func readiness(conditions []condition) (answer string, ready bool) {
 	ready = true
 	for _, c := range conditions {
 		if err := c.err(); err != nil {
-			ready = false
+			ready = ready && c.warns
 			fmt.Fprintf(&b, "%s: %v\n", c.name, err)
 			continue
 		}

@@ -129,7 +129,8 @@ func TestSessionIDsSortByStart(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	broken := errors.New("full: 9 bytes wait for the store")
-	conditions := []condition{{"listeners", func() error { return nil }}, {"spool", func() error { return broken }}}
+	conditions := []condition{{name: "listeners", err: func() error { return nil }}, {name: "spool", err: func() error { return broken }},
+		{name: "store", err: func() error { return errors.New("away") }, warns: true}}
 	h := newAdmin(newMetrics([]statistic{
 		{"connections", "Connections.", listener("postgres"), func() float64 { return 3 }},
 		{"connections_total", "Accepted.", listener("postgres"), func() float64 { return 7 }},
@@ -142,11 +143,11 @@ func TestAdmin(t *testing.T) {
 	if code, body := get("/healthz"); code != 200 || body != "ok\n" {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
-	if code, body := get("/readyz"); code != 503 || body != "listeners: ok\nspool: full: 9 bytes wait for the store\n" {
+	if code, body := get("/readyz"); code != 503 || body != "listeners: ok\nspool: full: 9 bytes wait for the store\nstore: away\n" {
 		t.Errorf("/readyz: %d %q", code, body)
 	}
 	broken = nil
-	if code, body := get("/readyz"); code != 200 || body != "listeners: ok\nspool: ok\n" {
+	if code, body := get("/readyz"); code != 200 || body != "listeners: ok\nspool: ok\nstore: away\n" {
 		t.Errorf("/readyz: %d %q", code, body)
 	}
 	_, body := get("/metrics")

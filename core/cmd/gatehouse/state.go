@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,16 +16,29 @@ import (
 // conditions are what readiness depends on.
 func (g *gate) conditions() []condition {
 	return []condition{
-		{"listeners", func() error {
+		{name: "listeners", err: func() error {
 			if !g.serving.Load() {
 				return errors.New("the gate is draining")
 			}
 			return nil
 		}},
-		{"spool", g.spoolReady},
-		{"identity", g.providers.Ready},
-		{"parser", g.analyzer.Err},
+		{name: "spool", err: g.spoolReady},
+		{name: "store", err: g.storeReady, warns: true}, // sessions go on while the spool lasts
+		{name: "identity", err: g.providers.Ready},
+		{name: "parser", err: g.analyzer.Err},
 	}
+}
+
+// storeReady returns since when, and why, recordings are not stored.
+func (g *gate) storeReady() error {
+	s := g.recorder.Stats()
+	switch {
+	case s.Forked:
+		return recorder.ErrFork
+	case s.Away.IsZero():
+		return nil
+	}
+	return fmt.Errorf("recordings are not stored since %s, %d bytes wait: %w", s.Away.UTC().Format(time.RFC3339), s.Backlog, s.Why)
 }
 
 // spoolReady returns why no request could be recorded now.
@@ -65,17 +79,16 @@ func recorderStatistics(stats func() recorder.Stats) []statistic {
 		{"recorder_commits_total", "Writes to the spool.", nil, of(func(s recorder.Stats) float64 { return float64(s.Commits) })},
 		{"recorder_sealed_total", "Pieces sealed.", nil, of(func(s recorder.Stats) float64 { return float64(s.Sealed) })},
 		{"recorder_stored_total", "Pieces stored.", nil, of(func(s recorder.Stats) float64 { return float64(s.Stored) })},
-		{"recorder_failures_total", "Failed attempts to seal, store or log.", nil, of(func(s recorder.Stats) float64 { return float64(s.Failures) })},
+		{"recorder_failures_total", "Failed attempts to seal, store or log.", step("seal"), of(func(s recorder.Stats) float64 { return float64(s.FailuresBy["seal"]) })},
+		{"recorder_failures_total", "Failed attempts to seal, store or log.", step("store"), of(func(s recorder.Stats) float64 { return float64(s.FailuresBy["store"]) })},
+		{"recorder_failures_total", "Failed attempts to seal, store or log.", step("log"), of(func(s recorder.Stats) float64 { return float64(s.FailuresBy["log"]) })},
+		{"recorder_oldest_seconds", "Since when the oldest of what is not stored waits, in seconds since 1970; 0 if nothing does.", nil, of(func(s recorder.Stats) float64 { return seconds(s.Oldest) })},
+		{"recorder_away_seconds", "Since when nothing could be stored, in seconds since 1970; 0 if it can.", nil, of(func(s recorder.Stats) float64 { return seconds(s.Away) })},
 		{"recorder_sessions", "Sessions not entirely stored and logged.", nil, of(func(s recorder.Stats) float64 { return float64(s.Sessions) })},
 		{"recorder_spool_bytes", "Bytes in the spool.", nil, of(func(s recorder.Stats) float64 { return float64(s.Backlog) })},
 		{"recorder_spool_limit_bytes", "Bytes that the spool may hold.", nil, of(func(s recorder.Stats) float64 { return float64(s.SpoolLimit) })},
 		{"recorder_log_size", "Entries in the log.", nil, of(func(s recorder.Stats) float64 { return float64(s.LogSize) })},
-		{"recorder_checkpoint_seconds", "When the last checkpoint was stored, in seconds since 1970.", nil, of(func(s recorder.Stats) float64 {
-			if s.Checkpoint.IsZero() {
-				return 0
-			}
-			return float64(s.Checkpoint.Unix())
-		})},
+		{"recorder_checkpoint_seconds", "When the last checkpoint was stored, in seconds since 1970.", nil, of(func(s recorder.Stats) float64 { return seconds(s.Checkpoint) })},
 		{"recorder_forked", "1 when the stored log is not the one that the spool continues.", nil, of(func(s recorder.Stats) float64 {
 			if s.Forked {
 				return 1
@@ -83,6 +96,16 @@ func recorderStatistics(stats func() recorder.Stats) []statistic {
 			return 0
 		})},
 	}
+}
+
+func step(name string) prometheus.Labels { return prometheus.Labels{"step": name} }
+
+// seconds returns a time in seconds since 1970, 0 for none.
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
 }
 
 func (g *gate) pluginStatistics() []statistic {
