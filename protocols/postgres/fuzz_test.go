@@ -2,13 +2,19 @@ package postgres
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"testing/iotest"
+	"time"
+
+	"github.com/jackc/pgproto3/v2"
 
 	"gatehouse/core/event"
+	"gatehouse/core/proxy"
 	"gatehouse/recorder"
 )
 
@@ -137,5 +143,81 @@ func FuzzBinaryToText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, oid uint32, v []byte) {
 		var b rowBuffers
 		b.toText(oid, v)
+	})
+}
+
+// What the gate lets through as well formed, its other decoders can read.
+func FuzzServerMessage(f *testing.F) {
+	for _, seed := range []string{"T\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x00", "EC42501\x00Mx\x00\x00",
+		"NC00000\x00\x00", "A\x00\x00\x00\x01c\x00x\x00", "Sa\x00b\x00", "CSELECT 1\x00", "ZI", "1", "t\x00\x01\x00\x00\x00\x17"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		if len(message) == 0 {
+			return
+		}
+		kind, body := message[0], message[1:]
+		if !wellFormed(appendFrame(nil, kind, func(b []byte) []byte { return append(b, body...) })) {
+			if _, _, err := readHead(body); kind == 'T' && err == nil {
+				t.Errorf("a malformed description is read: %q", body)
+			}
+			return
+		}
+		var err error
+		switch kind {
+		case 'T':
+			_, _, err = readHead(body)
+		case 'E', 'N':
+			err = new(pgproto3.ErrorResponse).Decode(body)
+		case 'S':
+			err = new(pgproto3.ParameterStatus).Decode(body)
+		case 'C':
+			_, err = text(body)
+		}
+		if err != nil {
+			t.Errorf("%q %q is well formed, and cannot be read: %v", kind, body, err)
+		}
+	})
+}
+
+// The bodies of Query, Describe, Close and Execute are read within their
+// bounds, and mean the same to the server: they can be put together again.
+func FuzzClientMessage(f *testing.F) {
+	f.Add([]byte("SELECT 1\x00"))
+	f.Add([]byte("Sname\x00"))
+	f.Add([]byte("P\x00"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if sql, err := text(body); err == nil && !bytes.Equal(append(bytes.Clone(sql), 0), body) {
+			t.Errorf("%q is read as %q", body, sql)
+		}
+		if kind, name, err := object(body); err == nil && string(kind)+name+"\x00" != string(body) {
+			t.Errorf("%q is read as %q of %q", body, kind, name)
+		}
+		var m pgproto3.Parse
+		_ = m.Decode(body)
+	})
+}
+
+// Whatever comes first on a connection, it is no session.
+func FuzzNegotiate(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x08\x04\xd2\x16\x2f\x00\x00\x00\x08\x04\xd2\x16\x30"))
+	f.Add([]byte("\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x01\x00\x00\x00\x02"))
+	f.Add([]byte("\x00\x00\x00\x1e\x00\x03\x00\x02user\x00agent\x00_pq_.a\x00b\x00\x00p\x00\x00\x00\x09good\x00"))
+	f.Add([]byte("\x16\x03\x01\x00\x05hello"))
+	p := &Protocol{config: Config{Plaintext: true, Limits: Limits{StartupTime: time.Second}}}
+	env := proxy.Env{
+		Authenticate: func(context.Context, string) (event.Principal, error) { return event.Principal{}, errors.New("nobody") },
+		Log:          slog.New(slog.DiscardHandler),
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		client, gate := net.Pipe()
+		done := make(chan struct{})
+		go func() { defer close(done); _ = p.Serve(t.Context(), gate, env) }()
+		go func() { _, _ = client.Write(stream); _, _ = client.Write(nil); client.Close() }()
+		said, _ := io.ReadAll(client)
+		<-done
+		if bytes.Contains(said, []byte("Z\x00\x00\x00\x05")) {
+			t.Errorf("%q opened a session: %q", stream, said)
+		}
 	})
 }

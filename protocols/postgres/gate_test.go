@@ -144,6 +144,7 @@ type gateConfig struct {
 	spillDir string
 	tls      *tls.Config        // nil: plaintext
 	server   *postgres.Resource // nil: a database of its own on the shared server
+	log      io.Writer          // nil: the test's output
 }
 
 func startGate(t testing.TB, c gateConfig) *gate {
@@ -153,6 +154,9 @@ func startGate(t testing.TB, c gateConfig) *gate {
 	}
 	if c.holdFor == 0 {
 		c.holdFor = time.Minute
+	}
+	if c.log == nil {
+		c.log = t.Output()
 	}
 	g := &gate{desk: newDesk()}
 	if c.server == nil {
@@ -197,7 +201,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 			return pipeline.New(pipeline.Config{Session: s, Plugins: c.plugins, Recorder: rec, Approver: g.desk,
 				HoldFor: c.holdFor, Key: []byte(strings.Repeat("k", 32))})
 		},
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log: slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -28,6 +28,7 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 	if err := s.addTransaction(ctx, req); err != nil {
 		return nil, err
 	}
+	s.addObjects(ctx, req)
 	shown := s.now()
 	p := x.Pend()
 	if err := s.tell(ctx, x, p); err != nil {
@@ -49,6 +50,9 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 	if s.now() != shown {
 		return &refusal{code: codeAccessDenied, message: "gatehouse: a setting changed after approval " + p.ID + " was asked for",
 			hint: "Send the statement again."}, nil
+	}
+	if r := s.swapped(ctx, req, p); r != nil {
+		return r, s.ps.Notice(event.Notice{Code: "swapped", Text: r.message})
 	}
 	return nil, nil
 }
