@@ -219,6 +219,8 @@ func TestApprovalView(t *testing.T) {
 	}
 }
 
+// A06: what is left out is said to be.
+//
 // Lists stay short, whatever waits; one request by itself is whole.
 func TestLongRequests(t *testing.T) {
 	g := newGate(t)
@@ -318,6 +320,8 @@ func TestRefusedDecisions(t *testing.T) {
 	<-c
 }
 
+// A05.
+//
 // What another site can make a browser send changes nothing.
 func TestOtherSites(t *testing.T) {
 	g := newGate(t)
@@ -362,6 +366,8 @@ func TestOtherSites(t *testing.T) {
 	}
 }
 
+// A08.
+//
 // Approve and deny at once: one is done, and the others are told that they
 // were too late.
 func TestDecideRace(t *testing.T) {
@@ -394,6 +400,7 @@ func TestDecideRace(t *testing.T) {
 	}
 }
 
+// A06, A10: pages run no script but their own, and are in no frame.
 func TestSecurityHeaders(t *testing.T) {
 	g := newGate(t)
 	for _, path := range []string{"/", "/sessions", "/favicon.svg", "/assets/none.js", "/api/me", "/api/nothing", "/api/sessions/01C/recording"} {

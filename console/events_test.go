@@ -95,6 +95,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// A04.
 func TestEventsOfOtherSites(t *testing.T) {
 	g := newGate(t)
 	g.hold(t.Context(), sample.Held("A", "UPDATE t"))

@@ -184,6 +184,7 @@ func TestRecording(t *testing.T) {
 	}
 }
 
+// A06: what is no text is shown as what it is.
 func TestText(t *testing.T) {
 	for _, tc := range []struct {
 		in         string

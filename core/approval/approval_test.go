@@ -148,6 +148,8 @@ func TestExpires(t *testing.T) {
 	})
 }
 
+// A08.
+//
 // A decision at the moment of expiry must not count, whichever timer fires
 // first.
 func TestExpiredBeforeTheTimer(t *testing.T) {
@@ -196,6 +198,8 @@ func TestWithdrawn(t *testing.T) {
 	})
 }
 
+// A08.
+//
 // Many decide at once, and the client may go away meanwhile: one wins, and
 // what Await returns is what the winner was told.
 func TestOneWins(t *testing.T) {

@@ -149,6 +149,8 @@ func TestAuthenticateReturnsWhoTheTokenIsAbout(t *testing.T) {
 	}
 }
 
+// A01, A02.
+//
 // Every token here is refused, with this reason, and leaves nothing of itself
 // in the error or in the log.
 func TestHostileTokensAreRefused(t *testing.T) {
@@ -316,6 +318,8 @@ func swapPayload(token, payload string) string {
 	return parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + parts[2]
 }
 
+// A01.
+//
 // A public RSA key must not serve as the secret of an HMAC.
 func TestPublicKeyIsNoSecret(t *testing.T) {
 	i := serve(t, issuer.Config{Algorithm: jose.RS256})

@@ -186,6 +186,7 @@ func TestSignedOutCookieIsWorthNothing(t *testing.T) {
 	}
 }
 
+// A10.
 func TestSessionIDIsNewAtEachSignIn(t *testing.T) {
 	d := newDesk(t, nil)
 	u, _ := url.Parse(d.url)
@@ -214,6 +215,7 @@ func TestSessionIDIsNewAtEachSignIn(t *testing.T) {
 	}
 }
 
+// A10.
 func TestCookiesAreKeptFromScriptsAndOtherHosts(t *testing.T) {
 	for _, tt := range []struct {
 		cookies cookies
@@ -354,6 +356,8 @@ func TestCallbackShowsNothingOfItsQuery(t *testing.T) {
 	}
 }
 
+// A02: an ID token of another flow, client or time signs nobody in.
+//
 // A token endpoint that answers with another flow's token, or one for another
 // client, signs nobody in.
 func TestTokenMustBelongToTheFlow(t *testing.T) {
@@ -483,6 +487,7 @@ func TestBearerTokens(t *testing.T) {
 	}
 }
 
+// A10.
 func TestSessionEndsWithItsTokenOrItsLifetime(t *testing.T) {
 	for _, tt := range []struct{ token, lifetime, want time.Duration }{
 		{time.Minute, time.Hour, time.Minute},
@@ -512,6 +517,7 @@ func TestSessionEndsWithItsTokenOrItsLifetime(t *testing.T) {
 	})
 }
 
+// A10.
 func TestSessionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s sessions

@@ -124,6 +124,8 @@ func TestLoadRefusesConfiguration(t *testing.T) {
 	}
 }
 
+// W01, W02, W03, W05.
+//
 // Whatever a guest does in a call, the host says what, throws the instance away
 // and goes on.
 func TestHostileGuests(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"gatehouse/plugins/plugintest"
 )
 
+// W01, W02, W03, W04.
+//
 // A guest of the Go SDK may panic, hang, exit or eat its memory: the request is
 // refused, and what it was given is in no error and no log.
 func TestUnrulyGuest(t *testing.T) {

@@ -111,6 +111,7 @@ func (g *gate) rawDirect(t testing.TB) *raw {
 	return &raw{h.Conn, t}
 }
 
+// P15.
 func TestRefusalInAPipelineEndsItAsTheServerWould(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{rule(words), columns{}}})
 	const n = 4
@@ -334,6 +335,7 @@ func TestRefusedKinds(t *testing.T) {
 	}
 }
 
+// P29.
 func TestFunctionCallIsRefusedInStep(t *testing.T) {
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{columns{}}})
 	r := g.raw(t)

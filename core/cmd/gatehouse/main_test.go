@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"gatehouse/core/cmd/gatehouse/config"
 )
 
 // gatehouse runs a command line as a shell would.
@@ -176,6 +179,8 @@ func TestLogFormats(t *testing.T) {
 	}
 }
 
+// A06: a terminal shows control characters, and does not obey them.
+//
 // What a client sent cannot move the cursor of whoever reads it.
 func TestTerminalText(t *testing.T) {
 	hostile := "SELECT 1 --\r\nDROP\x1b[2J\tx\u202ey\x00é"
@@ -210,5 +215,21 @@ func TestJSONLines(t *testing.T) {
 func TestCount(t *testing.T) {
 	if got := fmt.Sprint(count(1, "problem"), ", ", count(2, "problem")); got != "1 problem, 2 problems" {
 		t.Error(got)
+	}
+}
+
+// W08: a module is what its digest says, or it is not loaded, whatever its file
+// was when somebody checked it.
+func TestW08ModulesAreLoadedByDigest(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.wasm")
+	c := &config.Plugin{Module: config.Path(file), SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("checked")))}
+	for content, want := range map[string]bool{"checked": true, "replaced": false, "": false} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wasm, err := readModule(c)
+		if (err == nil) != want || err == nil && string(wasm) != content {
+			t.Errorf("%q: %q, %v", content, wasm, err)
+		}
 	}
 }
