@@ -28,10 +28,10 @@ func (redactor) Inspect(context.Context, *event.Session, *event.Rows, []int) ([]
 	return nil, nil
 }
 
-// FuzzSession is the session's state machine between two sides that say
-// anything, each message of the server's after so many of the client's. It ends,
+// FuzzRelay is a session between two sides that say any bytes, so that frames are
+// malformed too, each message of the server after so many of the client. It ends,
 // no row comes through unmasked, and nothing goes up that is not in the spool.
-func FuzzSession(f *testing.F) {
+func FuzzRelay(f *testing.F) {
 	fields, row := fieldsOf("secret"), rowOf(secret)
 	end := slices.Concat(frame('C', "SELECT 1\x00"), frame('Z', "I"))
 	f.Add(query("SELECT 1"), slices.Concat(fields, row, end), []byte{1})
