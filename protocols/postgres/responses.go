@@ -29,11 +29,17 @@ func (s *session) responses(ctx context.Context) error {
 		} else {
 			err = s.respond(ctx, f)
 		}
+		if errors.Is(err, errServerLeft) {
+			return errors.Join(io.EOF, s.pauseDown(ctx))
+		}
 		if err != nil {
 			return err
 		}
 	}
 }
+
+// errServerLeft says that the server has said its last word.
+var errServerLeft = errors.New("the server ended the session")
 
 // pauseDown sends what is at hand before the server is waited for.
 func (s *session) pauseDown(ctx context.Context) error {
@@ -415,14 +421,15 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if err := m.Decode(f[frameHeader:]); err != nil {
 		return violated("malformed ErrorResponse")
 	}
+	if m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC" {
+		// The server leaves, and what is owed stays owed.
+		return errors.Join(s.send(e, f), errServerLeft)
+	}
 	if e == nil {
 		return s.send(nil, f)
 	}
-	leaves := m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC"
-	if !leaves {
-		if err := s.erred(e); err != nil {
-			return err
-		}
+	if err := s.erred(e); err != nil {
+		return err
 	}
 	code := m.Code
 	if e.refusal != nil && (m.Code == codeSyntax || e.kind == 'F') {
@@ -435,9 +442,6 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if e.kind == 'Q' || e.kind == 'F' {
 		e.failed = code
 		return nil
-	}
-	if leaves {
-		return nil // the server leaves; what is owed stays owed
 	}
 	if e.kind == 'S' {
 		return nil // a failing commit; ReadyForQuery follows

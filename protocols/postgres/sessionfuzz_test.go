@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"flag"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -15,12 +16,14 @@ import (
 	"gatehouse/protocols/postgres"
 )
 
+var sessions = flag.Int("sessions", 8, "how many random inputs FuzzSession begins with")
+
 // FuzzSession lets a fuzzer choose what a client sends and what a server makes
 // of it. Whatever they are, the session ends, without a panic; nothing reaches
 // the server that was not recorded as allowed first; and what the client gets is
 // in step with what it asked, or the end.
 func FuzzSession(f *testing.F) {
-	for seed := range uint64(8) {
+	for seed := range uint64(*sessions) {
 		chance := make([]byte, 200)
 		for i, r := 0, rand.New(rand.NewPCG(seed, 0)); i < len(chance); i++ {
 			chance[i] = byte(r.Uint32())

@@ -50,7 +50,13 @@ func (t *transaction) did(exchange uint64) {
 }
 
 // end forgets the transaction. A chained one goes on with the next.
-func (t *transaction) end(chain bool) { *t = transaction{block: chain, open: t.open[:0]} }
+func (t *transaction) end(chain bool) {
+	open := t.open[:0]
+	if cap(open) > 1024 {
+		open = nil
+	}
+	*t = transaction{block: chain, open: open}
+}
 
 // completed takes the end of a statement of e into account.
 func (s *session) completed(e *owed, tag string) error {
