@@ -52,11 +52,12 @@ type catalog struct {
 	asking sync.Mutex // held while conn is used
 	conn   *pgx.Conn
 
-	mu      sync.Mutex
-	origins map[column]string // "schema.table.column"; "" for none
-	heads   map[string]*head  // by RowDescription
-	kept    int               // bytes of the keys of heads
-	since   time.Time         // when the oldest of them was learnt
+	mu        sync.Mutex
+	origins   map[column]string    // "schema.table.column"; "" for none
+	heads     map[string]*head     // by RowDescription
+	functions map[uint32]*function // that were called by the fast path
+	kept      int                  // bytes of the keys of heads
+	since     time.Time            // when the oldest of them was learnt
 }
 
 // catalogs are those of a resource, by database.
@@ -91,13 +92,14 @@ func (c *catalogs) close() {
 func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.origins, c.heads, c.kept = nil, nil, 0
+	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
 }
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
 	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || c.kept > maxKept {
 		c.origins, c.heads, c.kept, c.since = map[column]string{}, map[string]*head{}, 0, time.Now()
+		c.functions = map[uint32]*function{}
 	}
 }
 

@@ -168,6 +168,8 @@ func (d *Decoder) message(r *result, kind byte, frame, body []byte, emit func(re
 		return r.describe(body, emit)
 	case 'D':
 		return d.row(r, frame, emit)
+	case 'V':
+		return d.row(r, valueAsRow(frame), emit)
 	case 'E':
 		var m pgproto3.ErrorResponse
 		if err := m.Decode(body); err != nil {

@@ -141,6 +141,7 @@ type gateConfig struct {
 	expires  time.Time
 	limits   postgres.Limits
 	record   func(*event.Session) pipeline.Recorder // nil: on a tape
+	calls    []uint32                               // functions for the fast path
 	spillDir string
 	tls      *tls.Config        // nil: plaintext
 	server   *postgres.Resource // nil: a database of its own on the shared server
@@ -164,7 +165,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 		g.database = g.pg.NewDatabase(t, c.sql)
 		c.server = &postgres.Resource{
 			Name: "orders", Host: "127.0.0.1", Port: uint16(g.pg.Port), User: peers.Superuser,
-			Password: g.pg.Password, Database: g.database, SSLMode: "disable",
+			Password: g.pg.Password, Database: g.database, SSLMode: "disable", FunctionCalls: c.calls,
 		}
 	}
 	g.server = c.server

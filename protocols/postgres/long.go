@@ -12,7 +12,7 @@ import (
 
 // longFromServer is whether a server's frames of a type may be so long that they
 // are relayed in pieces.
-func longFromServer(kind byte) bool { return kind == 'D' }
+func longFromServer(kind byte) bool { return kind == 'D' || kind == 'V' }
 
 // longFromClient is the same for clients. None of theirs is relayed in pieces:
 // every request is judged whole. But one that is too long is read to its end,
@@ -29,6 +29,8 @@ func (s *session) respondLong(ctx context.Context, f []byte) error {
 		return violated("the server answered with %q where only an error was due", kind)
 	case kind == 'D' && (e.kind == 'E' || e.kind == 'Q'):
 		return s.longRow(ctx, e)
+	case kind == 'V' && e.kind == 'F':
+		return s.longResponse(ctx, e)
 	}
 	return violated("the server answered %q with %q", e.kind, kind)
 }
@@ -149,7 +151,7 @@ func (s *session) refuseLong(ctx context.Context, l longRequest) error {
 	case 'Q':
 		return s.refuseQuery(&event.Request{Operation: "query"}, r)
 	case 'F':
-		return s.refuseQuery(&event.Request{Operation: "function call"}, r)
+		return s.refuseCall(&event.Request{Operation: "function call"}, r)
 	case 'P':
 		return s.refuseExtended(&owed{kind: 'E', x: s.reject(&event.Request{Operation: "prepare"}, r)}, r)
 	}

@@ -117,7 +117,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 		s.up = append(s.up, f...)
 		return nil
 	case 'F':
-		return s.refuseCall(ctx)
+		return s.call(ctx, f, body)
 	}
 	// COPY is refused, so the server is not in COPY mode and would drop
 	// CopyData, CopyDone and CopyFail itself.
@@ -286,12 +286,6 @@ func (s *session) refuseExtended(e *owed, r *refusal) error {
 		constant = constantUnnamed
 	}
 	return s.forward(constant, refused(e, r))
-}
-
-func (s *session) refuseCall(ctx context.Context) error {
-	r := &refusal{code: codeUnsupported, message: "gatehouse: function calls by the fast path are refused", hint: "Use SELECT function(…)."}
-	x := s.reject(&event.Request{Operation: "function call"}, r)
-	return s.forward(constantCall, &owed{kind: 'F', x: x, refusal: r})
 }
 
 // analyze reads what sql does. A refusal says why it cannot run.

@@ -123,6 +123,10 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		if e.kind == 'E' || e.kind == 'Q' {
 			return s.complete(e, f)
 		}
+	case 'V':
+		if e.kind == 'F' {
+			return s.functionResponse(ctx, e, f)
+		}
 	case 's':
 		if e.kind == 'E' {
 			return s.suspended(e, f)

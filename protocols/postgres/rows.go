@@ -76,6 +76,19 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := s.send(e, nil); err != nil { // attributes what follows
+		return err
+	}
+	s.down.buf, err = s.treatRows(ctx, s.down.buf, e, frames, h, columns, fields)
+	if err == nil {
+		e.rows += int64(len(frames))
+	}
+	return err
+}
+
+// treatRows appends rows to to as they are after their treatment. After an error
+// to ends at a frame's border.
+func (s *session) treatRows(ctx context.Context, to []byte, e *owed, frames [][]byte, h *head, columns []int, fields []event.Field) ([]byte, error) {
 	b := &s.rows
 	b.rows.Reset(fields)
 	b.given, b.text, b.looks = b.given[:0], b.text[:0], b.looks[:0]
@@ -84,25 +97,22 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	}
 	for _, f := range frames {
 		if err := b.add(f, h, columns); err != nil {
-			return err
+			return to, err
 		}
 	}
 	if err := e.x.Rows(ctx, &b.rows); err != nil {
-		return s.untreated(e, err)
+		return to, s.untreated(e, err)
 	}
-	e.rows += int64(len(frames))
-	if err := s.send(e, nil); err != nil { // attributes what follows
-		return err
-	}
+	var err error
 	for i, f := range frames {
-		if s.down.buf, err = b.append(s.down.buf, i, f, h, columns); err != nil {
-			return err
+		if to, err = b.append(to, i, f, h, columns); err != nil {
+			return to, err
 		}
 	}
-	if len(f) > maxBuffer {
+	if len(frames[0]) > maxBuffer {
 		s.rows = rowBuffers{types: b.types} // which are large now
 	}
-	return nil
+	return to, nil
 }
 
 // countValues checks that a row that begins with body has as many values as were

@@ -34,6 +34,9 @@ type Resource struct {
 	Databases   []string // further ones that clients may ask for; "*" is all
 	SSLMode     string   // as libpq: disable, allow, prefer, require, verify-ca, verify-full
 	SSLRootCert string   // file with the authorities for verify-ca and verify-full
+	// FunctionCalls are the OIDs of functions that clients may call by the
+	// fast path.
+	FunctionCalls []uint32
 
 	catalogs catalogs
 	dialFunc pgconn.DialFunc // nil: over the network

@@ -148,6 +148,7 @@ func (p *parts) addResources() {
 			User: c.User, Password: string(p.secret(c.Password, "resources", name, "password")),
 			Database: c.Database, Databases: c.Databases,
 			SSLMode: c.SSLMode, SSLRootCert: string(c.SSLRootCert),
+			FunctionCalls: c.FunctionCalls,
 		}
 		p.problem(r.Validate(), "resources", name)
 		p.resources[name] = r

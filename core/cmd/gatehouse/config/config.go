@@ -175,6 +175,10 @@ type Resource struct {
 	// SSLRootCert is a PEM file of certificates to trust for the server,
 	// instead of the system's.
 	SSLRootCert Path `json:"sslrootcert,omitempty"`
+	// FunctionCalls are the OIDs of functions that clients may call by the
+	// protocol's FunctionCall, as libpq does for large objects. A call is
+	// judged as the SELECT that does the same. No other calls pass.
+	FunctionCalls []uint32 `json:"function_calls,omitempty"`
 }
 
 // A Plugin is a WebAssembly module with its configuration. It is either
