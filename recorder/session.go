@@ -244,6 +244,14 @@ func frameHead(f *event.Frame, n int) []byte {
 
 // extend adds whole frames to the file of the current part, all or none.
 func (s *Session) extend(data ...[]byte) error {
+	err := s.extendFile(data)
+	if err != nil {
+		s.r.failed(failedSpool, "write spool", err, "session", s.info.ID)
+	}
+	return err
+}
+
+func (s *Session) extendFile(data [][]byte) error {
 	if s.file == nil {
 		if err := s.newPart(); err != nil {
 			return err
@@ -255,7 +263,7 @@ func (s *Session) extend(data ...[]byte) error {
 		n, err := s.file.Write(d)
 		size += int64(n)
 		if err != nil {
-			return errors.Join(err, s.undo(p))
+			return errors.Join(err, s.undoWrite(p))
 		}
 	}
 	s.r.hold(size - p.size)
@@ -264,6 +272,20 @@ func (s *Session) extend(data ...[]byte) error {
 	p.size = size
 	s.wrote(s.file)
 	return nil
+}
+
+// undoWrite takes back a failed write. A part that has nothing else is given up:
+// as a piece it would have no frames.
+func (s *Session) undoWrite(p *part) error {
+	if p.size > 0 || os.Remove(s.path(p.sequence, kindFrames)) != nil {
+		return s.undo(p)
+	}
+	err := s.file.release()
+	s.file = nil
+	s.parts = s.parts[:len(s.parts)-1]
+	s.next--
+	close(p.done)
+	return err
 }
 
 // undo cuts off what a failed write left. Where even that fails the part ends

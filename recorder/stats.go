@@ -20,8 +20,9 @@ type Stats struct {
 	Frames   int64 // sealed
 	Sealed   int64 // pieces
 	Stored   int64 // pieces
-	Failures int64 // failed attempts to seal, store or log
-	// FailuresBy are those by what was attempted: "seal", "store", "log".
+	Failures int64 // failed attempts to write to the spool, seal, store or log
+	// FailuresBy are those by what was attempted: "spool", "seal", "store",
+	// "log". Frames that could not be written to the spool were not committed.
 	FailuresBy map[string]int64
 
 	Sessions   int   // not entirely stored and logged
@@ -68,10 +69,11 @@ const (
 	failedSeal = iota
 	failedStore
 	failedLog
+	failedSpool
 	failureKinds
 )
 
-var failureNames = [failureKinds]string{"seal", "store", "log"}
+var failureNames = [failureKinds]string{"seal", "store", "log", "spool"}
 
 // An outage is a time in which the store takes nothing.
 type outage struct {
@@ -103,7 +105,7 @@ func (o *outage) state() (since time.Time, why error) {
 // failed counts a failure and logs it.
 func (r *Recorder) failed(kind int, what string, err error, args ...any) {
 	r.stats.failures[kind].Add(1)
-	if kind != failedSeal {
+	if kind == failedStore || kind == failedLog {
 		r.stats.outage.failed(err)
 	}
 	r.o.Logger.Error("recorder: "+what, append(args, "err", err)...)
