@@ -157,123 +157,126 @@ func TestRunningSessionIsOpen(t *testing.T) {
 	}
 }
 
+// tamperings alter the store of a gate with 40 sessions of six pieces each, and
+// say what is to be found.
+var tamperings = map[string]struct {
+	tamper func(t *testing.T, g *gate)
+	want   []string
+}{
+	"flipped bit": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 2), flip(g.read(t, piece(3, 2)))) },
+		[]string{"altered " + piece(3, 2)},
+	},
+	"truncated piece": {
+		func(t *testing.T, g *gate) { b := g.read(t, piece(3, 2)); g.write(t, piece(3, 2), b[:len(b)-1]) },
+		[]string{"altered " + piece(3, 2)},
+	},
+	"emptied piece": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 2), nil) },
+		[]string{"altered " + piece(3, 2)},
+	},
+	"appended to": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 2), append(g.read(t, piece(3, 2)), 0)) },
+		[]string{"altered " + piece(3, 2)},
+	},
+	"deleted piece": {
+		func(t *testing.T, g *gate) { g.remove(t, piece(3, 2)) },
+		[]string{"missing " + piece(3, 2)},
+	},
+	"deleted last piece and manifest": {
+		func(t *testing.T, g *gate) { g.remove(t, piece(3, 5)); g.remove(t, folder(3)+"manifest.json") },
+		[]string{"missing " + piece(3, 5), "missing " + folder(3) + "manifest.json"},
+	},
+	"deleted session": {
+		func(t *testing.T, g *gate) { g.remove(t, folder(3)) },
+		[]string{"missing " + folder(3)},
+	},
+	"swapped pieces": {
+		func(t *testing.T, g *gate) {
+			a, b := g.read(t, piece(3, 2)), g.read(t, piece(3, 3))
+			g.write(t, piece(3, 2), b)
+			g.write(t, piece(3, 3), a)
+		},
+		[]string{"reordered " + piece(3, 2), "reordered " + piece(3, 3)},
+	},
+	"swapped sessions": {
+		func(t *testing.T, g *gate) {
+			a, b := g.read(t, piece(3, 2)), g.read(t, piece(4, 2))
+			g.write(t, piece(3, 2), b)
+			g.write(t, piece(4, 2), a)
+		},
+		[]string{"reordered " + piece(3, 2), "reordered " + piece(4, 2)},
+	},
+	"piece replaced by another": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 2), g.read(t, piece(3, 1))) },
+		[]string{"duplicated " + piece(3, 2)},
+	},
+	"piece added at the end": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 6), g.read(t, piece(3, 5))) },
+		[]string{"duplicated " + piece(3, 6)},
+	},
+	"made-up piece": {
+		func(t *testing.T, g *gate) { g.write(t, piece(3, 6), flip(g.read(t, piece(3, 5)))) },
+		[]string{"extra " + piece(3, 6)},
+	},
+	"altered manifest": {
+		func(t *testing.T, g *gate) {
+			name := folder(3) + "manifest.json"
+			g.write(t, name, bytes.Replace(g.read(t, name), []byte("agent@"), []byte("admin@"), 1))
+		},
+		[]string{"altered " + folder(3) + "manifest.json"},
+	},
+	"deleted manifest": {
+		func(t *testing.T, g *gate) { g.remove(t, folder(3)+"manifest.json") },
+		[]string{"missing " + folder(3) + "manifest.json"},
+	},
+	"deleted checkpoint": {
+		func(t *testing.T, g *gate) { g.remove(t, "log/checkpoint") },
+		[]string{"missing log/checkpoint"},
+	},
+	"altered checkpoint": {
+		func(t *testing.T, g *gate) {
+			g.write(t, "log/checkpoint", bytes.Replace(g.read(t, "log/checkpoint"), []byte("\n280\n"), []byte("\n279\n"), 1))
+		},
+		[]string{"unsigned log/checkpoint"},
+	},
+	"altered entry": {
+		func(t *testing.T, g *gate) { g.write(t, entries(0), swapByte(g.read(t, entries(0)), "s000003")) },
+		[]string{"altered " + entries(0)},
+	},
+	"altered entries and their piece": {
+		func(t *testing.T, g *gate) {
+			g.write(t, entries(0), swapByte(g.read(t, entries(0)), "s000003/000002"))
+			g.write(t, piece(3, 2), flip(g.read(t, piece(3, 2))))
+		},
+		[]string{"altered " + entries(0), "altered " + piece(3, 2)},
+	},
+	"deleted entries": {
+		func(t *testing.T, g *gate) { g.remove(t, entries(0)) },
+		[]string{"missing " + entries(0)},
+	},
+	"truncated entries": {
+		func(t *testing.T, g *gate) { g.write(t, entries(0), g.read(t, entries(0))[:100]) },
+		[]string{"altered " + entries(0)},
+	},
+	"altered tile": {
+		func(t *testing.T, g *gate) { g.write(t, tile(0), flip(g.read(t, tile(0)))) },
+		[]string{"altered " + tile(0)},
+	},
+	"deleted tile": {
+		func(t *testing.T, g *gate) { g.remove(t, tile(0)) },
+		[]string{"missing " + tile(0)},
+	},
+	"altered tile of the second level": {
+		func(t *testing.T, g *gate) { g.write(t, tile(1), flip(g.read(t, tile(1)))) },
+		[]string{"altered " + tile(1)},
+	},
+}
+
 func TestTampering(t *testing.T) {
-	tests := map[string]struct {
-		tamper func(t *testing.T, g *gate)
-		want   []string
-	}{
-		"flipped bit": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 2), flip(g.read(t, piece(3, 2)))) },
-			[]string{"altered " + piece(3, 2)},
-		},
-		"truncated piece": {
-			func(t *testing.T, g *gate) { b := g.read(t, piece(3, 2)); g.write(t, piece(3, 2), b[:len(b)-1]) },
-			[]string{"altered " + piece(3, 2)},
-		},
-		"emptied piece": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 2), nil) },
-			[]string{"altered " + piece(3, 2)},
-		},
-		"appended to": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 2), append(g.read(t, piece(3, 2)), 0)) },
-			[]string{"altered " + piece(3, 2)},
-		},
-		"deleted piece": {
-			func(t *testing.T, g *gate) { g.remove(t, piece(3, 2)) },
-			[]string{"missing " + piece(3, 2)},
-		},
-		"deleted last piece and manifest": {
-			func(t *testing.T, g *gate) { g.remove(t, piece(3, 5)); g.remove(t, folder(3)+"manifest.json") },
-			[]string{"missing " + piece(3, 5), "missing " + folder(3) + "manifest.json"},
-		},
-		"deleted session": {
-			func(t *testing.T, g *gate) { g.remove(t, folder(3)) },
-			[]string{"missing " + folder(3)},
-		},
-		"swapped pieces": {
-			func(t *testing.T, g *gate) {
-				a, b := g.read(t, piece(3, 2)), g.read(t, piece(3, 3))
-				g.write(t, piece(3, 2), b)
-				g.write(t, piece(3, 3), a)
-			},
-			[]string{"reordered " + piece(3, 2), "reordered " + piece(3, 3)},
-		},
-		"swapped sessions": {
-			func(t *testing.T, g *gate) {
-				a, b := g.read(t, piece(3, 2)), g.read(t, piece(4, 2))
-				g.write(t, piece(3, 2), b)
-				g.write(t, piece(4, 2), a)
-			},
-			[]string{"reordered " + piece(3, 2), "reordered " + piece(4, 2)},
-		},
-		"piece replaced by another": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 2), g.read(t, piece(3, 1))) },
-			[]string{"duplicated " + piece(3, 2)},
-		},
-		"piece added at the end": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 6), g.read(t, piece(3, 5))) },
-			[]string{"duplicated " + piece(3, 6)},
-		},
-		"made-up piece": {
-			func(t *testing.T, g *gate) { g.write(t, piece(3, 6), flip(g.read(t, piece(3, 5)))) },
-			[]string{"extra " + piece(3, 6)},
-		},
-		"altered manifest": {
-			func(t *testing.T, g *gate) {
-				name := folder(3) + "manifest.json"
-				g.write(t, name, bytes.Replace(g.read(t, name), []byte("agent@"), []byte("admin@"), 1))
-			},
-			[]string{"altered " + folder(3) + "manifest.json"},
-		},
-		"deleted manifest": {
-			func(t *testing.T, g *gate) { g.remove(t, folder(3)+"manifest.json") },
-			[]string{"missing " + folder(3) + "manifest.json"},
-		},
-		"deleted checkpoint": {
-			func(t *testing.T, g *gate) { g.remove(t, "log/checkpoint") },
-			[]string{"missing log/checkpoint"},
-		},
-		"altered checkpoint": {
-			func(t *testing.T, g *gate) {
-				g.write(t, "log/checkpoint", bytes.Replace(g.read(t, "log/checkpoint"), []byte("\n280\n"), []byte("\n279\n"), 1))
-			},
-			[]string{"unsigned log/checkpoint"},
-		},
-		"altered entry": {
-			func(t *testing.T, g *gate) { g.write(t, entries(0), swapByte(g.read(t, entries(0)), "s000003")) },
-			[]string{"altered " + entries(0)},
-		},
-		"altered entries and their piece": {
-			func(t *testing.T, g *gate) {
-				g.write(t, entries(0), swapByte(g.read(t, entries(0)), "s000003/000002"))
-				g.write(t, piece(3, 2), flip(g.read(t, piece(3, 2))))
-			},
-			[]string{"altered " + entries(0), "altered " + piece(3, 2)},
-		},
-		"deleted entries": {
-			func(t *testing.T, g *gate) { g.remove(t, entries(0)) },
-			[]string{"missing " + entries(0)},
-		},
-		"truncated entries": {
-			func(t *testing.T, g *gate) { g.write(t, entries(0), g.read(t, entries(0))[:100]) },
-			[]string{"altered " + entries(0)},
-		},
-		"altered tile": {
-			func(t *testing.T, g *gate) { g.write(t, tile(0), flip(g.read(t, tile(0)))) },
-			[]string{"altered " + tile(0)},
-		},
-		"deleted tile": {
-			func(t *testing.T, g *gate) { g.remove(t, tile(0)) },
-			[]string{"missing " + tile(0)},
-		},
-		"altered tile of the second level": {
-			func(t *testing.T, g *gate) { g.write(t, tile(1), flip(g.read(t, tile(1)))) },
-			[]string{"altered " + tile(1)},
-		},
-	}
 	g := recorded(t, 40).copy(t) // 280 entries: one full tile
 	wantOK(t, g.verify(t, recorder.VerifyOptions{Frames: true}))
-	for name, tt := range tests {
+	for name, tt := range tamperings {
 		t.Run(name, func(t *testing.T) {
 			h := g.copy(t)
 			tt.tamper(t, h)
