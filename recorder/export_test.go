@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"errors"
 	"os"
 )
@@ -36,3 +37,28 @@ type Memory = memory
 
 // SetSync puts sync in the place of fsync.
 func (o *Options) SetSync(sync func(*os.File) error) { o.sync = sync }
+
+// RewritePiece returns a piece with other frames and a header to match, as
+// somebody would make it who has not the signing key.
+func RewritePiece(b []byte, change func(frames [][]byte) [][]byte) ([]byte, error) {
+	r := bytes.NewReader(b)
+	h, err := readHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	var frames [][]byte
+	for f, err := range bodyFrames(&h, r, nil) {
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, f.Append(nil))
+	}
+	frames = change(frames)
+	z, err := newEncoder()
+	if err != nil {
+		return nil, err
+	}
+	body := bytes.Join(frames, nil)
+	h.Frames, h.Size = uint64(len(frames)), uint64(len(body))
+	return encodePiece(z, nil, &h, body, nil)
+}
