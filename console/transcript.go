@@ -80,8 +80,9 @@ type DecisionView struct {
 	Time     time.Time `json:"time"`
 }
 
-// A Result is one table of a response.
+// A Result is one table of a response, or of an upload.
 type Result struct {
+	Upload bool        `json:"upload,omitempty"` // the client sent it
 	Fields []FieldView `json:"fields"`
 	Rows   [][]*Text   `json:"rows"`
 	// From is how many rows come before Rows, Total how many there are.
@@ -254,22 +255,23 @@ func (t *transcript) exchange(x *Exchange, e *recorder.Entry) {
 		x.Outcomes = add(x.Outcomes, Outcome{o.Status, o.Tag, o.Code, o.Rows, e.Time}, &x.Hidden)
 	case event.KindNotice:
 		x.Messages = add(x.Messages, note(e.Notice, e.Time), &x.Hidden)
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		if e.Part == nil { // of a protocol that nobody here can read
 			x.Hidden++
 			return
 		}
-		t.part(x, e.Part, e.Time)
+		t.part(x, e)
 	}
 }
 
-// part adds what a decoder read in a response.
-func (t *transcript) part(x *Exchange, p *recorder.Part, at time.Time) {
-	switch {
+// part adds what a decoder read in a response or an upload.
+func (t *transcript) part(x *Exchange, e *recorder.Entry) {
+	switch p := e.Part; {
 	case p.Message != nil:
-		x.Messages = add(x.Messages, note(p.Message, at), &x.Hidden)
+		x.Messages = add(x.Messages, note(p.Message, e.Time), &x.Hidden)
 	case p.Fields != nil:
-		x.Results = add(x.Results, Result{Fields: t.fields(x.ID, p.Fields), Rows: [][]*Text{}, From: t.skip}, &x.Hidden)
+		r := Result{Upload: e.Kind == event.KindUpload, Fields: t.fields(x.ID, p.Fields), Rows: [][]*Text{}, From: t.skip}
+		x.Results = add(x.Results, r, &x.Hidden)
 	case len(x.Results) > 0 && x.Hidden == 0:
 		t.row(x, &x.Results[len(x.Results)-1], p.Row)
 	}

@@ -102,8 +102,8 @@ func (t text) MarshalJSON() ([]byte, error) {
 }
 
 // WriteJSONL writes a transcript as JSON Lines: one object for each entry, as
-// it comes, the data of a response as a line for its fields and one for each
-// row. NULL is null. A text that is no UTF-8 is {"base64": …}.
+// it comes, the data of a response, or of an upload, as a line for its fields
+// and one for each row. NULL is null. A text that is no UTF-8 is {"base64": …}.
 func WriteJSONL(w io.Writer, entries iter.Seq2[Entry, error]) error {
 	b := bufio.NewWriter(w)
 	out := json.NewEncoder(b)
@@ -147,7 +147,7 @@ func newLine(e *Entry) line {
 		for _, t := range e.Treatments {
 			l.Treatments = append(l.Treatments, jsonTreatment{treatmentNames[t.Kind], t.Rule})
 		}
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		l.data(e)
 	case event.KindOutcome:
 		o := e.Outcome
@@ -217,15 +217,19 @@ func (e *Entry) kind() string {
 	case event.KindClose:
 		return "close"
 	}
+	upload := ""
+	if e.Kind == event.KindUpload {
+		upload = "upload "
+	}
 	switch p := e.Part; {
 	case p == nil:
-		return "data"
+		return upload + "data"
 	case p.Message != nil:
-		return "message"
+		return upload + "message"
 	case p.Fields != nil:
-		return "fields"
+		return upload + "fields"
 	}
-	return "row"
+	return upload + "row"
 }
 
 func texts(bs [][]byte) []*text {
@@ -338,7 +342,7 @@ func columns(e *Entry) (what, which, body string, cells []string) {
 			cells = append(cells, treatmentNames[t.Kind])
 		}
 		return "", "", "", cells
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		return dataColumns(e)
 	case event.KindOutcome:
 		return e.Outcome.Status, e.Outcome.Code, e.Outcome.Tag, nil

@@ -92,7 +92,7 @@ func (s *Session) Append(f event.Frame, more ...[]byte) error {
 	for _, m := range more {
 		n += len(m)
 	}
-	if f.Kind == event.KindData && n > dataFrame {
+	if isData(f.Kind) && n > dataFrame {
 		return s.appendCut(f, more)
 	}
 	if n > MaxFrame {

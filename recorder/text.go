@@ -70,7 +70,7 @@ func (t *textWriter) entry(e *Entry) error {
 		}
 	case event.KindPlan:
 		t.treatments(e)
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		t.data(e)
 	case event.KindOutcome:
 		o := e.Outcome
@@ -158,29 +158,32 @@ func (t *textWriter) treatments(e *Entry) {
 }
 
 func (t *textWriter) data(e *Entry) {
+	margin, what := "    ", "data"
+	if e.Kind == event.KindUpload {
+		margin, what = "  < ", "uploaded data"
+	}
 	switch p := e.Part; {
 	case p == nil:
-		fmt.Fprintf(t.w, "    %d bytes of data\n", len(e.Raw))
+		fmt.Fprintf(t.w, "%s%d bytes of %s\n", margin, len(e.Raw), what)
 	case p.Message != nil:
 		t.line(e, p.Message.Code, "", p.Message.Text)
 		t.attrs("detail", p.Message.Attrs)
 	case p.Fields != nil:
 		for i, f := range p.Fields {
-			t.cell(i, clean(f.Name))
+			t.cell(margin, i, clean(f.Name))
 		}
-		t.w.WriteByte('\n')
-		t.w.WriteString("    --\n")
+		t.w.WriteString("\n" + margin + "--\n")
 	default:
 		for i, c := range p.Row {
-			t.cell(i, cell(c))
+			t.cell(margin, i, cell(c))
 		}
 		t.w.WriteByte('\n')
 	}
 }
 
-func (t *textWriter) cell(i int, s string) {
+func (t *textWriter) cell(margin string, i int, s string) {
 	if i == 0 {
-		t.w.WriteString("    ")
+		t.w.WriteString(margin)
 	} else {
 		t.w.WriteString(" | ")
 	}

@@ -16,16 +16,17 @@ type Decoder interface {
 	// Decode is given every frame of the session, in order, and calls emit
 	// for what the frame's payload holds. Frames of kind KindData carry the
 	// bytes that the client got: of the exchange f.Exchange, or of none if
-	// that is zero. One protocol message may begin in one data frame and end
-	// in the next of the same exchange, so the decoder keeps what it could
-	// not finish. Other frames (KindRequest, KindHead) are there to learn
+	// that is zero. Those of KindUpload carry the bytes of data that it sent
+	// for its request. One protocol message may begin in one data frame and
+	// end in the next of the same kind and exchange, so the decoder keeps
+	// what it could not finish. Other frames (KindRequest, KindHead) are there to learn
 	// from: which fields and formats the rows have. Emit's errors are
 	// returned as they are. The frame's payload is valid until Decode
 	// returns.
 	Decode(f *event.Frame, emit func(Part) error) error
 }
 
-// A Part is a piece of a response, as read by a Decoder. Exactly one field is
+// A Part is a piece of a response or of an upload, as read by a Decoder. Exactly one field is
 // set. It is valid until emit returns.
 type Part struct {
 	// Fields begins a result: the columns of the rows that follow.
@@ -59,8 +60,8 @@ type Entry struct {
 	Decision   *event.Decision   // KindDecision
 	Head       *event.Head       // KindHead
 	Treatments []event.Treatment // KindPlan
-	Part       *Part             // KindData, decoded
-	Raw        []byte            // KindData of a protocol without a decoder
+	Part       *Part             // KindData and KindUpload, decoded
+	Raw        []byte            // the same of a protocol without a decoder
 	Outcome    *event.Outcome    // KindOutcome
 	Notice     *event.Notice     // KindPending, KindNotice, KindClose
 }
@@ -78,7 +79,7 @@ func Transcript(frames iter.Seq2[event.Frame, error], decoders Decoders) iter.Se
 				yield(Entry{}, err)
 				return
 			}
-			if f.Kind == event.KindData && d != nil {
+			if isData(f.Kind) && d != nil {
 				if !decodeData(d, &f, yield) {
 					return
 				}
@@ -151,7 +152,7 @@ func newEntry(f *event.Frame) (Entry, error) {
 		err = e.Head.Decode(f.Payload)
 	case event.KindPlan:
 		e.Treatments, err = event.DecodeTreatments(f.Payload)
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		e.Raw = f.Payload
 	case event.KindOutcome:
 		e.Outcome = new(event.Outcome)
@@ -163,4 +164,7 @@ func newEntry(f *event.Frame) (Entry, error) {
 	return e, err
 }
 
-func (e *Entry) known() bool { return e.Kind >= event.KindOpen && e.Kind <= event.KindParameter }
+func (e *Entry) known() bool { return e.Kind >= event.KindOpen && e.Kind <= event.KindUpload }
+
+// isData reports whether frames of kind k hold a protocol's own bytes.
+func isData(k event.Kind) bool { return k == event.KindData || k == event.KindUpload }

@@ -22,6 +22,7 @@ const (
 	KindNotice                    // Notice: something that happened to the session
 	KindClose                     // Notice: why the session ended; the last frame
 	KindParameter                 // Parameter: a part of what the exchange's request cuts
+	KindUpload                    // the protocol's bytes of data that belongs to a request, as the client sent them
 )
 
 // A Frame is one recorded event. Exchange is zero for what concerns the

@@ -345,6 +345,18 @@ func (s *Session) Amend(exchange uint64, o event.Outcome) error {
 	return s.record(event.KindOutcome, exchange, o.Append)
 }
 
+// Accept records how an upload looks that belongs to the request: rows that the
+// client sends once the server asks for them.
+func (x *Exchange) Accept(h *event.Head) error {
+	return x.s.record(event.KindHead, x.ID, h.Append)
+}
+
+// Upload records bytes of the upload, which go to the server next, as they are.
+// It may be called while another goroutine calls the other methods.
+func (x *Exchange) Upload(b []byte) error {
+	return x.s.append(event.KindUpload, x.ID, nil, b)
+}
+
 // End records how the response ended. An exchange may end more than once where
 // a protocol can continue it.
 func (x *Exchange) End(o event.Outcome) error {

@@ -34,12 +34,22 @@ type head struct {
 	event.Head
 	oids    []uint32
 	formats []int16
+	// generated are the indexes of the fields that are generated columns, as
+	// far as they are known.
+	generated []int
 }
 
 // A column is where a field comes from: a table and a column of it by number.
 type column struct {
 	table  uint32
 	number uint16
+}
+
+// An origin is what a column is called, "schema.table.column", and whether it is
+// generated.
+type origin struct {
+	name      string
+	generated bool
 }
 
 // A catalog answers questions about one database over the gate's own
@@ -53,7 +63,7 @@ type catalog struct {
 	conn   *pgx.Conn
 
 	mu        sync.Mutex
-	origins   map[column]string    // "schema.table.column"; "" for none
+	origins   map[column]origin
 	heads     map[string]*head     // by RowDescription
 	functions map[uint32]*function // that were called by the fast path
 	kept      int                  // bytes of the keys of heads
@@ -98,7 +108,7 @@ func (c *catalog) forget() {
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
 	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || c.kept > maxKept {
-		c.origins, c.heads, c.kept, c.since = map[column]string{}, map[string]*head{}, 0, time.Now()
+		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
 		c.functions = map[uint32]*function{}
 	}
 }
@@ -118,7 +128,7 @@ func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.resolve(ctx, columns, h.Fields); err != nil {
+	if err := c.resolve(ctx, columns, h); err != nil {
 		return nil, &endError{refusal{code: codeInternal, message: "gatehouse: the result's origins cannot be determined"}, err}
 	}
 	c.mu.Lock()
@@ -169,16 +179,20 @@ func typeName(oid uint32) string {
 	return fmt.Sprintf("oid:%d", oid)
 }
 
-// resolve sets the origin and lineage of each field.
-func (c *catalog) resolve(ctx context.Context, columns []column, fields []event.Field) error {
+// resolve sets the origin and lineage of each field of h.
+func (c *catalog) resolve(ctx context.Context, columns []column, h *head) error {
 	if err := c.learn(ctx, columns); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, col := range columns {
-		if origin := c.origins[col]; origin != "" {
-			fields[i].Origins, fields[i].Lineage = []string{origin}, event.LineageExact
+		o := c.origins[col]
+		if o.name != "" {
+			h.Fields[i].Origins, h.Fields[i].Lineage = []string{o.name}, event.LineageExact
+		}
+		if o.generated {
+			h.generated = append(h.generated, i)
 		}
 	}
 	return nil
@@ -199,10 +213,10 @@ func (c *catalog) learn(ctx context.Context, columns []column) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	learnt := map[column]string{}
+	learnt := map[column]origin{}
 	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		clear(learnt)
-		rows, err := conn.Query(ctx, `SELECT a.attrelid, a.attnum, n.nspname, r.relname, a.attname
+		rows, err := conn.Query(ctx, `SELECT a.attrelid, a.attnum, n.nspname, r.relname, a.attname, a.attgenerated <> ''
 			FROM pg_catalog.pg_attribute a
 			JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
 			JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
@@ -213,9 +227,10 @@ func (c *catalog) learn(ctx context.Context, columns []column) error {
 		var col column
 		var number int16
 		var schema, table, name string
-		_, err = pgx.ForEachRow(rows, []any{&col.table, &number, &schema, &table, &name}, func() error {
+		var generated bool
+		_, err = pgx.ForEachRow(rows, []any{&col.table, &number, &schema, &table, &name, &generated}, func() error {
 			col.number = uint16(number)
-			learnt[col] = schema + "." + table + "." + name
+			learnt[col] = origin{schema + "." + table + "." + name, generated}
 			return nil
 		})
 		return err

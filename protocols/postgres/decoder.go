@@ -3,11 +3,11 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/jackc/pgproto3/v2"
@@ -29,14 +29,22 @@ const (
 // implements recorder.Decoder.
 type Decoder struct {
 	results map[uint64]*result
-	rests   map[uint64][]byte       // the beginning of a message, by exchange
-	longs   map[uint64]*longMessage // one of more than maxRead bytes, by exchange
+	rests   map[rest][]byte       // the beginning of a message
+	longs   map[rest]*longMessage // one of more than maxRead bytes
 	rows    rowBuffers
 	cells   [][]byte
+	copying *result // whose COPY's data comes; there is one at a time
+}
+
+// A rest is where a message has begun that is not whole yet.
+type rest struct {
+	exchange uint64
+	kind     event.Kind
 }
 
 // A result is what is known of an exchange's rows.
 type result struct {
+	copy      *copyReader // of a COPY's data; nil where there is none
 	fields    []event.Field
 	oids      []uint32
 	formats   []int16
@@ -45,7 +53,7 @@ type result struct {
 
 // NewDecoder returns a decoder for one session.
 func NewDecoder() recorder.Decoder {
-	return &Decoder{results: map[uint64]*result{}, rests: map[uint64][]byte{}, longs: map[uint64]*longMessage{}}
+	return &Decoder{results: map[uint64]*result{}, rests: map[rest][]byte{}, longs: map[rest]*longMessage{}}
 }
 
 // columnsAttr is the attribute of a recorded head that holds the type and the
@@ -71,8 +79,12 @@ func (d *Decoder) Decode(f *event.Frame, emit func(recorder.Part) error) error {
 	switch f.Kind {
 	case event.KindHead:
 		return d.head(f)
-	case event.KindData:
+	case event.KindData, event.KindUpload:
 		return d.data(f, emit)
+	case event.KindOutcome:
+		if r := d.results[f.Exchange]; r != nil {
+			r.copy = nil
+		}
 	}
 	return nil
 }
@@ -96,6 +108,13 @@ func (d *Decoder) head(f *event.Frame) error {
 	}
 	r := d.of(f.Exchange)
 	*r = result{fields: h.Fields}
+	if format := copyFormatOf(h.Attrs); format != nil {
+		if d.copying != nil {
+			d.copying.copy = nil
+		}
+		d.copying = r
+		r.copy = &copyReader{copyFormat: *format, limit: maxFrame}
+	}
 	for _, a := range h.Attrs {
 		if a.Key != columnsAttr {
 			continue
@@ -121,14 +140,15 @@ func (d *Decoder) head(f *event.Frame) error {
 func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 	r := d.of(f.Exchange)
 	b := f.Payload
-	if rest := d.rests[f.Exchange]; rest != nil {
-		b = append(rest, b...)
-		delete(d.rests, f.Exchange)
+	at := rest{f.Exchange, f.Kind}
+	if begun := d.rests[at]; begun != nil {
+		b = append(begun, b...)
+		delete(d.rests, at)
 	}
 	for len(b) > 0 {
-		if l := d.longs[f.Exchange]; l != nil {
+		if l := d.longs[at]; l != nil {
 			var err error
-			if b, err = d.long(f.Exchange, r, l, b, emit); err != nil {
+			if b, err = d.long(at, r, l, b, emit); err != nil {
 				return err
 			}
 			continue
@@ -141,7 +161,7 @@ func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 			return fmt.Errorf("malformed message %q in recorded data", b[0])
 		}
 		if n > maxRead {
-			d.longs[f.Exchange] = newLongMessage(b[0], int(n)-frameHeader)
+			d.longs[at] = newLongMessage(b[0], int(n)-frameHeader)
 			b = b[frameHeader:]
 			continue
 		}
@@ -154,7 +174,7 @@ func (d *Decoder) data(f *event.Frame, emit func(recorder.Part) error) error {
 		b = b[n:]
 	}
 	if len(b) > 0 {
-		d.rests[f.Exchange] = bytes.Clone(b)
+		d.rests[at] = bytes.Clone(b)
 	}
 	if len(d.rests)+len(d.longs) > maxRests {
 		return fmt.Errorf("more than %d unfinished messages in recorded data", maxRests)
@@ -170,6 +190,14 @@ func (d *Decoder) message(r *result, kind byte, frame, body []byte, emit func(re
 		return d.row(r, frame, emit)
 	case 'V':
 		return d.row(r, valueAsRow(frame), emit)
+	case 'H':
+		if r.copy != nil {
+			return r.announce(emit)
+		}
+	case 'd':
+		return d.copied(r, body, emit)
+	case 'c', 'f':
+		return d.copyEnd(r, kind, body, emit)
 	case 'E':
 		var m pgproto3.ErrorResponse
 		if err := m.Decode(body); err != nil {
@@ -244,11 +272,8 @@ func (d *Decoder) announce(r *result, n int, emit func(recorder.Part) error) err
 	if len(r.oids) != n {
 		*r = unnamed(n)
 	}
-	if !r.announced {
-		r.announced = true
-		if err := emit(recorder.Part{Fields: r.fields}); err != nil {
-			return err
-		}
+	if err := r.announce(emit); err != nil {
+		return err
 	}
 	d.cells, d.rows.text = d.cells[:0], d.rows.text[:0]
 	return nil
@@ -256,8 +281,12 @@ func (d *Decoder) announce(r *result, n int, emit func(recorder.Part) error) err
 
 // shown returns the text of the value v of field j.
 func (d *Decoder) shown(r *result, j int, v []byte) []byte {
-	if v != nil && r.formats[j] != 0 {
-		v, _ = d.rows.toText(r.oids[j], v)
+	if v != nil && j < len(r.formats) && r.formats[j] != 0 {
+		text, ok := d.rows.toText(r.oids[j], v)
+		if !ok && bytes.ContainsFunc(v, unicode.IsControl) {
+			return hexText(v)
+		}
+		v = text
 	}
 	return printableText(v)
 }
@@ -265,7 +294,7 @@ func (d *Decoder) shown(r *result, j int, v []byte) []byte {
 // printableText returns v, or where that is no text its hexadecimal form.
 func printableText(v []byte) []byte {
 	if !utf8.Valid(v) {
-		v = append([]byte(`\x`), hex.AppendEncode(nil, v)...)
+		return hexText(v)
 	}
 	return v
 }
@@ -275,6 +304,71 @@ func (d *Decoder) emitRow(emit func(recorder.Part) error) error {
 		d.cells = [][]byte{}
 	}
 	return emit(recorder.Part{Row: d.cells})
+}
+
+// announce emits the fields, once.
+func (r *result) announce(emit func(recorder.Part) error) error {
+	if r.announced {
+		return nil
+	}
+	r.announced = true
+	return emit(recorder.Part{Fields: r.fields})
+}
+
+// copied reads the rows in COPY data. Data that is no rows is said to be so:
+// a client may have sent it, for the server to reject.
+func (d *Decoder) copied(r *result, data []byte, emit func(recorder.Part) error) error {
+	if r.copy == nil {
+		return nil // already said, or of a COPY that was not announced
+	}
+	if err := r.announce(emit); err != nil {
+		return err
+	}
+	c := r.copy
+	c.reset()
+	err := c.feed(data)
+	for err == nil {
+		kind, from, to, ok, nerr := c.next()
+		if err = nerr; err != nil || !ok {
+			break
+		}
+		if kind == copyRow {
+			if err := d.copiedRow(r, c.buf[from:to], emit); err != nil {
+				return err
+			}
+		}
+	}
+	if err != nil {
+		r.copy = nil
+		return emit(recorder.Part{Message: &event.Notice{Code: "unreadable", Text: "COPY data: " + err.Error()}})
+	}
+	return nil
+}
+
+func (d *Decoder) copiedRow(r *result, row []byte, emit func(recorder.Part) error) error {
+	d.cells, d.rows.text = d.cells[:0], d.rows.text[:0]
+	r.copy.values(row, func(j int, raw []byte) {
+		var v []byte
+		v, d.rows.text = r.copy.decode(raw, d.rows.text)
+		d.cells = append(d.cells, d.shown(r, j, v))
+	})
+	return d.emitRow(emit)
+}
+
+// copyEnd reads the last row, which may have no line break, and why a client
+// gave up.
+func (d *Decoder) copyEnd(r *result, kind byte, body []byte, emit func(recorder.Part) error) error {
+	if c := r.copy; c != nil && !c.binary && c.from < len(c.buf) && kind == 'c' {
+		if err := d.copied(r, []byte{'\n'}, emit); err != nil {
+			return err
+		}
+	}
+	r.copy = nil
+	if kind == 'f' {
+		c := cursor{b: body}
+		return emit(recorder.Part{Message: &event.Notice{Code: "copy failed", Text: string(c.cstring())}})
+	}
+	return nil
 }
 
 // unnamed describes rows of which no description was recorded.

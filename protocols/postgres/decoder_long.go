@@ -41,7 +41,7 @@ func newLongMessage(kind byte, size int) *longMessage {
 }
 
 // long reads what b has of l and returns what follows it.
-func (d *Decoder) long(exchange uint64, r *result, l *longMessage, b []byte, emit func(recorder.Part) error) ([]byte, error) {
+func (d *Decoder) long(at rest, r *result, l *longMessage, b []byte, emit func(recorder.Part) error) ([]byte, error) {
 	n := min(len(b), l.left)
 	l.left -= n
 	if l.kind == 'D' {
@@ -49,10 +49,18 @@ func (d *Decoder) long(exchange uint64, r *result, l *longMessage, b []byte, emi
 			return nil, err
 		}
 	}
+	if l.kind == 'd' {
+		if err := d.copied(r, b[:n], emit); err != nil {
+			return nil, err
+		}
+	}
 	if b = b[n:]; l.left > 0 {
 		return b, nil
 	}
-	delete(d.longs, exchange)
+	delete(d.longs, at)
+	if l.kind == 'd' {
+		return b, nil
+	}
 	if l.kind != 'D' {
 		return b, emit(recorder.Part{Message: &event.Notice{Code: "long", Text: fmt.Sprintf("a message %q of %d bytes, which is not shown", l.kind, l.size)}})
 	}

@@ -34,6 +34,11 @@ type owed struct {
 	described bool
 	columns   int
 	head      *head
+	probe     *copyProbe // what columns a COPY TO has; on what asks for it too
+	copying   *copying   // its data is coming
+	copied    bool       // its data has come
+	before    int64      // rows of the statements before it
+	queued    bool       // it is owed; guarded by the queue's mutex
 }
 
 // A queue holds the responses owed. The requests' goroutine pushes, the
@@ -46,7 +51,8 @@ type queue struct {
 	defines int  // how many of items change a name
 	skip    bool // the server discards until Sync
 	closed  bool
-	status  byte // of the last ReadyForQuery
+	status  byte  // of the last ReadyForQuery
+	copyIn  *owed // what the server reads COPY data for
 	// implicit is whether something ran since, outside a transaction block.
 	implicit bool
 
@@ -86,6 +92,7 @@ func (q *queue) push(e *owed) bool {
 	}
 	q.skip = false
 	q.items = append(q.items, e)
+	e.queued = true
 	q.pending += e.size()
 	if e.defining() {
 		q.defines++
@@ -112,6 +119,7 @@ func (q *queue) pop() {
 
 func (q *queue) remove(n int) {
 	for _, e := range q.items[:n] {
+		e.queued = false
 		q.pending -= e.size()
 		if e.defining() {
 			q.defines--
@@ -218,11 +226,24 @@ func (q *queue) close() {
 	q.moved.Broadcast()
 }
 
-// wait returns when at most n responses are owed, or the queue was closed.
+// wait returns when at most n responses are owed, ctx ended or the queue was
+// closed.
 func (q *queue) wait(ctx context.Context, n int) error {
+	return q.until(ctx, func() bool { return len(q.items) <= n })
+}
+
+// until returns when done is so, which it calls with the mutex held, ctx ended
+// or the queue was closed.
+func (q *queue) until(ctx context.Context, done func() bool) error {
+	stop := context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.moved.Broadcast()
+	})
+	defer stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.items) > n && !q.closed {
+	for !done() && !q.closed && ctx.Err() == nil {
 		q.moved.Wait()
 	}
 	return ctx.Err()

@@ -38,6 +38,8 @@ func (s *session) requests(ctx context.Context) error {
 			return s.leave(ctx, err)
 		}
 		switch {
+		case long.size > 0 && s.uploading != nil && s.queue.copyingIn(s.uploading):
+			err = violated("a message %q of %d bytes during COPY from stdin", long.kind, long.size)
 		case long.size > 0:
 			err = s.refuseLong(ctx, long)
 		case f[0] == 'X':
@@ -73,7 +75,7 @@ func (s *session) leave(ctx context.Context, err error) error {
 // stop returns err, which ends the session. Where the client broke the protocol
 // it gets first what it is owed for what came before.
 func (s *session) stop(ctx context.Context, err error) error {
-	if isViolation(err) {
+	if isViolation(err) && (s.uploading == nil || !s.queue.copyingIn(s.uploading)) {
 		err = errors.Join(err, s.drain(ctx, 0))
 	}
 	return err
@@ -82,6 +84,11 @@ func (s *session) stop(ctx context.Context, err error) error {
 // request judges one message and appends to s.up what goes to the server.
 func (s *session) request(ctx context.Context, f []byte) error {
 	kind, body := f[0], f[frameHeader:]
+	if s.uploading != nil {
+		if taken, err := s.copyIn(ctx, f); taken || err != nil {
+			return err
+		}
+	}
 	if !slices.Contains([]byte("QPBEDCSHFdcf"), kind) {
 		return violated("unexpected message %q", kind)
 	}
@@ -119,9 +126,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 	case 'F':
 		return s.call(ctx, f, body)
 	}
-	// COPY is refused, so the server is not in COPY mode and would drop
-	// CopyData, CopyDone and CopyFail itself.
-	return nil
+	return nil // COPY data, which the server drops outside of COPY
 }
 
 // forward sends f on, unless the server would discard it.
@@ -214,13 +219,21 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	if ref != nil {
 		return s.forward(constantQuery, refused(e, ref))
 	}
+	if c := copyOut(facts); c != nil && s.ps.Masks() {
+		if on, err := s.probeQuery(ctx, e, c); !on || err != nil {
+			return err
+		}
+	}
 	e.context = s.now()
 	s.note(facts)
 	if facts.Len() == 1 {
 		e.context = s.now()
 		s.refresh(facts)
 	}
-	return s.forward(f, e)
+	if err := s.forward(f, e); err != nil || !copiesIn(facts) {
+		return err
+	}
+	return s.awaitCopyIn(ctx, e)
 }
 
 // refused marks e as the response to a refused message.
@@ -300,9 +313,8 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 		}
 		return nil, nil, unparsable(err), nil
 	}
-	if facts.Copy {
-		return nil, nil, &refusal{code: codeUnsupported, message: "gatehouse: COPY from and to the client is refused",
-			hint: "Use INSERT or SELECT."}, nil
+	if ref := s.refuseCopies(facts); ref != nil {
+		return nil, nil, ref, nil
 	}
 	if name := changesReading(facts.Statements); name != "" {
 		return nil, nil, &refusal{code: codeAccessDenied,
@@ -596,7 +608,12 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		}
 		p.x, p.context = e.x, s.now()
 	}
-	if s.ps.Masks() && p.asked != s.segment && !p.known.Load() {
+	copies := e.copies()
+	switch {
+	case !s.ps.Masks():
+	case copies != nil && !copies.In:
+		s.probe(e, copies, false)
+	case copies == nil && p.asked != s.segment && !p.known.Load():
 		// The portal's own description is the one that cannot be stale.
 		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true}); err != nil {
 			return err
@@ -605,7 +622,10 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	}
 	s.noteExecuted(p)
 	e.context = p.context
-	return s.forward(f, e)
+	if err := s.forward(f, e); err != nil || copies == nil || !copies.In {
+		return err
+	}
+	return s.awaitCopyIn(ctx, e)
 }
 
 func describePortal(name string) []byte {

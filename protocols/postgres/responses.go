@@ -114,11 +114,26 @@ func (s *session) response(ctx context.Context, f []byte) error {
 	if (e.refusal != nil || e.failed != "") && (f[0] != 'Z' || e.failed == "") {
 		return violated("the server answered with %q where only an error was due", f[0])
 	}
+	if e.swallow && e.probe != nil {
+		return s.probed(ctx, e, f)
+	}
 	switch f[0] {
 	case 'D':
 		if e.kind == 'E' || e.kind == 'Q' {
 			return s.dataRows(ctx, e, f)
 		}
+	case 'H':
+		if e.kind == 'E' || e.kind == 'Q' {
+			return s.copyOutResponse(ctx, e, f)
+		}
+	case 'G':
+		if e.kind == 'E' || e.kind == 'Q' {
+			return s.copyInResponse(e, f)
+		}
+	case 'd':
+		return s.copyData(ctx, e, f)
+	case 'c':
+		return s.copyDone(e, f)
 	case 'C', 'I':
 		if e.kind == 'E' || e.kind == 'Q' {
 			return s.complete(e, f)
@@ -317,6 +332,9 @@ func (s *session) describedOnly(e *owed, f []byte) error {
 // complete ends one statement: the only one of an Execute, one of several in a
 // Query.
 func (s *session) complete(e *owed, f []byte) error {
+	if e.copying != nil || s.queue.copyingIn(e) {
+		return violated("the server ended a COPY whose data goes on")
+	}
 	if err := s.send(e, f); err != nil {
 		return err
 	}
@@ -328,6 +346,10 @@ func (s *session) complete(e *owed, f []byte) error {
 		}
 		tag = string(t)
 	}
+	if n, ok := copiedRows(tag); ok && e.copied {
+		e.rows, e.copied = e.before+n, false
+	}
+	e.before = e.rows
 	if e.facts != nil {
 		s.queue.took(e)
 		if e.facts.DDL {
@@ -432,10 +454,21 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if e == nil {
 		return s.send(nil, f)
 	}
+	s.queue.endCopyIn()
+	e.copying = nil
 	if err := s.erred(e); err != nil {
 		return err
 	}
 	code := m.Code
+	if e.probe != nil && e.swallow {
+		if e.probe.quiet {
+			return s.failed(e, code)
+		}
+		var err error
+		if f, err = e.probe.error(&m); err != nil {
+			return err
+		}
+	}
 	if e.refusal != nil && (m.Code == codeSyntax || e.kind == 'F') {
 		code = e.refusal.code
 		f = e.refusal.append(nil, "ERROR")

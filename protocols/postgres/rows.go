@@ -27,6 +27,7 @@ type rowBuffers struct {
 	looks  []bool   // which of the treated columns are inspected
 	text   []byte   // cells converted to text
 	types  *pgtype.Map
+	parts  []cutPart // of COPY data
 }
 
 // rowHead returns how a row of e looks that begins with body, and which of its
@@ -168,10 +169,10 @@ func (s *session) recordHead(ctx context.Context, e *owed) error {
 	return nil
 }
 
-// batch returns f and the rows behind it that need no reading.
+// batch returns f and the messages of its type behind it that need no reading.
 func (s *session) batch(f []byte) ([][]byte, error) {
 	frames, size := append(s.rows.frames[:0], f), len(f)
-	for len(frames) < maxBatch && size < maxBuffer && s.fromServer.buffered() && s.fromServer.peek() == 'D' {
+	for len(frames) < maxBatch && size < maxBuffer && s.fromServer.buffered() && s.fromServer.peek() == f[0] {
 		f, err := s.fromServer.next()
 		if err != nil {
 			return nil, err

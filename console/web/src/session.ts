@@ -115,7 +115,7 @@ function result(r: Result, index: number, x: Exchange, path: string): HTMLElemen
   const head = r.fields.map((f) =>
     h("th", { scope: "col", title: [f.type, ...(f.origins ?? [])].filter(Boolean).join("\n") }, line(f.name), f.treatment && h("span", { class: "treated", title: f.rule }, f.treatment)),
   );
-  return h("div", { class: "result" }, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of statement ${x.id}` }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), body)), note);
+  return h("div", { class: "result" }, r.upload && h("p", { class: "note" }, "Sent by the client:"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of statement ${x.id}` }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), body)), note);
 }
 
 function message(n: Note): HTMLElement {

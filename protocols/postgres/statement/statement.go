@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 
+	tree "github.com/pganalyze/pg_query_go/v6"
+
 	"gatehouse/core/event"
 )
 
@@ -158,6 +160,9 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 		}
 		b.spans = append(b.spans, span{start: start, end: end, first: len(b.stmts)})
 		b.text, b.top = sql[start:end], message(raw.GetStmt())
+		if c, ok := b.top.(*tree.CopyStmt); ok && c.GetFilename() == "" && !c.GetIsProgram() {
+			b.spans[len(b.spans)-1].copy = b.clientCopy(c, sql, start)
+		}
 		b.statement(raw.GetStmt(), outermost)
 	}
 	if err := ctx.Err(); err != nil {
@@ -213,8 +218,12 @@ type Result struct {
 	fetches  bool
 }
 
-// A span is where a top-level statement stands, and its index in Statements.
-type span struct{ start, end, first int }
+// A span is where a top-level statement stands, its index in Statements, and
+// what it copies from or to the client.
+type span struct {
+	start, end, first int
+	copy              *Copy
+}
 
 // IsEmpty is whether the text holds no statement: white space and comments.
 func (r *Result) IsEmpty() bool { return len(r.Statements) == 0 }
@@ -291,7 +300,10 @@ func (r *Result) size() int {
 	if r == nil {
 		return 0
 	}
-	n := 128 + 24*len(r.spans)
+	n := 128
+	for _, s := range r.spans {
+		n += 32 + s.copy.size()
+	}
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		n += 300 + len(s.Kind) + len(s.Within)

@@ -1,0 +1,519 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gatehouse/core/event"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// A copyFormat says how a COPY writes rows. See "File Formats" of COPY in
+// PostgreSQL's documentation.
+type copyFormat struct {
+	binary, csv   bool
+	delimiter     byte
+	quote, escape byte // CSV
+	null          string
+	header        bool     // the first line names the columns
+	forceQuote    []string // columns whose values are always quoted in CSV
+	forceQuoteAll bool
+	quotes        []bool // forceQuote by column, once the columns are known
+	unsound       bool   // the server rejects such options
+}
+
+// copyOptions are the options of COPY that change nothing about how the gate
+// reads its data.
+var copyOptions = map[string]bool{
+	"freeze": true, "force_not_null": true, "force_null": true, "convert_selectively": true,
+	"default": true, "on_error": true, "log_verbosity": true, "reject_limit": true,
+}
+
+// newCopyFormat reads the options of a COPY. The refusal is for what would make
+// its data unreadable to the gate; what the server itself will reject is left to
+// it.
+func newCopyFormat(c *statement.Copy) (copyFormat, *refusal) {
+	f := copyFormat{}
+	given := map[string]string{}
+	for _, o := range c.Options {
+		switch o.Name {
+		case "format", "delimiter", "null", "quote", "escape", "header":
+		case "force_quote":
+			f.forceQuote, f.forceQuoteAll = o.List, o.All
+		case "encoding":
+			if !isUTF8(o.Value) {
+				return f, &refusal{code: codeUnsupported, message: fmt.Sprintf("gatehouse: COPY in encoding %q is refused", o.Value), hint: "Use UTF8."}
+			}
+		default:
+			if !copyOptions[o.Name] {
+				return f, &refusal{code: codeUnsupported, message: fmt.Sprintf("gatehouse: COPY with option %q is refused: the gate does not know it", o.Name)}
+			}
+		}
+		if _, twice := given[o.Name]; twice {
+			f.unsound = true
+		}
+		given[o.Name] = o.Value
+	}
+	f.setFormat(given["format"])
+	if v, ok := given["null"]; ok {
+		f.null = v
+	}
+	f.setByte(&f.delimiter, given, "delimiter")
+	f.setByte(&f.quote, given, "quote")
+	f.escape = f.quote
+	f.setByte(&f.escape, given, "escape")
+	switch v, ok := given["header"]; {
+	case !ok:
+	case strings.EqualFold(v, "true"), strings.EqualFold(v, "on"), v == "1", strings.EqualFold(v, "match"):
+		f.header = true
+	case strings.EqualFold(v, "false"), strings.EqualFold(v, "off"), v == "0":
+	default:
+		f.unsound = true
+	}
+	return f, nil
+}
+
+// setFormat sets the format and its defaults.
+func (f *copyFormat) setFormat(name string) {
+	switch name {
+	case "", "text":
+		f.delimiter, f.null = '\t', `\N`
+	case "csv":
+		f.csv, f.delimiter, f.quote = true, ',', '"'
+	case "binary":
+		f.binary = true
+	default:
+		f.unsound = true
+	}
+}
+
+func (f *copyFormat) setByte(b *byte, given map[string]string, name string) {
+	v, ok := given[name]
+	switch {
+	case !ok:
+	case len(v) == 1:
+		*b = v[0]
+	default:
+		f.unsound = true
+	}
+}
+
+// code is the format code that CopyInResponse and CopyOutResponse have.
+func (f *copyFormat) code() int16 {
+	if f.binary {
+		return 1
+	}
+	return 0
+}
+
+// setColumns makes f know the columns' names.
+func (f *copyFormat) setColumns(fields []event.Field) {
+	f.quotes = make([]bool, len(fields))
+	for i := range fields {
+		f.quotes[i] = f.forceQuoteAll
+		for _, name := range f.forceQuote {
+			f.quotes[i] = f.quotes[i] || name == fields[i].Name
+		}
+	}
+}
+
+// Attributes of a recorded head that say how a COPY's rows are written. They
+// are there where they differ from the format's default.
+const (
+	copyAttr          = "postgres.copy" // "text", "csv" or "binary"
+	copyDelimiterAttr = "postgres.copy.delimiter"
+	copyNullAttr      = "postgres.copy.null"
+	copyQuoteAttr     = "postgres.copy.quote"
+	copyEscapeAttr    = "postgres.copy.escape"
+	copyHeaderAttr    = "postgres.copy.header"
+)
+
+// attrs describes f for a recording.
+func (f *copyFormat) attrs() []event.Attr {
+	name := "text"
+	if f.csv {
+		name = "csv"
+	} else if f.binary {
+		name = "binary"
+	}
+	var d copyFormat
+	d.setFormat(name)
+	d.escape = f.quote
+	as := []event.Attr{{Key: copyAttr, Value: name}}
+	add := func(key, value, usual string) {
+		if value != usual {
+			as = append(as, event.Attr{Key: key, Value: value})
+		}
+	}
+	add(copyDelimiterAttr, string(rune(f.delimiter)), string(rune(d.delimiter)))
+	add(copyNullAttr, f.null, d.null)
+	add(copyQuoteAttr, string(rune(f.quote)), string(rune(d.quote)))
+	add(copyEscapeAttr, string(rune(f.escape)), string(rune(d.escape)))
+	add(copyHeaderAttr, strconv.FormatBool(f.header), "false")
+	return as
+}
+
+// copyFormatOf reads what attrs wrote. It returns nil where the head is not
+// that of a COPY.
+func copyFormatOf(as []event.Attr) *copyFormat {
+	var c statement.Copy
+	found := false
+	for _, a := range as {
+		name, ok := strings.CutPrefix(a.Key, copyAttr+".")
+		if a.Key == copyAttr {
+			name, ok, found = "format", true, true
+		}
+		if ok {
+			c.Options = append(c.Options, statement.CopyOption{Name: name, Value: a.Value})
+		}
+	}
+	f, ref := newCopyFormat(&c)
+	if !found || ref != nil || f.unsound {
+		return nil
+	}
+	return &f
+}
+
+// copySignature begins data in binary format. Flags and the length of an
+// extension follow.
+const copySignature = "PGCOPY\n\xff\r\n\x00"
+
+// A copyPart says what a piece of a COPY's data is.
+type copyPart uint8
+
+const (
+	copyRow     copyPart = iota
+	copyHeader           // of a binary file, or the line that names the columns
+	copyTrailer          // of a binary file
+)
+
+// A copyReader cuts the stream of a COPY into its parts, wherever messages cut
+// it. It keeps no more than what is not cut yet, which is bounded by limit.
+type copyReader struct {
+	copyFormat
+	limit int
+	buf   []byte
+	from  int  // where the next part begins
+	at    int  // how far it was looked at
+	in    bool // CSV: at stands in a quoted value
+	left  int  // binary: values of the row that come at at; 0: a row begins
+	begun bool // the header has come
+	ended bool // the trailer has come
+}
+
+// reset drops what was cut already. Offsets from before are invalid.
+func (r *copyReader) reset() {
+	r.buf = r.buf[:copy(r.buf, r.buf[r.from:])]
+	r.at, r.from = r.at-r.from, 0
+	if cap(r.buf) > 4*maxBuffer && len(r.buf) < maxBuffer {
+		r.buf = append(make([]byte, 0, maxBuffer), r.buf...)
+	}
+}
+
+// feed adds data.
+func (r *copyReader) feed(data []byte) error {
+	if len(r.buf)-r.from+len(data) > r.limit {
+		return violated("a row of COPY is longer than the limit of %d bytes", r.limit)
+	}
+	r.buf = append(r.buf, data...)
+	return nil
+}
+
+// next returns the next whole part, which is r.buf[from:to]. It reports false
+// where more data is needed.
+func (r *copyReader) next() (kind copyPart, from, to int, ok bool, err error) {
+	from = r.from
+	switch {
+	case r.ended && r.from < len(r.buf):
+		return 0, 0, 0, false, violated("data behind the end of a COPY")
+	case r.ended:
+		return 0, 0, 0, false, nil
+	case r.binary && !r.begun:
+		kind = copyHeader
+		to, ok, err = r.binaryHeader()
+	case r.binary:
+		to, ok, err = r.binaryRow()
+		if r.ended {
+			kind = copyTrailer
+		}
+	default:
+		if r.header && !r.begun {
+			kind = copyHeader
+		}
+		to, ok = r.line()
+	}
+	if ok {
+		r.from, r.at, r.begun = to, to, true
+	}
+	return kind, from, to, ok, err
+}
+
+// whole reports whether the data ended where it may.
+func (r *copyReader) whole() bool {
+	return r.from == len(r.buf) && (!r.binary || r.ended)
+}
+
+// line looks for the end of a line: a line break that is neither escaped, in
+// text, nor quoted, in CSV.
+func (r *copyReader) line() (int, bool) {
+	if !r.csv {
+		for {
+			n := bytes.IndexByte(r.buf[r.at:], '\n')
+			if n < 0 {
+				r.at = len(r.buf)
+				return 0, false
+			}
+			r.at += n + 1
+			k := r.at - 1
+			for k > r.from && r.buf[k-1] == '\\' {
+				k--
+			}
+			if (r.at-1-k)%2 == 0 {
+				return r.at, true
+			}
+		}
+	}
+	for r.at < len(r.buf) {
+		c := r.buf[r.at]
+		switch {
+		case r.in && c == r.escape && r.escape != r.quote:
+			if r.at+1 == len(r.buf) {
+				return 0, false // the next byte tells
+			}
+			if n := r.buf[r.at+1]; n == r.quote || n == r.escape {
+				r.at++
+			}
+		case c == r.quote:
+			r.in = !r.in // a doubled quote leaves and comes back
+		case c == '\n' && !r.in:
+			return r.at + 1, true
+		}
+		r.at++
+	}
+	return 0, false
+}
+
+func (r *copyReader) binaryHeader() (int, bool, error) {
+	const fixed = len(copySignature) + 4 + 4
+	b := r.buf[r.from:]
+	if n := min(len(b), len(copySignature)); string(b[:n]) != copySignature[:n] {
+		return 0, false, violated("malformed header of a binary COPY")
+	}
+	if len(b) < fixed {
+		return 0, false, nil
+	}
+	if flags := binary.BigEndian.Uint32(b[len(copySignature):]); flags != 0 {
+		return 0, false, violated("flags %#x in a binary COPY", flags)
+	}
+	n := uint64(binary.BigEndian.Uint32(b[fixed-4:]))
+	if n > uint64(r.limit) {
+		return 0, false, violated("an extension of %d bytes in the header of a binary COPY", n)
+	}
+	if n > uint64(len(b)-fixed) {
+		return 0, false, nil
+	}
+	return r.from + fixed + int(n), true, nil
+}
+
+func (r *copyReader) binaryRow() (int, bool, error) {
+	if r.at == r.from {
+		if len(r.buf)-r.at < 2 {
+			return 0, false, nil
+		}
+		r.left = int(int16(binary.BigEndian.Uint16(r.buf[r.at:])))
+		r.at += 2
+		if r.left < -1 {
+			return 0, false, violated("a row of %d values in a binary COPY", r.left)
+		}
+		r.ended = r.left == -1
+	}
+	for r.left > 0 {
+		if len(r.buf)-r.at < 4 {
+			return 0, false, nil
+		}
+		n := int32(binary.BigEndian.Uint32(r.buf[r.at:]))
+		if n < -1 {
+			return 0, false, violated("a value of %d bytes in a binary COPY", n)
+		}
+		n = max(n, 0)
+		if int64(n) > int64(len(r.buf)-r.at-4) {
+			return 0, false, nil
+		}
+		r.at += 4 + int(n)
+		r.left--
+	}
+	return r.at, true, nil
+}
+
+// values calls value for each value of a row as it is written, and returns how
+// many there are. In binary format a value has its length before it.
+func (f *copyFormat) values(row []byte, value func(j int, raw []byte)) (n int) {
+	if f.binary {
+		c := cursor{b: row}
+		n = c.uint16()
+		for j := range n {
+			at := len(row) - len(c.b)
+			c.value()
+			value(j, row[at:len(row)-len(c.b)])
+		}
+		return n
+	}
+	row = line(row)
+	at, in := 0, false
+	for i := 0; i < len(row); i++ {
+		switch c := row[i]; {
+		case !f.csv && c == '\\', f.csv && in && c == f.escape && f.escape != f.quote && i+1 < len(row) && (row[i+1] == f.quote || row[i+1] == f.escape):
+			i++
+		case f.csv && c == f.quote:
+			in = !in
+		case c == f.delimiter && !in:
+			value(n, row[at:i])
+			n++
+			at = i + 1
+		}
+	}
+	value(n, row[at:])
+	return n + 1
+}
+
+// line returns a row without its line break.
+func line(row []byte) []byte {
+	row = bytes.TrimSuffix(row, []byte("\n"))
+	return bytes.TrimSuffix(row, []byte("\r")) // one of a value is escaped or quoted
+}
+
+// decode returns the value that raw stands for, nil for NULL. In binary format
+// it is still binary. What cannot be taken from raw as it is, is appended to
+// arena, whose grown form is returned.
+func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
+	switch {
+	case f.binary:
+		c := cursor{b: raw}
+		return c.value(), arena
+	case string(raw) == f.null:
+		return nil, arena
+	case !f.csv && bytes.IndexByte(raw, '\\') < 0, f.csv && bytes.IndexByte(raw, f.quote) < 0:
+		return raw, arena
+	}
+	at := len(arena)
+	if f.csv {
+		grown = f.unquote(raw, arena)
+	} else {
+		grown = unescape(raw, arena)
+	}
+	return grown[at:len(grown):len(grown)], grown
+}
+
+// unquote appends the value of a CSV value that has quotes.
+func (f *copyFormat) unquote(raw, to []byte) []byte {
+	in := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case in && c == f.escape && i+1 < len(raw) && (raw[i+1] == f.quote || raw[i+1] == f.escape):
+			i++
+			to = append(to, raw[i])
+		case c == f.quote:
+			in = !in
+		default:
+			to = append(to, c)
+		}
+	}
+	return to
+}
+
+// unescape appends the value of a text value that has backslashes.
+func unescape(raw, to []byte) []byte {
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		if c != '\\' || i+1 == len(raw) {
+			to = append(to, c)
+			continue
+		}
+		i++
+		switch c = raw[i]; {
+		case c >= '0' && c <= '7':
+			v := c - '0'
+			for k := 0; k < 2 && i+1 < len(raw) && raw[i+1] >= '0' && raw[i+1] <= '7'; k++ {
+				i++
+				v = v<<3 | (raw[i] - '0')
+			}
+			c = v
+		case c == 'x' && i+1 < len(raw) && hexDigit(raw[i+1]) >= 0:
+			v := byte(0)
+			for k := 0; k < 2 && i+1 < len(raw) && hexDigit(raw[i+1]) >= 0; k++ {
+				i++
+				v = v<<4 | byte(hexDigit(raw[i]))
+			}
+			c = v
+		default:
+			if k := strings.IndexByte(escapeLetters, c); k >= 0 {
+				c = escaped[k]
+			}
+		}
+		to = append(to, c)
+	}
+	return to
+}
+
+// Each letter stands behind a backslash for a control character.
+const (
+	escapeLetters = "bfnrtv"
+	escaped       = "\b\f\n\r\t\v"
+)
+
+func hexDigit(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// append appends a value, nil for NULL, as column j of n is written. In binary
+// format v is binary.
+func (f *copyFormat) append(to, v []byte, j, n int) ([]byte, error) {
+	switch {
+	case f.binary:
+		return appendValue(to, v)
+	case v == nil:
+		return append(to, f.null...), nil
+	case f.csv:
+		return f.appendQuoted(to, v, j, n), nil
+	}
+	for _, c := range v {
+		k := strings.IndexByte(escaped, c)
+		switch {
+		case k >= 0:
+			to = append(to, '\\', escapeLetters[k])
+		case c == '\\', c == f.delimiter:
+			to = append(to, '\\', c)
+		default:
+			to = append(to, c)
+		}
+	}
+	return to, nil
+}
+
+// appendQuoted appends a value of CSV, in quotes where it needs them.
+func (f *copyFormat) appendQuoted(to, v []byte, j, n int) []byte {
+	quote := j < len(f.quotes) && f.quotes[j] || string(v) == f.null || n == 1 && string(v) == `\.`
+	for _, c := range v {
+		quote = quote || c == f.delimiter || c == f.quote || c == '\n' || c == '\r'
+	}
+	if !quote {
+		return append(to, v...)
+	}
+	to = append(to, f.quote)
+	for _, c := range v {
+		if c == f.quote || c == f.escape {
+			to = append(to, f.escape)
+		}
+		to = append(to, c)
+	}
+	return append(to, f.quote)
+}

@@ -1,0 +1,163 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"gatehouse/protocols/postgres/statement"
+)
+
+// copiesIn reports whether a statement of facts copies from the client.
+func copiesIn(facts *statement.Result) bool {
+	for i := range facts.Len() {
+		if c := facts.CopyOf(i); c != nil && c.In {
+			return true
+		}
+	}
+	return false
+}
+
+// copyInResponse begins an upload: the server reads COPY data from now on.
+func (s *session) copyInResponse(e *owed, f []byte) error {
+	c := e.copies()
+	if c == nil || !c.In || s.queue.copyingIn(e) {
+		return violated("the server answered %q with %q", e.kind, f[0])
+	}
+	format, _ := newCopyFormat(c)
+	n, err := readCopyResponse(f, &format)
+	if err != nil {
+		return err
+	}
+	if err := s.attribute(e.x); err != nil { // what came before is not of this head
+		return err
+	}
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	if err := e.x.Accept(&copyNamed(c, &format, n).Head); err != nil {
+		return err
+	}
+	s.queue.beginCopyIn(e)
+	return nil
+}
+
+// awaitCopyIn waits until the server either reads COPY data for e or has
+// answered e: what the client sends until then means one or the other.
+func (s *session) awaitCopyIn(ctx context.Context, e *owed) error {
+	s.uploading = e
+	if err := s.flushUp(ctx); err != nil {
+		return err
+	}
+	return s.attend(ctx, func(ctx context.Context) error { return s.queue.awaitCopyIn(ctx, e) })
+}
+
+// copyIn takes a message that may belong to an upload. It reports false where
+// the server no longer reads one.
+func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) {
+	e := s.uploading
+	if !s.queue.copyingIn(e) {
+		s.uploading = nil
+		return false, nil
+	}
+	switch f[0] {
+	case 'd':
+		return true, s.upload(e, f)
+	case 'c', 'f':
+		if err := s.upload(e, f); err != nil {
+			return true, err
+		}
+		s.uploading = nil
+		s.queue.endCopyIn()
+		if e.kind == 'Q' {
+			return true, s.awaitCopyIn(ctx, e) // another may follow
+		}
+		return true, nil
+	case 'H', 'S':
+		return true, nil // the server ignores them
+	}
+	return true, s.misplaced(e, f[0])
+}
+
+// upload records and sends COPY data, with that behind it which is at hand.
+func (s *session) upload(e *owed, f []byte) error {
+	at := len(s.up)
+	s.up = append(s.up, f...)
+	for f[0] == 'd' && len(s.up)-at < maxBuffer && s.fromClient.buffered() && s.fromClient.peek() == 'd' {
+		next, err := s.fromClient.next()
+		if err != nil {
+			return err
+		}
+		s.up = append(s.up, next...)
+	}
+	return e.x.Upload(s.up[at:])
+}
+
+// misplaced ends the session as the server does where another message comes in
+// the place of COPY data: it no longer knows where a message begins.
+func (s *session) misplaced(e *owed, kind byte) error {
+	r := refusal{code: codeProtocol, message: violated("unexpected message %q during COPY from stdin", kind).(*violation).reason}
+	s.down.mu.Lock()
+	defer s.down.mu.Unlock()
+	if err := s.send(e, r.append(nil, "ERROR")); err != nil {
+		return err
+	}
+	return violated("the session ends: a message other than COPY data came during COPY from stdin")
+}
+
+// attend calls wait and meanwhile reads ahead, to notice a client that hangs
+// up: then the wait's context ends, and reading goes on at the end of the
+// stream.
+func (s *session) attend(ctx context.Context, wait func(context.Context) error) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	gone := make(chan error, 1)
+	go func() {
+		err := s.listen(waiting)
+		if errors.Is(err, io.EOF) {
+			cancel()
+		}
+		gone <- err
+	}()
+	err := wait(waiting)
+	cancel()
+	_ = s.client.SetReadDeadline(time.Unix(1, 0)) // wakes listen
+	heard := <-gone
+	if ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if heard != nil && !errors.Is(heard, io.EOF) && !errors.Is(heard, io.ErrUnexpectedEOF) {
+		return errors.Join(err, heard)
+	}
+	return errors.Join(err, s.client.SetReadDeadline(time.Time{}))
+}
+
+// beginCopyIn says that the server reads COPY data for e, which is owed.
+func (q *queue) beginCopyIn(e *owed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.copyIn = e
+	q.moved.Broadcast()
+}
+
+// endCopyIn says that the server reads no more COPY data, or will not when it
+// gets there.
+func (q *queue) endCopyIn() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.copyIn = nil
+}
+
+// copyingIn reports whether the server reads COPY data for e, as far as it said.
+func (q *queue) copyingIn(e *owed) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return e.queued && q.copyIn == e
+}
+
+// awaitCopyIn returns when copyingIn(e) is so, e is no longer owed, ctx ended or
+// the queue was closed.
+func (q *queue) awaitCopyIn(ctx context.Context, e *owed) error {
+	return q.until(ctx, func() bool { return !e.queued || q.copyIn == e })
+}
