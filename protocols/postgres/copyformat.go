@@ -398,6 +398,9 @@ func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
 	case !f.csv && bytes.IndexByte(raw, '\\') < 0, f.csv && bytes.IndexByte(raw, f.quote) < 0:
 		return raw, arena
 	}
+	if arena == nil {
+		arena = []byte{} // an empty value is not NULL
+	}
 	at := len(arena)
 	if f.csv {
 		grown = f.unquote(raw, arena)
