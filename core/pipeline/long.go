@@ -33,7 +33,7 @@ func (x *Exchange) Long(k, size int) (*Long, error) {
 		return nil, nil
 	}
 	l := new(Long)
-	l.begin(p, t, x.s.Key)
+	l.begin(p, t, x.s.key)
 	return l, nil
 }
 

@@ -29,7 +29,7 @@ type inspection struct {
 	fields []int // indexes in plan.fields
 }
 
-// maxHeads bounds the heads whose treatments a session remembers.
+// maxHeads bounds the heads whose treatments terms remember.
 const maxHeads = 256
 
 // A treatedHead is a head with what the maskers said of it, ready to record.
@@ -44,13 +44,13 @@ type treatedHead struct {
 // remembered. After an error no row of the result may reach the client.
 func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 	x.plan = plan{}
-	t := x.s.remembered(h)
+	t := x.t.remembered(h)
 	if t == nil {
 		var err error
-		if t, err = x.s.treat(ctx, h); err != nil {
+		if t, err = x.t.treat(ctx, h); err != nil {
 			return err
 		}
-		x.s.remember(h, t)
+		x.t.remember(h, t)
 	}
 	x.plan = t.plan
 	if err := x.s.append(event.KindHead, x.ID, t.head); err != nil || len(t.plan.columns) == 0 {
@@ -59,53 +59,53 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 	return x.s.append(event.KindPlan, x.ID, t.treatments)
 }
 
-func (s *Session) remembered(h *event.Head) *treatedHead {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heads[h]
+func (t *terms) remembered(h *event.Head) *treatedHead {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.heads[h]
 }
 
-func (s *Session) remember(h *event.Head, t *treatedHead) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.heads == nil || len(s.heads) >= maxHeads {
-		s.heads = map[*event.Head]*treatedHead{}
+func (t *terms) remember(h *event.Head, treated *treatedHead) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.heads == nil || len(t.heads) >= maxHeads {
+		t.heads = map[*event.Head]*treatedHead{}
 	}
-	s.heads[h] = t
+	t.heads[h] = treated
 }
 
 // treat asks the maskers about h. Of several treatments of a field the
 // strictest counts.
-func (s *Session) treat(ctx context.Context, h *event.Head) (*treatedHead, error) {
+func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) {
 	n := len(h.Fields)
 	strictest := make([]event.Treatment, n)
 	for j := range strictest {
 		strictest[j].Kind = event.Pass
 	}
-	wants := make([][]int, len(s.maskers))
-	for i, m := range s.maskers {
-		ts, err := m.Treat(ctx, s.Session, h)
+	wants := make([][]int, len(t.maskers))
+	for i, m := range t.maskers {
+		ts, err := m.Treat(ctx, t.Session, h)
 		if err != nil {
 			return nil, fmt.Errorf("treat: %w", err)
 		}
 		if len(ts) != n {
 			return nil, fmt.Errorf("treat: %d treatments for %d fields", len(ts), n)
 		}
-		for j, t := range ts {
-			if t.Kind == event.Replace {
+		for j, a := range ts {
+			if a.Kind == event.Replace {
 				return nil, errors.New("treat: replace is for single values")
 			}
-			if t.Kind == event.Inspect {
+			if a.Kind == event.Inspect {
 				wants[i] = append(wants[i], j)
 			}
-			if t.Kind < strictest[j].Kind || t.Kind == strictest[j].Kind && t.Keep < strictest[j].Keep {
-				strictest[j] = t
+			if a.Kind < strictest[j].Kind || a.Kind == strictest[j].Kind && a.Keep < strictest[j].Keep {
+				strictest[j] = a
 			}
 		}
 	}
-	t := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
-	t.plan.set(h, strictest, wants, s.maskers)
-	return t, nil
+	treated := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
+	treated.plan.set(h, strictest, wants, t.maskers)
+	return treated, nil
 }
 
 func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers []Masker) {
@@ -145,7 +145,7 @@ func (x *Exchange) Treated() (columns []int, fields []event.Field) {
 func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 	p := &x.plan
 	for _, in := range p.inspections {
-		edits, err := in.masker.Inspect(ctx, x.s.Session, r, in.fields)
+		edits, err := in.masker.Inspect(ctx, x.t.Session, r, in.fields)
 		if err != nil {
 			return fmt.Errorf("inspect: %w", err)
 		}
@@ -159,7 +159,7 @@ func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 		}
 		for i := range r.Len() {
 			if v := r.Cell(i, j); v != nil {
-				r.Set(i, j, p.treat(t, nil, v, x.s.Key))
+				r.Set(i, j, p.treat(t, nil, v, x.s.key))
 			}
 		}
 	}
@@ -187,7 +187,7 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 			}
 			null = null || e.Treatment.Kind == event.Null
 			p.out = append(p.out, v[at:e.From]...)
-			p.out = append(p.out, p.treat(e.Treatment, e.Text, v[e.From:e.To], x.s.Key)...)
+			p.out = append(p.out, p.treat(e.Treatment, e.Text, v[e.From:e.To], x.s.key)...)
 			at = e.To
 		}
 		if null || v == nil {

@@ -57,50 +57,45 @@ type Approver interface {
 
 // A Config is what a session is made of.
 type Config struct {
-	Session   *event.Session
-	Plugins   []Plugin // in the order in which they judge
-	Recorder  Recorder
-	Approver  Approver
-	Approvers []string      // groups that may decide what this session holds
-	HoldFor   time.Duration // how long a held request waits
-	Key       []byte        // keys hashes and digests; at least 32 bytes
+	Terms    Terms // that the session begins with
+	Recorder Recorder
+	Approver Approver
+	Key      []byte // keys hashes and digests; at least 32 bytes
 }
 
 // A Session is one judged and recorded connection. Its methods are safe for
 // concurrent use; those of one Exchange are not.
 type Session struct {
-	Config
-	judges  []Judge
-	maskers []Masker
-	last    atomic.Uint64
+	recorder Recorder
+	approver Approver
+	key      []byte
+	last     atomic.Uint64
 
-	mu    sync.Mutex
-	heads map[*event.Head]*treatedHead
+	renewing sync.Mutex
+	current  atomic.Pointer[terms]
 }
 
 // New returns a session and records its opening. Nothing is durable before
-// Commit.
+// Commit. The terms are the session's until Close, also when New fails.
 func New(c Config) (*Session, error) {
-	s := &Session{Config: c}
-	for _, p := range c.Plugins {
-		if j, ok := p.(Judge); ok {
-			s.judges = append(s.judges, j)
-		}
-		if m, ok := p.(Masker); ok {
-			s.maskers = append(s.maskers, m)
-		}
+	s := &Session{recorder: c.Recorder, approver: c.Approver, key: c.Key}
+	t := newTerms(c.Terms)
+	s.current.Store(t)
+	if err := s.record(event.KindOpen, 0, t.Session.Append); err != nil {
+		t.release()
+		return nil, err
 	}
-	return s, s.record(event.KindOpen, 0, c.Session.Append)
+	return s, nil
 }
 
 // Masks is whether any plugin treats responses, so that a protocol must know
 // the fields of every result.
-func (s *Session) Masks() bool { return len(s.maskers) > 0 }
+func (s *Session) Masks() bool { return len(s.current.Load().maskers) > 0 }
 
 // Commit returns when everything recorded so far is durable. Call it before
 // every write to a socket.
 func (s *Session) Commit(ctx context.Context) error {
-	if err := s.Recorder.Commit(ctx); err != nil {
+	if err := s.recorder.Commit(ctx); err != nil {
 		return fmt.Errorf("commit recording: %w", err)
 	}
 	return nil
@@ -111,8 +106,10 @@ func (s *Session) Notice(n event.Notice) error {
 	return s.record(event.KindNotice, 0, n.Append)
 }
 
-// Close records why the session ended and makes the recording durable.
+// Close records why the session ended and makes the recording durable. No
+// exchange may be used afterwards.
 func (s *Session) Close(ctx context.Context, n event.Notice) error {
+	defer s.current.Load().release()
 	if err := s.record(event.KindClose, 0, n.Append); err != nil {
 		return err
 	}
@@ -137,7 +134,7 @@ func (s *Session) record(k event.Kind, exchange uint64, encode func([]byte) []by
 }
 
 func (s *Session) append(k event.Kind, exchange uint64, payload []byte, more ...[]byte) error {
-	err := s.Recorder.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload}, more...)
+	err := s.recorder.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload}, more...)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
@@ -152,6 +149,7 @@ type Exchange struct {
 	Held *event.Pending
 
 	s    *Session
+	t    *terms // that it was judged under
 	req  *event.Request
 	plan plan
 }
@@ -167,29 +165,30 @@ type Exchange struct {
 // an approval binds to. A request that is judged again keeps its req.Cut.
 func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Parameter) *Exchange {
 	for _, p := range cut {
-		m := hmac.New(sha256.New, s.Key)
+		m := hmac.New(sha256.New, s.key)
 		m.Write([]byte("gatehouse parameter\x00"))
 		m.Write(p.Part)
 		c := event.Cut{Param: p.Param, Size: uint64(len(p.Part))}
 		m.Sum(c.Digest[:0])
 		req.Cut = append(req.Cut, c)
 	}
-	return s.begin(req, s.judge(ctx, req), cut...)
+	t := s.current.Load()
+	return s.begin(t, req, t.judge(ctx, req), cut...)
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what
 // the protocol itself refuses.
 func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
 	v.Action = event.Block
-	return s.begin(req, v)
+	return s.begin(s.current.Load(), req, v)
 }
 
 // parameterPart is how much of a parameter is recorded in one frame.
 const parameterPart = 1 << 20
 
 // begin records req with the verdict v.
-func (s *Session) begin(req *event.Request, v event.Verdict, cut ...event.Parameter) *Exchange {
-	x := &Exchange{ID: s.last.Add(1), s: s, req: req}
+func (s *Session) begin(t *terms, req *event.Request, v event.Verdict, cut ...event.Parameter) *Exchange {
+	x := &Exchange{ID: s.last.Add(1), s: s, t: t, req: req}
 	err := s.record(event.KindRequest, x.ID, req.Append)
 	var b []byte
 	for _, p := range cut {
@@ -210,28 +209,6 @@ func (s *Session) begin(req *event.Request, v event.Verdict, cut ...event.Parame
 
 var unrecorded = event.Verdict{Rule: "gatehouse/recording", Reason: "the request could not be recorded"}
 
-func (s *Session) judge(ctx context.Context, req *event.Request) event.Verdict {
-	strictest := event.Verdict{Action: event.Allow}
-	for i, j := range s.judges {
-		v, err := j.Judge(ctx, s.Session, req)
-		if err != nil {
-			return event.Verdict{
-				Rule:   "gatehouse/plugin",
-				Reason: fmt.Sprintf("plugin %s could not judge the request", s.judgeName(i)),
-				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
-			}
-		}
-		req.Labels = append(req.Labels, v.Labels...)
-		v.Labels = nil
-		if v.Action < strictest.Action {
-			strictest = v
-		}
-	}
-	return strictest
-}
-
-func (s *Session) judgeName(i int) string { return s.judges[i].(Plugin).Name() }
-
 func (x *Exchange) decide(v event.Verdict) {
 	if err := x.s.record(event.KindVerdict, x.ID, v.Append); err != nil {
 		v = unrecorded
@@ -245,14 +222,14 @@ func (x *Exchange) Pend() *event.Pending {
 	now := time.Now()
 	x.Held = &event.Pending{
 		ID:        newID(),
-		Session:   x.s.Session,
+		Session:   x.t.Session,
 		Exchange:  x.ID,
 		Request:   x.req,
 		Verdict:   x.Verdict,
 		Digest:    x.digest(),
-		Approvers: x.s.Approvers,
+		Approvers: x.t.Approvers,
 		Since:     now,
-		Expires:   now.Add(x.s.HoldFor),
+		Expires:   now.Add(x.t.HoldFor),
 	}
 	return x.Held
 }
@@ -265,7 +242,8 @@ func newID() string {
 
 // Await blocks until someone decides a held exchange and sets its verdict to
 // Allow or Block. The end of ctx blocks it. What was approved is what runs:
-// if the request or its context is no longer what was shown, it is blocked.
+// if the request or its context is no longer what was shown, it is blocked, and
+// a change of the policy ends the wait.
 func (x *Exchange) Await(ctx context.Context) {
 	p := x.Held
 	if p == nil {
@@ -277,11 +255,18 @@ func (x *Exchange) Await(ctx context.Context) {
 		x.Verdict = unrecorded
 		return
 	}
-	d, err := x.s.Approver.Await(ctx, p)
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(x.t.InForce, func() { cancel(errOutdated) })
+	defer stop()
+	d, err := x.s.approver.Await(waiting, p)
 	v := event.Verdict{Rule: x.Verdict.Rule}
 	switch {
 	case ctx.Err() != nil:
 		d.Approved, d.Comment, v.Reason = false, "withdrawn", "the request was withdrawn while it waited for approval"
+	case x.t.InForce.Err() != nil:
+		d = event.Decision{Comment: errOutdated.Error(), At: d.At}
+		v.Reason = "the policy changed while the request waited for approval " + p.ID
 	case err != nil:
 		d.Approved, d.Comment, v.Reason = false, err.Error(), "approval "+p.ID+": "+err.Error()
 	case !d.Approved:
@@ -315,10 +300,10 @@ func denial(p *event.Pending, d event.Decision) string {
 // digest binds an approval to the session, the request, its parameter values
 // and its context.
 func (x *Exchange) digest() (sum [sha256.Size]byte) {
-	m := hmac.New(sha256.New, x.s.Key)
+	m := hmac.New(sha256.New, x.s.key)
 	var b []byte
 	b = append(b, "gatehouse approval\x00"...)
-	b = (&event.Frame{Payload: x.s.Session.Append(nil)}).Append(b)
+	b = (&event.Frame{Payload: x.t.Session.Append(nil)}).Append(b)
 	r := *x.req
 	r.Labels, r.Statements = nil, nil // derived from the rest
 	b = (&event.Frame{Exchange: x.ID, Payload: r.Append(nil)}).Append(b)

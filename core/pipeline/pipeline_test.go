@@ -87,8 +87,8 @@ func (a approver) Await(ctx context.Context, p *event.Pending) (event.Decision, 
 func open(t *testing.T, rec *memory, a pipeline.Approver, plugins ...pipeline.Plugin) *pipeline.Session {
 	t.Helper()
 	s, err := pipeline.New(pipeline.Config{
-		Session: &event.Session{ID: "s1"}, Plugins: plugins, Recorder: rec, Approver: a,
-		HoldFor: time.Minute, Key: []byte(strings.Repeat("k", 32)),
+		Terms:    pipeline.Terms{Session: &event.Session{ID: "s1"}, Plugins: plugins, HoldFor: time.Minute},
+		Recorder: rec, Approver: a, Key: []byte(strings.Repeat("k", 32)),
 	})
 	if err != nil {
 		t.Fatal(err)

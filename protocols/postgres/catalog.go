@@ -256,7 +256,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 	defer c.asking.Unlock()
 	for attempt := 0; ; attempt++ {
 		if c.conn == nil {
-			conn, err := c.resource.connect(ctx, c.database)
+			conn, err := c.resource.newest().connect(ctx, c.database)
 			if err != nil {
 				return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
 			}

@@ -129,6 +129,8 @@ type gate struct {
 	server   *postgres.Resource
 	protocol *postgres.Protocol
 
+	policy *book
+
 	mu    sync.Mutex
 	tapes []*tape
 }
@@ -159,7 +161,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 	if c.log == nil {
 		c.log = t.Output()
 	}
-	g := &gate{desk: newDesk()}
+	g := &gate{desk: newDesk(), policy: newBook(c.holdFor, c.plugins...)}
 	if c.server == nil {
 		g.pg = peers.SharedPostgres(t, c.version)
 		g.database = g.pg.NewDatabase(t, c.sql)
@@ -199,8 +201,11 @@ func startGate(t testing.TB, c gateConfig) *gate {
 			if c.record != nil {
 				rec = c.record(s)
 			}
-			return pipeline.New(pipeline.Config{Session: s, Plugins: c.plugins, Recorder: rec, Approver: g.desk,
-				HoldFor: c.holdFor, Key: []byte(strings.Repeat("k", 32))})
+			terms, err := g.policy.terms(s)
+			if err != nil {
+				return nil, err
+			}
+			return pipeline.New(pipeline.Config{Terms: terms, Recorder: rec, Approver: g.desk, Key: []byte(strings.Repeat("k", 32))})
 		},
 		Log: slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}}

@@ -31,13 +31,14 @@ type prepared struct {
 // side may run what the other opened.
 type portal struct {
 	// These belong to the requests' goroutine, but for x once it was pushed.
-	st      *prepared // nil for a cursor
-	x       *pipeline.Exchange
-	req     *event.Request // nil for a cursor
-	context judged
-	asked   uint64 // the segment in which a Describe of it was sent
-	formats string // of the result, as Bind has them
-	bytes   int    // that it keeps
+	st       *prepared // nil for a cursor
+	x        *pipeline.Exchange
+	req      *event.Request // nil for a cursor
+	context  judged
+	renewals uint64 // the session's, when it was judged
+	asked    uint64 // the segment in which a Describe of it was sent
+	formats  string // of the result, as Bind has them
+	bytes    int    // that it keeps
 
 	statements []event.Statement // what a cursor's query does
 	holds      bool              // a cursor WITH HOLD

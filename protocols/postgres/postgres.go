@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/core/event"
@@ -85,9 +86,10 @@ type Config struct {
 
 // A Protocol serves PostgreSQL clients. It is safe for concurrent use.
 type Protocol struct {
-	config  Config
-	cancels cancelRegistry
-	spills  spills
+	config    Config
+	resources atomic.Pointer[map[string]*Resource] // in the place of config.Resources
+	cancels   cancelRegistry
+	spills    spills
 }
 
 var _ proxy.Protocol = (*Protocol)(nil)
@@ -100,10 +102,8 @@ func New(c Config) (*Protocol, error) {
 	if c.Analyzer == nil {
 		return nil, errors.New("postgres: no analyzer of statements is given")
 	}
-	for name, r := range c.Resources {
-		if err := r.Validate(); err != nil {
-			return nil, fmt.Errorf("postgres: resource %s: %w", name, err)
-		}
+	if err := validateAll(c.Resources); err != nil {
+		return nil, err
 	}
 	if c.TLS != nil {
 		c.TLS = c.TLS.Clone()
@@ -119,7 +119,9 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Unread, DefaultUnread)
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
-	return &Protocol{config: c, spills: spills{dir: c.SpillDir, limit: l.Spill}}, nil
+	p := &Protocol{config: c, spills: spills{dir: c.SpillDir, limit: l.Spill}}
+	p.resources.Store(&c.Resources)
+	return p, nil
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -129,10 +131,11 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// Close closes the gate's own connections to the resources.
+// Close closes the gate's own connections to the resources, once their sessions
+// have ended.
 func (p *Protocol) Close() {
-	for _, r := range p.config.Resources {
-		r.catalogs.close()
+	for _, r := range *p.resources.Load() {
+		r.replace()
 	}
 }
 
@@ -203,7 +206,7 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 	denied := &endError{refusal{code: codeUnauthenticated,
 		message: fmt.Sprintf("gatehouse: resource %q does not exist or is not open to you", st.resource),
 		hint:    "Give the name of a resource as the database name."}, nil}
-	r := p.config.Resources[st.resource]
+	r := (*p.resources.Load())[st.resource]
 	if r == nil {
 		return nil, denied
 	}
@@ -234,7 +237,9 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 		return nil, denied
 	}
 	s := newSession(p, r, database, st, env, ps)
+	r.enter()
 	if err := s.dial(ctx, st); err != nil {
+		r.leave()
 		return nil, errors.Join(err, ps.Close(context.WithoutCancel(ctx), event.Notice{Code: "unreachable", Text: "the resource could not be opened"}))
 	}
 	return s, nil
@@ -247,6 +252,6 @@ func newSession(p *Protocol, r *Resource, database string, st *startup, env prox
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,
 		client: st.conn, fromClient: st.reader, queue: newQueue(),
-		segment: 1, attrs: newContextAttrs(database),
+		segment: 1, attrs: newContextAttrs(database), nudged: make(chan struct{}, 1),
 	}
 }

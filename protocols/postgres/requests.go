@@ -41,11 +41,11 @@ func (s *session) requests(ctx context.Context) error {
 		case long.size > 0 && s.uploading != nil && s.queue.copyingIn(s.uploading):
 			err = violated("a message %q of %d bytes during COPY from stdin", long.kind, long.size)
 		case long.size > 0:
-			err = s.refuseLong(ctx, long)
+			err = s.lead(func() error { return s.refuseLong(ctx, long) })
 		case f[0] == 'X':
 			return s.leave(ctx, io.EOF)
 		default:
-			err = s.request(ctx, f)
+			err = s.lead(func() error { return s.request(ctx, f) })
 		}
 		if err != nil {
 			return s.stop(ctx, err)
@@ -97,6 +97,12 @@ func (s *session) request(ctx context.Context, f []byte) error {
 	}
 	if err := s.makeRoom(ctx); err != nil {
 		return err
+	}
+	switch kind {
+	case 'Q', 'P', 'B', 'E', 'F':
+		if err := s.renew(ctx); err != nil {
+			return err
+		}
 	}
 	switch kind {
 	case 'Q':
@@ -504,7 +510,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 			return err
 		}
 	}
-	e.portal = &portal{st: st, req: req, formats: string(m.results)}
+	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results)}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req, cut...)
 	if err != nil || ref == errSkipped {
@@ -607,6 +613,10 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			return s.refuseExtended(e, ref)
 		}
 		p.x, p.context = e.x, s.now()
+		if p.renewals != s.renewals { // the fields were of no interest before, or of another
+			p.renewals, p.asked = s.renewals, 0
+			p.known.Store(false)
+		}
 	}
 	copies := e.copies()
 	switch {

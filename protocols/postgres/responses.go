@@ -47,6 +47,9 @@ func (s *session) pauseDown(ctx context.Context) error {
 	if err == nil && s.ending.Load() != nil {
 		s.endIdle(ctx)
 	}
+	if s.ps.Outdated() {
+		s.nudge()
+	}
 	return err
 }
 

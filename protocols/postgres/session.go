@@ -43,6 +43,7 @@ type session struct {
 	up         []byte     // requests: to the server
 	discarding bool       // requests: a refused message's successors, up to Sync
 	context    judged     // requests: what is judged now
+	renewals   uint64     // requests: counts changes of the policy
 	segment    uint64     // requests: counts Syncs and simple queries, from 1
 	unread     uint64     // requests: the segment in which code ran that may change how text is read; 0 when settled
 	uploading  *owed      // requests: what the server may read COPY data for
@@ -59,6 +60,10 @@ type session struct {
 	leaving  atomic.Bool // the client said good-bye
 	quitting atomic.Bool // the client is told why its session ends
 	ending   atomic.Pointer[endError]
+
+	busy   sync.Mutex    // held while a request is on its way, and to go over to a changed policy
+	barred *endError     // guarded by busy: no policy lets the session go on
+	nudged chan struct{} // makes watch look again
 
 	mu   sync.Mutex
 	held context.CancelCauseFunc // ends the hold that is waiting
@@ -151,7 +156,7 @@ func over(err error) error {
 }
 
 func (s *session) logAttrs() []any {
-	i := s.ps.Config.Session
+	i := s.ps.Terms().Session
 	return []any{"session", i.ID, "resource", i.Resource, "principal", i.Principal.Name, "client", i.Client}
 }
 
@@ -181,25 +186,9 @@ func isNetwork(err error) bool {
 	return ok || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// watch ends the session at its next idle point when the gate drains or the
-// principal's proof of identity expires.
-func (s *session) watch(ctx context.Context) {
-	var expired <-chan time.Time
-	if at := s.ps.Config.Session.Principal.Expires; !at.IsZero() {
-		t := time.NewTimer(time.Until(at))
-		defer t.Stop()
-		expired = t.C
-	}
-	var e *endError
-	select {
-	case <-ctx.Done():
-		return
-	case <-s.env.Draining:
-		e = &endError{refusal{code: codeShutdown, message: "gatehouse: the gate is shutting down", hint: "Connect again."}, nil}
-	case <-expired:
-		e = &endError{refusal{code: codeUnauthenticated, message: "gatehouse: the identity token has expired",
-			hint: "Connect again with a fresh token."}, nil}
-	}
+// endOnceIdle ends the session for the reason e, at once if it is idle and otherwise
+// at its next idle point.
+func (s *session) endOnceIdle(ctx context.Context, e *endError) {
 	s.ending.CompareAndSwap(nil, e)
 	s.down.mu.Lock()
 	idle := s.queue.idle() && len(s.down.buf) == 0
@@ -258,6 +247,7 @@ func (s *session) close(ctx context.Context) {
 	s.protocol.cancels.remove(s.key)
 	s.client.Close()
 	s.server.conn.Close()
+	s.resource.leave()
 	s.abandon()
 	n := event.Notice{Code: "closed", Text: "the client left"}
 	if e := s.ending.Load(); e != nil {

@@ -38,8 +38,13 @@ type Resource struct {
 	// fast path.
 	FunctionCalls []uint32
 
-	catalogs catalogs
 	dialFunc pgconn.DialFunc // nil: over the network
+	lease
+}
+
+// settings are all that a connection depends on.
+func (r *Resource) settings() any {
+	return []any{r.Name, r.Host, r.Port, r.User, r.Password, r.Database, r.Databases, r.SSLMode, r.SSLRootCert}
 }
 
 // sslModes are libpq's.

@@ -59,26 +59,33 @@ type statistic struct {
 	value  func() float64 // safe for concurrent use
 }
 
-// newMetrics returns what /metrics shows: statistics, and what Go and the
-// system know of the process.
-func newMetrics(statistics []statistic) *prometheus.Registry {
+// newMetrics returns what /metrics shows: the statistics of that moment, and
+// what Go and the system know of the process.
+func newMetrics(statistics func() []statistic) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collector(statistics),
 	)
-	for _, s := range statistics {
-		if strings.HasSuffix(s.name, "_total") {
-			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Namespace: "gatehouse", Name: s.name, Help: s.help, ConstLabels: s.labels,
-			}, s.value))
-			continue
-		}
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "gatehouse", Name: s.name, Help: s.help, ConstLabels: s.labels,
-		}, s.value))
-	}
 	return r
+}
+
+// A collector gathers statistics that come and go: with plugins, for example.
+type collector func() []statistic
+
+// Describe describes nothing, which leaves what there is to Collect.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	for _, s := range c() {
+		kind := prometheus.GaugeValue
+		if strings.HasSuffix(s.name, "_total") {
+			kind = prometheus.CounterValue
+		}
+		to <- prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_"+s.name, s.help, nil, s.labels), kind, s.value())
+	}
 }
 
 // newServer returns an HTTP server for one of the gate's own listeners.

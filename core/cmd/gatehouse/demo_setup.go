@@ -292,7 +292,7 @@ func (d *demo) startGate(ctx context.Context) error {
 	d.atEnd(d.gate.Close)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
-	go func() { done <- d.gate.run(ctx) }()
+	go func() { done <- d.gate.run(ctx, nil) }()
 	d.atEnd(func() error {
 		cancel()
 		return <-done

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -33,8 +34,10 @@ const closeTime = 5 * time.Second
 
 // A gate is everything that serves. Close it.
 type gate struct {
-	parts     *parts
+	parts     *parts // of the configuration that it started with
 	log       *slog.Logger
+	rules     *rules
+	reloads   reloads
 	recorder  *recorder.Recorder
 	approvals *approval.Registry
 	providers *identity.Providers
@@ -64,14 +67,14 @@ func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, e
 		return nil, err
 	}
 	g := &gate{parts: p, log: log, analyzer: analyzer, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Bytes: int(c.Approvals.Size)})}
-	if err := errors.Join(warmed, g.open(ctx)); err != nil {
+	if err := errors.Join(warmed, g.open()); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
 	debug.FreeOSMemory() // compiling left much behind
 	return g, nil
 }
 
-func (g *gate) open(ctx context.Context) error {
+func (g *gate) open() error {
 	if len(g.parts.problems) == 0 {
 		g.listen()
 		g.openRecorder()
@@ -79,6 +82,9 @@ func (g *gate) open(ctx context.Context) error {
 	if len(g.parts.problems) > 0 {
 		return g.parts.problems
 	}
+	g.reloads.saw(g.parts.seen)
+	g.rules = newRules(g.parts.rules, g.log)
+	g.parts.rules = nil // g.rules owns it
 	verifiers := make([]*identity.Verifier, 0, len(g.parts.verifiers))
 	for _, v := range g.parts.verifiers {
 		verifiers = append(verifiers, v)
@@ -163,7 +169,7 @@ func (g *gate) openPostgres() error {
 	if err != nil {
 		return err
 	}
-	opener := &sessions{parts: g.parts, recorder: g.recorder, approvals: g.approvals}
+	opener := &sessions{gate: c.Gate, key: g.parts.hashKey, rules: g.rules, recorder: g.recorder, approvals: g.approvals}
 	g.proxy = &proxy.Server{
 		Listener: g.listeners.postgres, Protocol: g.postgres,
 		Env:    proxy.Env{Authenticate: g.providers.Authenticate, Open: opener.open, Log: g.log},
@@ -173,11 +179,16 @@ func (g *gate) openPostgres() error {
 }
 
 // run serves until ctx ends and then drains: sessions end at their next idle
-// point, while approvers can still decide what they hold.
-func (g *gate) run(ctx context.Context) error {
+// point, while approvers can still decide what they hold. It reloads the
+// configuration when asked to, and when one of its files changed.
+func (g *gate) run(ctx context.Context, asked <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var web errgroup.Group
+	web.Go(func() error {
+		g.watch(ctx, asked)
+		return nil
+	})
 	stop := make([]func(), 0, 2)
 	serve := func(name string, l net.Listener, h http.Handler, t *tls.Config) {
 		server := newServer(h)
@@ -195,10 +206,10 @@ func (g *gate) run(ctx context.Context) error {
 		})
 	}
 	serve("console", g.listeners.console, g.console, g.parts.consoleTLS)
-	serve("admin", g.listeners.admin, newAdmin(newMetrics(g.statistics()), g.conditions()), nil)
+	serve("admin", g.listeners.admin, newAdmin(newMetrics(g.statistics), g.conditions()), nil)
 
 	g.serving.Store(true)
-	g.log.Info("gate is open", "gate", g.parts.config.Gate, "policy", g.parts.policy.Version(),
+	g.log.Info("gate is open", "gate", g.parts.config.Gate, "policy", g.rules.version(),
 		"postgres", g.listeners.postgres.Addr().String(), "console", g.parts.config.Console.URL,
 		"admin", g.listeners.admin.Addr().String())
 	stopDraining := context.AfterFunc(ctx, func() {
@@ -238,6 +249,9 @@ func (g *gate) Close() error {
 	}
 	if g.postgres != nil {
 		g.postgres.Close()
+	}
+	if g.rules != nil {
+		g.rules.Close()
 	}
 	if g.recorder != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)

@@ -21,6 +21,7 @@ import (
 func newDemoGate(t *testing.T) *demo {
 	t.Helper()
 	d := newTargets(t)
+	d.configure(t, func(text string) string { return text + "\nreload: {every: 50ms}\n" })
 	if err := d.startGate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +58,7 @@ func TestGate(t *testing.T) {
 	t.Run("approvals", func(t *testing.T) { testApprovals(t, d) })
 	t.Run("verify", func(t *testing.T) { testVerify(t, d) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
+	t.Run("reload", func(t *testing.T) { testReload(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
 }
 

@@ -132,11 +132,17 @@ func TestSessionIDsSortByStart(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	broken := errors.New("full: 9 bytes wait for the store")
-	conditions := []condition{{name: "listeners", err: func() error { return nil }}, {name: "spool", err: func() error { return broken }},
-		{name: "store", err: func() error { return errors.New("away") }, warns: true}}
-	h := newAdmin(newMetrics([]statistic{
-		{"connections", "Connections.", listener("postgres"), func() float64 { return 3 }},
-		{"connections_total", "Accepted.", listener("postgres"), func() float64 { return 7 }},
+	away := errors.New("away")
+	conditions := []condition{
+		{name: "listeners", err: func() error { return nil }},
+		{name: "spool", err: func() error { return broken }},
+		{name: "store", err: func() error { return away }, warns: true},
+	}
+	h := newAdmin(newMetrics(func() []statistic {
+		return []statistic{
+			{"connections", "Connections.", listener("postgres"), func() float64 { return 3 }},
+			{"connections_total", "Accepted.", listener("postgres"), func() float64 { return 7 }},
+		}
 	}), conditions)
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()

@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/core/identity"
-	"gatehouse/core/pipeline"
-	"gatehouse/core/policy"
-	"gatehouse/plugins"
-	"gatehouse/plugins/host"
 	"gatehouse/protocols/postgres"
 	"gatehouse/recorder"
 	"gatehouse/recorder/s3"
@@ -30,14 +24,14 @@ type parts struct {
 	config *config.Config
 	log    *slog.Logger
 
+	seen       sight             // the files that it is made of, before they were read
+	secrets    map[string][]byte // by their place in the configuration
 	hashKey    []byte
 	signer     string
 	gateTLS    *tls.Config
 	consoleTLS *tls.Config
 	verifiers  map[string]*identity.Verifier // by issuer
-	host       *host.Host
-	plugins    map[string]*host.Plugin
-	policy     *policy.Policy
+	rules      *ruleset
 	resources  map[string]*postgres.Resource
 	store      recorder.Store
 	identities recorder.Identities // that open encrypted recordings
@@ -48,7 +42,7 @@ type parts struct {
 // build makes the parts of a configuration, of which some are missing where
 // there were problems.
 func build(ctx context.Context, c *config.Config, log *slog.Logger) (*parts, error) {
-	p := &parts{config: c, log: log}
+	p := &parts{config: c, log: log, seen: look(c.Files())}
 	p.readKeys()
 	p.gateTLS = p.certificate(c.Listen.Postgres.TLS, "listen", "postgres", "tls")
 	p.consoleTLS = p.certificate(c.Console.TLS, "console", "tls")
@@ -56,11 +50,29 @@ func build(ctx context.Context, c *config.Config, log *slog.Logger) (*parts, err
 	p.addResources()
 	p.openStore()
 	p.readEncryption()
-	if err := p.addPlugins(ctx); err != nil {
+	if err := p.addRules(ctx, nil); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	p.decidePolicy()
 	return p, nil
+}
+
+// rebuild makes the parts of a configuration that a running gate can go over
+// to, and checks the others as build does. The rules are those of the running
+// gate where nothing that decides has changed.
+func rebuild(ctx context.Context, c *config.Config, running *ruleset, log *slog.Logger) (*parts, error) {
+	p := &parts{config: c, log: log}
+	p.readKeys()
+	p.certificate(c.Listen.Postgres.TLS, "listen", "postgres", "tls")
+	p.certificate(c.Console.TLS, "console", "tls")
+	for i, provider := range c.Identity.Providers {
+		p.problem(verifierConfig(provider, log).Validate(), "identity", "providers", fmt.Sprint(i))
+	}
+	p.addResources()
+	if s3 := c.Recording.Store.S3; s3 != nil {
+		p.storeSecrets(s3)
+	}
+	p.readEncryption()
+	return p, p.addRules(ctx, running)
 }
 
 // Close ends what build began.
@@ -69,8 +81,8 @@ func (p *parts) Close() error {
 	for _, v := range p.verifiers {
 		errs = append(errs, v.Close())
 	}
-	if p.host != nil {
-		errs = append(errs, p.host.Close(context.Background()))
+	if p.rules != nil {
+		errs = append(errs, p.rules.close())
 	}
 	if dir, ok := p.store.(*recorder.Dir); ok {
 		errs = append(errs, dir.Close())
@@ -88,6 +100,10 @@ func (p *parts) problem(err error, path ...string) {
 func (p *parts) secret(s config.Secret, path ...string) []byte {
 	b, err := s.Read()
 	p.problem(err, path...)
+	if p.secrets == nil {
+		p.secrets = make(map[string][]byte)
+	}
+	p.secrets[strings.Join(path, ".")] = b
 	return b
 }
 
@@ -116,26 +132,30 @@ func (p *parts) certificate(t *config.TLS, path ...string) *tls.Config {
 func (p *parts) addVerifiers(ctx context.Context) {
 	p.verifiers = make(map[string]*identity.Verifier)
 	for i, c := range p.config.Identity.Providers {
-		v, err := identity.New(ctx, identity.Config{
-			Issuer:        c.Issuer,
-			Audiences:     []string{c.Audience},
-			Algorithms:    c.Algorithms,
-			GroupsClaim:   c.Groups,
-			GroupPrefix:   c.GroupPrefix,
-			NameClaim:     c.Name,
-			Skew:          time.Duration(c.Skew),
-			KeysFor:       time.Duration(c.Keys.Stale),
-			RefreshEvery:  time.Duration(c.Keys.Refresh),
-			FetchInterval: time.Duration(c.Keys.Interval),
-			CacheFile:     string(c.Keys.File),
-			CAFile:        string(c.CA),
-			Log:           p.log,
-		})
+		v, err := identity.New(ctx, verifierConfig(c, p.log))
 		if err != nil {
 			p.problem(err, "identity", "providers", fmt.Sprint(i))
 			continue
 		}
 		p.verifiers[c.Issuer] = v
+	}
+}
+
+func verifierConfig(c *config.Provider, log *slog.Logger) identity.Config {
+	return identity.Config{
+		Issuer:        c.Issuer,
+		Audiences:     []string{c.Audience},
+		Algorithms:    c.Algorithms,
+		GroupsClaim:   c.Groups,
+		GroupPrefix:   c.GroupPrefix,
+		NameClaim:     c.Name,
+		Skew:          time.Duration(c.Skew),
+		KeysFor:       time.Duration(c.Keys.Stale),
+		RefreshEvery:  time.Duration(c.Keys.Refresh),
+		FetchInterval: time.Duration(c.Keys.Interval),
+		CacheFile:     string(c.Keys.File),
+		CAFile:        string(c.CA),
+		Log:           log,
 	}
 }
 
@@ -167,8 +187,7 @@ func (p *parts) openStore() {
 	}
 	// They are read again at their use: here it is said at once where they
 	// cannot be.
-	accessKey := p.secret(c.S3.AccessKey, "recording", "store", "s3", "access_key")
-	secretKey := p.secret(c.S3.SecretKey, "recording", "store", "s3", "secret_key")
+	accessKey, secretKey := p.storeSecrets(c.S3)
 	if accessKey == nil || secretKey == nil {
 		return
 	}
@@ -215,108 +234,7 @@ func retention(c *config.Recording) map[string]recorder.Retention {
 	return classes
 }
 
-// addPlugins compiles the plugins. The error is one of the host.
-func (p *parts) addPlugins(ctx context.Context) error {
-	limits := p.config.Limits.Plugin
-	cache, err := compileCache()
-	if err != nil {
-		p.log.Warn("compiled plugins are not cached", "error", err)
-	}
-	p.host, err = host.New(ctx, host.Options{
-		CacheDir: cache, MemoryLimit: int64(limits.Memory), Timeout: time.Duration(limits.Time),
-		Instances: limits.Instances, Log: p.log,
-	})
-	if err != nil {
-		return err
-	}
-	p.plugins = make(map[string]*host.Plugin)
-	for _, name := range slices.Sorted(maps.Keys(p.config.Plugins)) {
-		c := p.config.Plugins[name]
-		wasm, err := readModule(c)
-		if err == nil {
-			p.plugins[name], err = p.host.Load(ctx, name, wasm, c.Config)
-		}
-		p.problem(err, "plugins", name)
-	}
-	return nil
-}
-
-// compileCache returns the directory for compiled plugins, the user's own, or
-// "" with the reason why there is none.
-func compileCache() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(dir, "gatehouse", "plugins")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	return dir, nil
-}
-
-func readModule(c *config.Plugin) ([]byte, error) {
-	if c.Builtin != "" {
-		return plugins.Builtin(c.Builtin)
-	}
-	f, err := os.Open(string(c.Module))
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	if info.Size() > host.MaxModule {
-		return nil, fmt.Errorf("the module has %d bytes, more than %d", info.Size(), host.MaxModule)
-	}
-	wasm, err := os.ReadFile(string(c.Module))
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	if sum := fmt.Sprintf("%x", sha256.Sum256(wasm)); sum != c.SHA256 {
-		return nil, fmt.Errorf("the module's sha256 is %s, not what the configuration says", sum)
-	}
-	return wasm, nil
-}
-
-// decidePolicy makes the policy, whose version covers what plugins do.
-func (p *parts) decidePolicy() {
-	c := policy.Config{Resources: make(map[string][]string), Plugins: make(map[string]string)}
-	for name, r := range p.config.Resources {
-		c.Resources[name] = append([]string{r.Database}, r.Databases...)
-	}
-	for name := range p.config.Plugins {
-		c.Plugins[name] = ""
-		if loaded := p.plugins[name]; loaded != nil {
-			c.Plugins[name] = fmt.Sprintf("%x %x", loaded.Digest(), sha256.Sum256(p.config.Plugins[name].Config))
-		}
-	}
-	for _, r := range p.config.Policies {
-		c.Rules = append(c.Rules, policy.Rule{
-			Name: r.Name, Groups: r.Groups, Targets: r.Resources,
-			Access: policy.Access{
-				Plugins: r.Plugins, Approvers: r.Approvers,
-				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken,
-				Retention: r.Retention,
-			},
-		})
-	}
-	var err error
-	p.policy, err = policy.New(c)
-	p.problem(err, "policies")
-}
-
-// chain returns the plugins of these names, in their order.
-func (p *parts) chain(names []string) ([]pipeline.Plugin, error) {
-	chain := make([]pipeline.Plugin, len(names))
-	for i, name := range names {
-		loaded := p.plugins[name]
-		if loaded == nil {
-			return nil, fmt.Errorf("plugin %q is not loaded", name)
-		}
-		chain[i] = loaded.Pipeline()
-	}
-	return chain, nil
+func (p *parts) storeSecrets(c *config.S3) (accessKey, secretKey []byte) {
+	return p.secret(c.AccessKey, "recording", "store", "s3", "access_key"),
+		p.secret(c.SecretKey, "recording", "store", "s3", "secret_key")
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -17,6 +20,10 @@ func newServe() *cobra.Command {
 ones end at their next idle point, and cuts those that have not after
 limits.drain. A second signal ends it at once.
 
+SIGHUP makes it read its configuration again, as it does by itself when one of
+the files changes that it is made of. A configuration with problems is refused
+whole, and the gate goes on with the one that it has.
+
 It logs to standard error, as text on a terminal and as JSON elsewhere.`,
 		Example: `  gatehouse serve --config gatehouse.yaml
   gatehouse serve --config gatehouse.yaml --log-format json --log-level debug`,
@@ -30,6 +37,9 @@ It logs to standard error, as text on a terminal and as JSON elsewhere.`,
 		if err != nil {
 			return err
 		}
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, syscall.SIGHUP)
+		defer signal.Stop(asked)
 		cfg, err := loadConfig(*file)
 		if err != nil {
 			return err
@@ -38,7 +48,7 @@ It logs to standard error, as text on a terminal and as JSON elsewhere.`,
 		if err != nil {
 			return err
 		}
-		return errors.Join(g.run(c.Context()), g.Close())
+		return errors.Join(g.run(c.Context(), asked), g.Close())
 	}
 	return c
 }

@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// SIGTERM ends the program with success, after it drained, and its log is
-// JSON where it is no terminal.
-func TestServeDrainsAtSIGTERM(t *testing.T) {
+// SIGHUP makes the program read its configuration again. SIGTERM ends it with
+// success, after it drained. Its log is JSON where it is no terminal.
+func TestServeObeysSignals(t *testing.T) {
 	d := newTargets(t)
 	self, err := os.Executable()
 	if err != nil {
@@ -53,6 +53,11 @@ func TestServeDrainsAtSIGTERM(t *testing.T) {
 			if err != nil || res.StatusCode != 200 {
 				t.Errorf("/healthz: %v, %v", res, err)
 			}
+			if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if line.Msg == "configuration reloaded" {
 			if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +66,7 @@ func TestServeDrainsAtSIGTERM(t *testing.T) {
 	if err := c.Wait(); err != nil {
 		t.Errorf("%v, want success", err)
 	}
-	if got := strings.Join(messages, ", "); !strings.Contains(got, "gate is open, ") || !strings.Contains(got, "gate is draining") {
+	if got := strings.Join(messages, ", "); !strings.Contains(got, "gate is open, configuration reloaded, ") || !strings.Contains(got, "gate is draining") {
 		t.Errorf("logged %s", got)
 	}
 }

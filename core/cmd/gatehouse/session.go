@@ -4,61 +4,90 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/policy"
 	"gatehouse/recorder"
 )
 
 // Sessions opens the sessions of every protocol.
 type sessions struct {
-	parts     *parts
+	gate      string
+	key       []byte // keys hashes and digests
+	rules     *rules
 	recorder  *recorder.Recorder
 	approvals *approval.Registry
 }
 
 // open admits a principal to a resource, as proxy.Env has it.
 func (o *sessions) open(ctx context.Context, s *event.Session) (*pipeline.Session, error) {
-	access, err := o.parts.policy.Decide(s.Principal, s.Resource, attribute(s.Attrs, "db.namespace"))
-	if err != nil {
-		return nil, err
-	}
-	plugins, err := o.parts.chain(access.Plugins)
-	if err != nil {
-		return nil, err
-	}
 	s.Start = time.Now()
 	s.ID = newID(s.Start)
-	s.Gate = o.parts.config.Gate
-	s.Policy = o.parts.policy.Version()
-	if access.OutlastToken && !s.Principal.Expires.IsZero() {
-		s.Attrs = append(s.Attrs, event.Attr{Key: "gatehouse.token_expires", Value: s.Principal.Expires.UTC().Format(time.RFC3339)})
-		s.Principal.Expires = time.Time{}
-	}
-	s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
-	r, err := o.recorder.Begin(s)
+	s.Gate = o.gate
+	terms, err := o.terms(s)
 	if err != nil {
+		return nil, err
+	}
+	r, err := o.recorder.Begin(terms.Session)
+	if err != nil {
+		terms.Release()
 		return nil, err
 	}
 	opened, err := pipeline.New(pipeline.Config{
-		Session:   s,
-		Plugins:   plugins,
-		Recorder:  &recording{session: r},
-		Approver:  o.approvals,
-		Approvers: access.Approvers,
-		HoldFor:   access.HoldFor,
-		Key:       o.parts.hashKey,
+		Terms: terms, Recorder: &recording{session: r}, Approver: o.approvals, Key: o.key,
 	})
-	if err == nil {
-		err = opened.Commit(ctx)
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open session: %w", err), r.Close())
 	}
+	if err := opened.Commit(ctx); err != nil {
+		terms.Release()
+		return nil, errors.Join(fmt.Errorf("open session: %w", err), r.Close())
+	}
 	return opened, nil
+}
+
+// terms returns what the policy in force says of the session s. Plugins stay
+// loaded until its Release, which may be called twice.
+func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
+	set := o.rules.take()
+	release := sync.OnceFunc(func() { o.rules.drop(set) })
+	access, err := set.policy.Decide(s.Principal, s.Resource, attribute(s.Attrs, "db.namespace"))
+	if err != nil {
+		release()
+		return pipeline.Terms{}, err
+	}
+	plugins, err := set.chain(access.Plugins)
+	if err != nil {
+		release()
+		return pipeline.Terms{}, err
+	}
+	if !slices.ContainsFunc(s.Attrs, func(a event.Attr) bool { return a.Key == recorder.RetentionAttr }) {
+		// A recording keeps the class that it began with.
+		s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
+	}
+	return pipeline.Terms{
+		Session: under(s, set.policy.Version(), access), Plugins: plugins,
+		Approvers: access.Approvers, HoldFor: access.HoldFor,
+		InForce: set.inForce, Release: release,
+		Renew: func(context.Context) (pipeline.Terms, error) { return o.terms(s) },
+	}, nil
+}
+
+// under returns s as it is under a policy of this version.
+func under(s *event.Session, version string, access policy.Access) *event.Session {
+	c := *s
+	c.Policy = version
+	if access.OutlastToken && !s.Principal.Expires.IsZero() {
+		c.Attrs = append(slices.Clip(s.Attrs), event.Attr{Key: "gatehouse.token_expires", Value: s.Principal.Expires.UTC().Format(time.RFC3339)})
+		c.Principal.Expires = time.Time{}
+	}
+	return &c
 }
 
 func attribute(attrs []event.Attr, key string) string {

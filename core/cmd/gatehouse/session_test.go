@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/core/approval"
-	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/core/event"
 	"gatehouse/core/policy"
 	"gatehouse/recorder"
@@ -45,8 +45,10 @@ func newOpener(t *testing.T, access policy.Access) *sessions {
 		}
 		store.Close()
 	})
+	log := slog.New(slog.DiscardHandler)
 	return &sessions{
-		parts:     &parts{config: &config.Config{Gate: "gate-1"}, policy: p, hashKey: make([]byte, 32)},
+		gate: "gate-1", key: make([]byte, 32),
+		rules:     newRules(newRuleset(p, nil), log),
 		recorder:  r,
 		approvals: approval.New(approval.Limits{}),
 	}
@@ -66,15 +68,15 @@ func TestOpenSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := s.Session
-	if got.Gate != "gate-1" || got.Policy != o.parts.policy.Version() || !recorder.ValidID(got.ID) || time.Since(got.Start) > time.Minute {
+	got := s.Terms().Session
+	if got.Gate != "gate-1" || got.Policy != o.rules.version() || !recorder.ValidID(got.ID) || time.Since(got.Start) > time.Minute {
 		t.Errorf("%+v", got)
 	}
 	if got.Principal.Expires.IsZero() || len(got.Attrs) != 1 {
 		t.Errorf("the proof's end is lost: %+v", got)
 	}
-	if s.HoldFor != time.Minute || !slices.Equal(s.Approvers, []string{"dba"}) {
-		t.Errorf("hold %s, approvers %s", s.HoldFor, s.Approvers)
+	if terms := s.Terms(); terms.HoldFor != time.Minute || !slices.Equal(terms.Approvers, []string{"dba"}) {
+		t.Errorf("hold %s, approvers %s", terms.HoldFor, terms.Approvers)
 	}
 	if err := s.Close(t.Context(), event.Notice{Code: "closed"}); err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func TestOpenSessionIsDenied(t *testing.T) {
 // A policy that names a plugin that is not there opens nothing.
 func TestOpenSessionWithoutItsPlugins(t *testing.T) {
 	o := newOpener(t, policy.Access{})
-	if _, err := o.parts.chain([]string{"mask"}); err == nil {
+	if _, err := o.rules.current.chain([]string{"mask"}); err == nil {
 		t.Error("a plugin that is not loaded is passed over")
 	}
 }
@@ -118,10 +120,10 @@ func TestOpenSessionOutlastsToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.Session.Principal.Expires.IsZero() {
+	if !s.Terms().Session.Principal.Expires.IsZero() {
 		t.Error("the session ends with the token")
 	}
-	if d := cmp.Diff(expires, attribute(s.Session.Attrs, "gatehouse.token_expires")); d != "" {
+	if d := cmp.Diff(expires, attribute(s.Terms().Session.Attrs, "gatehouse.token_expires")); d != "" {
 		t.Error(d)
 	}
 	if err := s.Close(t.Context(), event.Notice{}); err != nil {

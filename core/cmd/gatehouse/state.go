@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/plugins/host"
 	"gatehouse/recorder"
 )
 
@@ -26,6 +25,8 @@ func (g *gate) conditions() []condition {
 		{name: "store", err: g.storeReady, warns: true}, // sessions go on while the spool lasts
 		{name: "identity", err: g.providers.Ready},
 		{name: "parser", err: g.analyzer.Err},
+		// A gate whose configuration was refused serves by the one before.
+		{name: "configuration", err: g.reloads.lastErr, warns: true},
 	}
 }
 
@@ -55,7 +56,7 @@ func (g *gate) spoolReady() error {
 	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-// statistics are what the packages count, for /metrics.
+// statistics are what the packages count now, for /metrics.
 func (g *gate) statistics() []statistic {
 	return slices.Concat(
 		[]statistic{
@@ -65,6 +66,7 @@ func (g *gate) statistics() []statistic {
 		},
 		recorderStatistics(g.recorder.Stats),
 		g.pluginStatistics(),
+		g.reloads.statistics(g.rules),
 	)
 }
 
@@ -111,19 +113,17 @@ func seconds(t time.Time) float64 {
 
 func (g *gate) pluginStatistics() []statistic {
 	var all []statistic
-	for name, p := range g.parts.plugins {
+	for name, s := range g.rules.stats() {
 		labels := prometheus.Labels{"plugin": name}
-		of := func(value func(host.Stats) float64) func() float64 {
-			return func() float64 { return value(p.Stats()) }
-		}
+		of := func(value float64) func() float64 { return func() float64 { return value } }
 		all = append(all,
-			statistic{"plugin_calls_total", "Calls of plugins.", labels, of(func(s host.Stats) float64 { return float64(s.Calls) })},
-			statistic{"plugin_traps_total", "Calls of plugins that trapped.", labels, of(func(s host.Stats) float64 { return float64(s.Traps) })},
-			statistic{"plugin_timeouts_total", "Calls of plugins that took too long.", labels, of(func(s host.Stats) float64 { return float64(s.Timeouts) })},
-			statistic{"plugin_malformed_total", "Answers of plugins that were refused.", labels, of(func(s host.Stats) float64 { return float64(s.Malformed) })},
-			statistic{"plugin_cells_total", "Values that plugins inspected.", labels, of(func(s host.Stats) float64 { return float64(s.Cells) })},
-			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(func(s host.Stats) float64 { return s.Busy.Seconds() })},
-			statistic{"plugin_instances", "Instances of plugins.", labels, of(func(s host.Stats) float64 { return float64(s.Instances) })},
+			statistic{"plugin_calls_total", "Calls of plugins, since they were loaded.", labels, of(float64(s.Calls))},
+			statistic{"plugin_traps_total", "Calls of plugins that trapped.", labels, of(float64(s.Traps))},
+			statistic{"plugin_timeouts_total", "Calls of plugins that took too long.", labels, of(float64(s.Timeouts))},
+			statistic{"plugin_malformed_total", "Answers of plugins that were refused.", labels, of(float64(s.Malformed))},
+			statistic{"plugin_cells_total", "Values that plugins inspected.", labels, of(float64(s.Cells))},
+			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(s.Busy.Seconds())},
+			statistic{"plugin_instances", "Instances of plugins.", labels, of(float64(s.Instances))},
 		)
 	}
 	return all

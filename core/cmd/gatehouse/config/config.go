@@ -39,6 +39,8 @@ type Config struct {
 	Keys Keys `json:"keys" jsonschema:"required"`
 	// Limits bound what one gate and one session take.
 	Limits Limits `json:"limits"`
+	// Reload says when changes of the configuration take effect.
+	Reload Reload `json:"reload"`
 
 	doc *document
 }
@@ -379,6 +381,17 @@ type Limits struct {
 	Drain Duration `json:"drain" jsonschema:"default=30s"`
 	// Plugin bounds each call of a plugin.
 	Plugin PluginLimits `json:"plugin"`
+}
+
+// Reload says when changes of the configuration take effect: at SIGHUP, and
+// when one of the files changed that it is made of (this file, modules of
+// plugins, secrets). Policies, plugins, resources and limits.plugin take effect
+// while the gate runs; the log names every other setting that changed and needs
+// a restart. A configuration with problems is refused whole.
+type Reload struct {
+	// Every is how often the files are looked at. A change takes effect
+	// once two looks find the same.
+	Every Duration `json:"every" jsonschema:"default=2s"`
 }
 
 // PluginLimits bound each call of a plugin.

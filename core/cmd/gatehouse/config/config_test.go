@@ -97,6 +97,7 @@ var defaulted = map[string]bool{
 	"connections": true, "startup": true, "message": true, "statements": true, "pipeline": true,
 	"drain": true, "plugin": true, "memory": true, "time": true, "refresh": true, "web": true, "wait": true, "sslmode": true,
 	"durability": true,
+	"reload": true, "every": true,
 }
 
 const valid = `gate: g
@@ -262,5 +263,39 @@ func TestSecret(t *testing.T) {
 		} else if strings.Contains(err.Error(), "literal") {
 			t.Errorf("%v repeats what may be a secret", err)
 		}
+	}
+}
+
+// Changes are named at the deepest places that both configurations have.
+func TestChanges(t *testing.T) {
+	parse := func(text string) *config.Config {
+		c, err := config.Parse("c.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := parse(valid)
+	after := parse(strings.NewReplacer(
+		"gate: g\n", "gate: h\n",
+		"plaintext: loopback", "plaintext: loopback, tls: {certificate: c, key: k}",
+		"audience: gatehouse", "audience: other",
+		"big: 12345678901", "big: 1",
+		"groups: [agents]", "groups: [agents, people]",
+		"    database: shop\n", "    database: shop\n  more: {protocol: postgres, host: h, user: u, database: d}\n",
+	).Replace(valid))
+	var got []string
+	for _, path := range before.Changes(after) {
+		got = append(got, strings.Join(path, "."))
+	}
+	want := []string{"gate", "listen.postgres.tls", "identity.providers.0.audience", "resources.more", "plugins.guard.config", "policies.0.groups"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if same := before.Changes(parse(valid)); len(same) != 0 {
+		t.Errorf("the same configuration differs at %v", same)
+	}
+	if d := cmp.Diff([]string{"c.yaml", "hash.key"}, before.Files()); d != "" {
+		t.Error(d)
 	}
 }

@@ -36,6 +36,7 @@ func (c *Config) validate(r report) {
 	}
 	c.Recording.validate(r.in("recording"))
 	c.Limits.validate(r.in("limits"))
+	positive(r.in("reload", "every"), c.Reload.Every)
 }
 
 func (p *Postgres) validate(r report) {

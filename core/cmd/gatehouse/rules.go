@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/core/pipeline"
+	"gatehouse/core/policy"
+	"gatehouse/plugins"
+	"gatehouse/plugins/host"
+)
+
+// A ruleset is a policy with the plugins that it names, loaded.
+type ruleset struct {
+	policy  *policy.Policy
+	host    *host.Host
+	plugins map[string]*host.Plugin
+
+	inForce context.Context // ends when another took its place
+	retire  context.CancelFunc
+	holders int // guarded by the mutex of its rules
+}
+
+func newRuleset(p *policy.Policy, h *host.Host) *ruleset {
+	s := &ruleset{policy: p, host: h, plugins: make(map[string]*host.Plugin)}
+	s.inForce, s.retire = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *ruleset) close() error {
+	s.retire()
+	if s.host == nil {
+		return nil
+	}
+	return s.host.Close(context.Background())
+}
+
+// chain returns the plugins of these names, in their order.
+func (s *ruleset) chain(names []string) ([]pipeline.Plugin, error) {
+	chain := make([]pipeline.Plugin, len(names))
+	for i, name := range names {
+		loaded := s.plugins[name]
+		if loaded == nil {
+			return nil, fmt.Errorf("plugin %q is not loaded", name)
+		}
+		chain[i] = loaded.Pipeline()
+	}
+	return chain, nil
+}
+
+// Rules are the ruleset in force, and those before it that sessions still use.
+// Whoever takes a ruleset drops it again; the last one to do so closes it.
+type rules struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	current *ruleset
+	open    int // rulesets that are not closed
+}
+
+// newRules returns rules that own s.
+func newRules(s *ruleset, log *slog.Logger) *rules {
+	s.holders = 1
+	return &rules{log: log, current: s, open: 1}
+}
+
+// take returns the ruleset in force, which stays open until it is dropped.
+func (r *rules) take() *ruleset {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current.holders++
+	return r.current
+}
+
+// drop gives back what take returned.
+func (r *rules) drop(s *ruleset) {
+	r.mu.Lock()
+	s.holders--
+	last := s.holders == 0
+	r.mu.Unlock()
+	if !last {
+		return
+	}
+	if err := s.close(); err != nil {
+		r.log.Error("plugins were not closed", "policy", s.policy.Version(), "error", err)
+	}
+	r.mu.Lock()
+	r.open--
+	r.mu.Unlock()
+	r.log.Debug("plugins closed", "policy", s.policy.Version())
+}
+
+// replace puts s, which it owns from then on, in force. Whoever takes a ruleset
+// after it returned gets s.
+func (r *rules) replace(s *ruleset) {
+	r.mu.Lock()
+	old := r.current
+	s.holders = 1
+	r.current = s
+	r.open++
+	r.mu.Unlock()
+	old.retire()
+	r.drop(old)
+}
+
+// version is that of the policy in force.
+func (r *rules) version() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.policy.Version()
+}
+
+// stats are what the plugins in force counted.
+func (r *rules) stats() map[string]host.Stats {
+	s := r.take()
+	defer r.drop(s)
+	stats := make(map[string]host.Stats)
+	for name, p := range s.plugins {
+		stats[name] = p.Stats()
+	}
+	return stats
+}
+
+// loaded is how many rulesets are loaded: more than one while sessions finish
+// what they began under an older one.
+func (r *rules) loaded() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open
+}
+
+// Close drops the ruleset in force. It is the last one where every session has
+// ended.
+func (r *rules) Close() { r.drop(r.current) }
+
+// addRules makes the policy, and loads the plugins unless all that decides is
+// as in running, which may be nil. The error is one of the host.
+func (p *parts) addRules(ctx context.Context, running *ruleset) error {
+	modules := p.readModules()
+	made := p.decidePolicy(modules)
+	if made != nil && running != nil && made.Version() == running.policy.Version() {
+		return nil
+	}
+	limits := p.config.Limits.Plugin
+	cache, err := compileCache()
+	if err != nil {
+		p.log.Warn("compiled plugins are not cached", "error", err)
+	}
+	h, err := host.New(ctx, host.Options{
+		CacheDir: cache, MemoryLimit: int64(limits.Memory), Timeout: time.Duration(limits.Time),
+		Instances: limits.Instances, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.rules = newRuleset(made, h)
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		loaded, err := h.Load(ctx, name, modules[name], p.config.Plugins[name].Config)
+		p.problem(err, "plugins", name)
+		if err == nil {
+			p.rules.plugins[name] = loaded
+		}
+	}
+	return nil
+}
+
+// compileCache returns the directory for compiled plugins, the user's own, or
+// "" with the reason why there is none.
+func compileCache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "gatehouse", "plugins")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, nil
+}
+
+func readModule(c *config.Plugin) ([]byte, error) {
+	if c.Builtin != "" {
+		return plugins.Builtin(c.Builtin)
+	}
+	f, err := os.Open(string(c.Module))
+	if err != nil {
+		return nil, fmt.Errorf("read module: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read module: %w", err)
+	}
+	if info.Size() > host.MaxModule {
+		return nil, fmt.Errorf("the module has %d bytes, more than %d", info.Size(), host.MaxModule)
+	}
+	wasm, err := os.ReadFile(string(c.Module))
+	if err != nil {
+		return nil, fmt.Errorf("read module: %w", err)
+	}
+	if sum := fmt.Sprintf("%x", sha256.Sum256(wasm)); sum != c.SHA256 {
+		return nil, fmt.Errorf("the module's sha256 is %s, not what the configuration says", sum)
+	}
+	return wasm, nil
+}
+
+// readModules returns the plugins' modules, as far as they can be read.
+func (p *parts) readModules() map[string][]byte {
+	modules := make(map[string][]byte)
+	for _, name := range slices.Sorted(maps.Keys(p.config.Plugins)) {
+		wasm, err := readModule(p.config.Plugins[name])
+		p.problem(err, "plugins", name)
+		if err == nil {
+			modules[name] = wasm
+		}
+	}
+	return modules
+}
+
+// decidePolicy makes the policy, whose version covers what plugins do, and what
+// they may take to do it.
+func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
+	c := policy.Config{Resources: make(map[string][]string), Plugins: make(map[string]string)}
+	for name, r := range p.config.Resources {
+		c.Resources[name] = append([]string{r.Database}, r.Databases...)
+	}
+	for name, plugin := range p.config.Plugins {
+		c.Plugins[name] = fmt.Sprintf("%x %x %v", sha256.Sum256(modules[name]), sha256.Sum256(plugin.Config), p.config.Limits.Plugin)
+	}
+	for _, r := range p.config.Policies {
+		c.Rules = append(c.Rules, policy.Rule{
+			Name: r.Name, Groups: r.Groups, Targets: r.Resources,
+			Access: policy.Access{
+				Plugins: r.Plugins, Approvers: r.Approvers,
+				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Retention: r.Retention,
+			},
+		})
+	}
+	made, err := policy.New(c)
+	p.problem(err, "policies")
+	return made
+}

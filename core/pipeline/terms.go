@@ -1,0 +1,124 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"gatehouse/core/event"
+)
+
+// Terms are what policy says of one session: what judges and masks it, and who
+// decides what it holds. They do not change: a session whose policy changed
+// goes over to other ones by Renew.
+type Terms struct {
+	// Session is the session as plugins and approvers see it, with the
+	// version of the policy.
+	Session   *event.Session
+	Plugins   []Plugin      // in the order in which they judge
+	Approvers []string      // groups that may decide what this session holds
+	HoldFor   time.Duration // how long a held request waits
+
+	// InForce ends when the policy changed. Nil is never.
+	InForce context.Context
+	// Renew returns the terms of the policy that is in force then. An error
+	// says that it does not let the session go on.
+	Renew func(context.Context) (Terms, error)
+	// Release is called once, when the session uses the terms no more.
+	Release func()
+}
+
+// terms are Terms at work.
+type terms struct {
+	Terms
+	judges  []Judge
+	maskers []Masker
+	release func()
+
+	mu    sync.Mutex
+	heads map[*event.Head]*treatedHead
+}
+
+func newTerms(c Terms) *terms {
+	if c.InForce == nil {
+		c.InForce = context.Background()
+	}
+	t := &terms{Terms: c, release: func() {}}
+	if c.Release != nil {
+		t.release = sync.OnceFunc(c.Release)
+	}
+	for _, p := range c.Plugins {
+		if j, ok := p.(Judge); ok {
+			t.judges = append(t.judges, j)
+		}
+		if m, ok := p.(Masker); ok {
+			t.maskers = append(t.maskers, m)
+		}
+	}
+	return t
+}
+
+var errOutdated = errors.New("the policy changed")
+
+// A barred session is one that the policy does not let go on.
+type barred struct{}
+
+func (barred) Name() string { return "gatehouse" }
+
+func (barred) Judge(context.Context, *event.Session, *event.Request) (event.Verdict, error) {
+	return event.Verdict{Rule: "gatehouse/policy", Reason: "the policy changed and does not let the session go on"}, nil
+}
+
+// Terms returns the terms that requests are judged under now.
+func (s *Session) Terms() Terms { return s.current.Load().Terms }
+
+// Outdated reports whether the policy changed, so that the session should go
+// over to its new terms before the next request.
+func (s *Session) Outdated() bool { return s.current.Load().InForce.Err() != nil }
+
+// Renew makes the session go over to the terms that are in force, and records
+// that. Of exchanges that were begun before, only Data and End may be called
+// afterwards: what their responses need of the old plugins must have happened.
+// After an error, which says why the session may not go on, all requests are
+// blocked.
+func (s *Session) Renew(ctx context.Context) error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	old := s.current.Load()
+	c, err := old.Renew(ctx)
+	if err != nil {
+		c = old.Terms
+		c.Plugins, c.Approvers, c.Release = []Plugin{barred{}}, nil, nil
+	}
+	before, after := old.Session.Policy, c.Session.Policy
+	s.current.Store(newTerms(c))
+	old.release()
+	if err != nil || before == after {
+		return err
+	}
+	return s.Notice(event.Notice{Code: "policy", Text: "the policy changed", Attrs: []event.Attr{
+		{Key: "gatehouse.policy", Value: after}, {Key: "gatehouse.policy_before", Value: before},
+	}})
+}
+
+func (t *terms) judge(ctx context.Context, req *event.Request) event.Verdict {
+	strictest := event.Verdict{Action: event.Allow}
+	for _, j := range t.judges {
+		v, err := j.Judge(ctx, t.Session, req)
+		if err != nil {
+			return event.Verdict{
+				Rule:   "gatehouse/plugin",
+				Reason: fmt.Sprintf("plugin %s could not judge the request", j.(Plugin).Name()),
+				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
+			}
+		}
+		req.Labels = append(req.Labels, v.Labels...)
+		v.Labels = nil
+		if v.Action < strictest.Action {
+			strictest = v
+		}
+	}
+	return strictest
+}
