@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -34,6 +35,11 @@ type PostgresOptions struct {
 	// Settings are parameters of postgresql.conf. They come after this
 	// package's own: no fsync, every statement logged.
 	Settings map[string]string
+	// Password is the superuser's; a random one if it is empty.
+	Password string
+	// Standby makes the server one that stays in recovery, as a hot standby
+	// does. It has no primary.
+	Standby bool
 }
 
 // Postgres is a running PostgreSQL server.
@@ -51,7 +57,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		o.Version = 15
 	}
 	return onFreePort(func(port int) (*Postgres, error) {
-		p := &Postgres{Version: o.Version, Port: port, Password: rand.Text()}
+		p := &Postgres{Version: o.Version, Port: port, Password: cmp.Or(o.Password, rand.Text())}
 		dir, err := newDir()
 		if err != nil {
 			return nil, err
@@ -165,6 +171,11 @@ func (p *Postgres) initialise(ctx context.Context, dir string, o PostgresOptions
 	conf, err := p.configuration(data, o)
 	if err != nil {
 		return "", err
+	}
+	if o.Standby {
+		if err := writeFile(filepath.Join(data, "standby.signal"), nil); err != nil {
+			return "", err
+		}
 	}
 	return bin, writeFile(filepath.Join(data, "postgresql.conf"), conf)
 }

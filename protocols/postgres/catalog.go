@@ -52,12 +52,13 @@ type origin struct {
 	generated bool
 }
 
-// A catalog answers questions about one database over the gate's own
+// A catalog answers questions about one database of one server over the gate's own
 // connection, never inside a client's transaction. It is safe for concurrent
 // use; it asks one question at a time.
 type catalog struct {
 	resource *Resource
 	database string
+	address  Address
 
 	asking sync.Mutex // held while conn is used
 	conn   *pgx.Conn
@@ -70,22 +71,29 @@ type catalog struct {
 	since     time.Time            // when the oldest of them was learnt
 }
 
-// catalogs are those of a resource, by database.
+// catalogs are those of a resource, by database and server: servers that stand
+// in for each other need not number their tables alike.
 type catalogs struct {
 	mu sync.Mutex
-	m  map[string]*catalog
+	m  map[catalogKey]*catalog
 }
 
-func (c *catalogs) of(r *Resource, database string) *catalog {
+type catalogKey struct {
+	database string
+	address  Address
+}
+
+func (c *catalogs) of(r *Resource, database string, a Address) *catalog {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m == nil {
-		c.m = map[string]*catalog{}
+		c.m = map[catalogKey]*catalog{}
 	}
-	if c.m[database] == nil {
-		c.m[database] = &catalog{resource: r, database: database}
+	k := catalogKey{database, a}
+	if c.m[k] == nil {
+		c.m[k] = &catalog{resource: r, database: database, address: a}
 	}
-	return c.m[database]
+	return c.m[k]
 }
 
 func (c *catalogs) close() {
@@ -256,7 +264,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 	defer c.asking.Unlock()
 	for attempt := 0; ; attempt++ {
 		if c.conn == nil {
-			conn, err := c.resource.newest().connect(ctx, c.database)
+			conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
 			if err != nil {
 				return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
 			}
@@ -286,12 +294,12 @@ func (c *catalog) disconnect() {
 }
 
 // connect opens a connection for the gate's own questions.
-func (r *Resource) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	base, err := r.connConfig(database, map[string]string{"application_name": "gatehouse", "search_path": "pg_catalog"})
+func (r *Resource) connect(ctx context.Context, database string, a Address) (*pgx.Conn, error) {
+	base, err := r.connConfig(a, database, map[string]string{"application_name": "gatehouse", "search_path": "pg_catalog"})
 	if err != nil {
 		return nil, err
 	}
-	c, err := pgx.ParseConfig(r.connString(database))
+	c, err := pgx.ParseConfig(r.connString(a, database))
 	if err != nil {
 		return nil, err
 	}

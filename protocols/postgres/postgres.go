@@ -42,8 +42,7 @@ const lastWord = time.Second
 
 // Limits bound what one session may use. Zero fields mean the default.
 type Limits struct {
-	// StartupTime is how long a client may take, from its first byte to
-	// the open session, and how long the server may take to let it in.
+	// StartupTime is how long a client may take to say who it is.
 	StartupTime time.Duration
 	// MessageSize is the largest message that is read whole, in bytes: all
 	// that clients send, and what servers send but for rows. A client's
@@ -90,6 +89,7 @@ type Protocol struct {
 	resources atomic.Pointer[map[string]*Resource] // in the place of config.Resources
 	cancels   cancelRegistry
 	spills    spills
+	failures  failureCount
 }
 
 var _ proxy.Protocol = (*Protocol)(nil)
@@ -159,8 +159,8 @@ func (p *Protocol) Serve(ctx context.Context, client net.Conn, env proxy.Env) er
 
 // open takes a client from its first byte to an open session. A client that
 // does not get there is told why.
-func (p *Protocol) open(ctx context.Context, client net.Conn, env proxy.Env) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.config.Limits.StartupTime)
+func (p *Protocol) open(whole context.Context, client net.Conn, env proxy.Env) (*session, error) {
+	ctx, cancel := context.WithTimeout(whole, p.config.Limits.StartupTime)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	if err := client.SetDeadline(deadline); err != nil {
@@ -172,10 +172,15 @@ func (p *Protocol) open(ctx context.Context, client net.Conn, env proxy.Env) (*s
 		s, err = p.admit(ctx, st, env)
 	}
 	if err == nil {
+		// From here on it is the servers that take their time.
 		if err = client.SetDeadline(time.Time{}); err == nil {
+			err = s.dial(whole, st)
+		}
+		if err == nil {
 			return s, nil
 		}
-		s.close(ctx)
+		s.resource.leave()
+		err = errors.Join(err, s.ps.Close(context.WithoutCancel(ctx), event.Notice{Code: "unreachable", Text: "the resource could not be opened"}))
 	}
 	var told *endError
 	if errors.As(err, &told) || isViolation(err) {
@@ -191,7 +196,7 @@ func isViolation(err error) bool {
 	return ok
 }
 
-// admit authenticates a client, opens its session and its server.
+// admit authenticates a client and opens its session, which has no server yet.
 func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*session, error) {
 	token, err := st.askToken()
 	if err != nil {
@@ -236,13 +241,8 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 		denied.err = err
 		return nil, denied
 	}
-	s := newSession(p, r, database, st, env, ps)
 	r.enter()
-	if err := s.dial(ctx, st); err != nil {
-		r.leave()
-		return nil, errors.Join(err, ps.Close(context.WithoutCancel(ctx), event.Notice{Code: "unreachable", Text: "the resource could not be opened"}))
-	}
-	return s, nil
+	return newSession(p, r, database, st, env, ps), nil
 }
 
 // newSession returns a session that is not connected to its server yet.

@@ -92,20 +92,20 @@ var hideEmail = columns{"public.customers.email": {Kind: event.Redact}}
 
 const customersSQL = "CREATE TABLE customers (id int, email text); INSERT INTO customers VALUES (1, 'a@example.com'), (2, 'b@example.com')"
 
-func query(sql string) pgproto3.FrontendMessage { return &pgproto3.Query{String: sql} }
+func sql(text string) pgproto3.FrontendMessage { return &pgproto3.Query{String: text} }
 
 // A session that is open goes over to a new policy, recorded, and an idle one
 // does so at once, so that nothing keeps the old plugins.
 func TestOpenSessionsGoOverToANewPolicy(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customersSQL})
 	r := g.raw(t)
-	r.send(query("SELECT email FROM customers WHERE id = 1"))
+	r.send(sql("SELECT email FROM customers WHERE id = 1"))
 	if got := r.until("Z"); !slices.Contains(got, "D a@example.com") {
 		t.Fatalf("got %q", got)
 	}
 	g.policy.change(nil, hideEmail)
 	waitFor(t, func() bool { return slices.Equal(g.policy.used(), []int{2}) })
-	r.send(query("SELECT email FROM customers WHERE id = 1"))
+	r.send(sql("SELECT email FROM customers WHERE id = 1"))
 	if got := r.until("Z"); !slices.Contains(got, "D [redacted]") {
 		t.Errorf("under the new policy: %q", got)
 	}
@@ -135,12 +135,12 @@ func TestResponsesUnderWayEndUnderTheirPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := g.raw(t)
-	r.send(query("SELECT email FROM customers WHERE id = 1"))
+	r.send(sql("SELECT email FROM customers WHERE id = 1"))
 	waitFor(t, func() bool {
 		return g.one(t, "SELECT count(*)::text FROM pg_locks WHERE NOT granted") == "1"
 	})
 	g.policy.change(nil)
-	r.send(query("SELECT email FROM customers WHERE id = 2"))
+	r.send(sql("SELECT email FROM customers WHERE id = 2"))
 	if got := g.policy.used(); !slices.Equal(got, []int{1}) {
 		t.Errorf("a response is under way, and the versions in use are %v", got)
 	}
@@ -166,7 +166,7 @@ func TestSessionsGoOverWhenTheyBecomeIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := g.raw(t)
-	r.send(query("SELECT email FROM customers WHERE id = 1"))
+	r.send(sql("SELECT email FROM customers WHERE id = 1"))
 	waitFor(t, func() bool {
 		return g.one(t, "SELECT count(*)::text FROM pg_locks WHERE NOT granted") == "1"
 	})
@@ -183,7 +183,7 @@ func TestSessionsGoOverWhenTheyBecomeIdle(t *testing.T) {
 func TestPortalsAreJudgedAgainUnderANewPolicy(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customersSQL})
 	r := g.raw(t)
-	r.send(query("BEGIN"))
+	r.send(sql("BEGIN"))
 	r.until("Z")
 	r.send(&pgproto3.Parse{Name: "s", Query: "SELECT email FROM customers ORDER BY id"},
 		&pgproto3.Bind{DestinationPortal: "p", PreparedStatement: "s"},
@@ -209,7 +209,7 @@ func TestPortalsAreJudgedAgainUnderANewPolicy(t *testing.T) {
 func TestPolicyChangeEndsWaitingApprovals(t *testing.T) {
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(words)}})
 	r := g.raw(t)
-	r.send(query("SELECT 'ask'"))
+	r.send(sql("SELECT 'ask'"))
 	r.expect("N gatehouse: waiting for approval")
 	<-g.desk.pending
 	g.policy.change(nil, rule(words))
@@ -219,7 +219,7 @@ func TestPolicyChangeEndsWaitingApprovals(t *testing.T) {
 	if err := <-g.desk.ended; err == nil || !strings.Contains(err.Error(), "the policy changed") {
 		t.Errorf("the approver was told %v", err)
 	}
-	r.send(query("SELECT 1"))
+	r.send(sql("SELECT 1"))
 	if got := r.until("Z"); !slices.Contains(got, "D 1") {
 		t.Errorf("afterwards: %q", got)
 	}
@@ -231,13 +231,13 @@ func TestPolicyChangeEndsWaitingApprovals(t *testing.T) {
 func TestSessionsThatAPolicyNoLongerLetsIn(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customersSQL})
 	idle, open := g.raw(t), g.raw(t)
-	open.send(query("BEGIN; DELETE FROM customers"))
+	open.send(sql("BEGIN; DELETE FROM customers"))
 	open.until("Z")
 	busy := g.raw(t)
-	busy.send(query("SELECT pg_advisory_lock(1), pg_sleep(0)"))
+	busy.send(sql("SELECT pg_advisory_lock(1), pg_sleep(0)"))
 	busy.until("Z")
 	waiting := g.raw(t)
-	waiting.send(query("SELECT pg_advisory_lock(1)"))
+	waiting.send(sql("SELECT pg_advisory_lock(1)"))
 	waitFor(t, func() bool {
 		return g.one(t, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == "1"
 	})
@@ -255,7 +255,7 @@ func TestSessionsThatAPolicyNoLongerLetsIn(t *testing.T) {
 	}
 	waiting.expect("E 42501")
 	waiting.gone()
-	open.send(query("COMMIT"))
+	open.send(sql("COMMIT"))
 	open.expect("E 42501")
 	open.gone()
 	if got := g.one(t, "SELECT count(*)::text FROM customers"); got != "2" {

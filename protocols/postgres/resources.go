@@ -14,7 +14,7 @@ import (
 // for them is closed with the last one after another took its place.
 type lease struct {
 	catalogs catalogs
-	heir     atomic.Pointer[Resource] // took its place, for the same servers
+	heir     atomic.Pointer[Resource] // took its place
 
 	mu       sync.Mutex
 	sessions int
@@ -51,11 +51,11 @@ func (l *lease) replace() {
 	}
 }
 
-// newest returns the resource with the credential in force for r's servers.
-func (r *Resource) newest() *Resource {
+// newest returns the resource with the credential in force for a server of r's.
+func (r *Resource) newest(a Address) *Resource {
 	for {
 		heir := r.heir.Load()
-		if heir == nil {
+		if heir == nil || !slices.Contains(heir.addresses(), a) {
 			return r
 		}
 		r = heir
@@ -83,9 +83,7 @@ func (p *Protocol) SetResources(to map[string]*Resource) (changed []string, err 
 		if r == old {
 			continue
 		}
-		if r != nil && r.Host == old.Host && r.Port == old.Port {
-			old.heir.Store(r)
-		}
+		old.heir.Store(r)
 		old.replace()
 		changed = append(changed, name)
 	}

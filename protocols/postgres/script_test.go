@@ -161,8 +161,8 @@ func newStage(t testing.TB, tlsConfig *tls.Config, dial func(context.Context, st
 			case g.redact:
 				plugins[1] = redactor{}
 			}
-			return pipeline.New(pipeline.Config{Session: s, Plugins: plugins, Recorder: r, Approver: assent{},
-				HoldFor: time.Minute, Key: []byte(strings.Repeat("k", 32))})
+			return pipeline.New(pipeline.Config{Terms: pipeline.Terms{Session: s, Plugins: plugins, HoldFor: time.Minute},
+				Recorder: r, Approver: assent{}, Key: []byte(strings.Repeat("k", 32))})
 		},
 		Log:      slog.New(slog.DiscardHandler),
 		Draining: make(chan struct{}),

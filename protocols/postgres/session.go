@@ -71,7 +71,7 @@ type session struct {
 
 // dial connects to the server and greets the client.
 func (s *session) dial(ctx context.Context, st *startup) error {
-	u, err := s.resource.dial(ctx, s.database, st.params)
+	u, err := s.connect(ctx, st.params)
 	if err == nil {
 		if err = checkParams(u.params); err != nil {
 			u.conn.Close()
@@ -83,7 +83,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 			hint:    "The gate's log says why; it names client " + s.client.RemoteAddr().String() + "."}, err}
 	}
 	s.server = u
-	s.catalog = s.resource.catalogs.of(s.resource, s.database) // which exists
+	s.catalog = s.resource.catalogs.of(s.resource, s.database, u.address)
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
 	s.settings.begin(u.params, st.params)
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/binary"
@@ -19,11 +20,11 @@ import (
 	pgproto "github.com/jackc/pgx/v5/pgproto3"
 )
 
-// DefaultConnectTimeout bounds opening a connection to a server.
+// DefaultConnectTimeout bounds opening a connection to one server.
 const DefaultConnectTimeout = 10 * time.Second
 
-// A Resource is a PostgreSQL server that the gate fronts, with the credential
-// that only the gate knows.
+// A Resource is a PostgreSQL server that the gate fronts, or several that stand
+// in for each other, with the credential that only the gate knows.
 type Resource struct {
 	Name        string
 	Host        string // a name, an address, or the directory of a Unix socket
@@ -33,22 +34,57 @@ type Resource struct {
 	Database    string
 	Databases   []string // further ones that clients may ask for; "*" is all
 	SSLMode     string   // as libpq: disable, allow, prefer, require, verify-ca, verify-full
-	SSLRootCert string   // file with the authorities for verify-ca and verify-full
+	SSLRootCert string   // file with the authorities for verify-ca and verify-full, read at each connection
 	// FunctionCalls are the OIDs of functions that clients may call by the
 	// fast path.
 	FunctionCalls []uint32
+
+	// Fallbacks are tried in order after Host.
+	Fallbacks []Address
+	// TargetSessionAttrs says which of the servers will do, as libpq: any,
+	// read-write, read-only, primary, standby, prefer-standby.
+	TargetSessionAttrs string
+	// ConnectTimeout bounds opening a connection to one of the servers. Zero
+	// means the default.
+	ConnectTimeout time.Duration
+	// ChannelBinding is whether the log-in is bound to the server's
+	// certificate (SCRAM-SHA-256-PLUS), as libpq: prefer, require, disable.
+	ChannelBinding string
 
 	dialFunc pgconn.DialFunc // nil: over the network
 	lease
 }
 
-// settings are all that a connection depends on.
-func (r *Resource) settings() any {
-	return []any{r.Name, r.Host, r.Port, r.User, r.Password, r.Database, r.Databases, r.SSLMode, r.SSLRootCert}
+// An Address is where a server listens.
+type Address struct {
+	Host string
+	Port uint16 // 5432 when zero
 }
 
-// sslModes are libpq's.
-var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+// String returns host:port.
+func (a Address) String() string { return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port))) }
+
+// addresses are those of all servers, in the order in which they are tried.
+func (r *Resource) addresses() []Address {
+	all := append([]Address{{r.Host, r.Port}}, r.Fallbacks...)
+	for i := range all {
+		setDefault(&all[i].Port, 5432)
+	}
+	return all
+}
+
+// settings are all that a connection depends on.
+func (r *Resource) settings() any {
+	return []any{r.Name, r.Host, r.Port, r.User, r.Password, r.Database, r.Databases, r.SSLMode, r.SSLRootCert,
+		r.Fallbacks, r.TargetSessionAttrs, r.ConnectTimeout, r.ChannelBinding, r.FunctionCalls}
+}
+
+// What libpq knows for settings of the same names.
+var (
+	sslModes        = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+	sessionAttrs    = []string{"any", "read-write", "read-only", "primary", "standby", "prefer-standby"}
+	channelBindings = []string{"disable", "prefer", "require"}
+)
 
 // Validate names what is missing or wrong.
 func (r *Resource) Validate() error {
@@ -58,8 +94,19 @@ func (r *Resource) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: is required", f.name))
 		}
 	}
-	if r.SSLMode != "" && !slices.Contains(sslModes, r.SSLMode) {
-		errs = append(errs, fmt.Errorf("sslmode: %q is none of %s", r.SSLMode, strings.Join(sslModes, ", ")))
+	for _, f := range []struct {
+		name, value string
+		known       []string
+	}{{"sslmode", r.SSLMode, sslModes}, {"target_session_attrs", r.TargetSessionAttrs, sessionAttrs}, {"channel_binding", r.ChannelBinding, channelBindings}} {
+		if f.value != "" && !slices.Contains(f.known, f.value) {
+			errs = append(errs, fmt.Errorf("%s: %q is none of %s", f.name, f.value, strings.Join(f.known, ", ")))
+		}
+	}
+	if slices.ContainsFunc(r.Fallbacks, func(a Address) bool { return a.Host == "" }) {
+		errs = append(errs, errors.New("fallbacks: one has no host"))
+	}
+	if r.ConnectTimeout < 0 {
+		errs = append(errs, fmt.Errorf("connect_timeout: %s is negative", r.ConnectTimeout))
 	}
 	if strings.HasPrefix(r.SSLMode, "verify-") && r.SSLRootCert != "" {
 		pem, err := os.ReadFile(r.SSLRootCert)
@@ -92,23 +139,17 @@ func quote(v string) string {
 
 // connString gives every setting that the library would otherwise take from
 // the environment.
-func (r *Resource) connString(database string) string {
-	mode := r.SSLMode
-	if mode == "" {
-		mode = "prefer"
-	}
-	port := r.Port
-	if port == 0 {
-		port = 5432
-	}
-	return "host=" + quote(r.Host) + " port=" + strconv.Itoa(int(port)) + " user=" + quote(r.User) +
-		" password=" + quote(r.Password) + " dbname=" + quote(database) + " sslmode=" + mode +
+func (r *Resource) connString(a Address, database string) string {
+	return "host=" + quote(a.Host) + " port=" + strconv.Itoa(int(a.Port)) + " user=" + quote(r.User) +
+		" password=" + quote(r.Password) + " dbname=" + quote(database) + " sslmode=" + cmp.Or(r.SSLMode, "prefer") +
 		" sslrootcert=" + quote(r.SSLRootCert) + " sslcert='' sslkey='' passfile=''" +
-		" target_session_attrs=any connect_timeout=" + strconv.Itoa(int(DefaultConnectTimeout/time.Second))
+		" target_session_attrs=any channel_binding=" + cmp.Or(r.ChannelBinding, "prefer") +
+		" connect_timeout=" + strconv.Itoa(int(DefaultConnectTimeout/time.Second))
 }
 
-func (r *Resource) connConfig(database string, params map[string]string) (*pgconn.Config, error) {
-	c, err := pgconn.ParseConfig(r.connString(database))
+// connConfig returns how to connect to one server.
+func (r *Resource) connConfig(a Address, database string, params map[string]string) (*pgconn.Config, error) {
+	c, err := pgconn.ParseConfig(r.connString(a, database))
 	if err != nil {
 		return nil, errors.New("the resource's settings make no valid connection") // err quotes them
 	}
@@ -117,6 +158,7 @@ func (r *Resource) connConfig(database string, params map[string]string) (*pgcon
 	if c.Password != r.Password { // an empty one is looked up elsewhere
 		c.Password = r.Password
 	}
+	c.ConnectTimeout = cmp.Or(r.ConnectTimeout, DefaultConnectTimeout)
 	if r.dialFunc != nil {
 		c.DialFunc = r.dialFunc
 	}
@@ -165,14 +207,15 @@ func (r *boundedReader) Read(b []byte) (int, error) {
 // An upstream is an authenticated connection to a server.
 type upstream struct {
 	conn      net.Conn
+	address   Address
 	pid       uint32
 	params    map[string]string // as the server reported them
 	canceller *pgconn.PgConn
 }
 
-// dial opens a connection to the resource and logs in.
-func (r *Resource) dial(ctx context.Context, database string, params map[string]string) (*upstream, error) {
-	c, err := r.connConfig(database, params)
+// dialOne opens a connection to one server and logs in.
+func (r *Resource) dialOne(ctx context.Context, a Address, want pgconn.ValidateConnectFunc, database string, params map[string]string) (*upstream, error) {
+	c, err := r.connConfig(a, database, params)
 	if err != nil {
 		return nil, err
 	}
@@ -181,26 +224,29 @@ func (r *Resource) dial(ctx context.Context, database string, params map[string]
 		f.SetMaxBodyLen(maxPassword)
 		return f
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	defer cancel()
+	c.ValidateConnect = want
 	pg, err := pgconn.ConnectConfig(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("connect to resource %s: %w", r.Name, err)
+		return nil, err
 	}
 	// Under load the library may still be reading in the background.
 	if err := pg.SyncConn(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to resource %s: %w", r.Name, err), pg.Close(ctx))
+		return nil, errors.Join(err, pg.Close(ctx))
 	}
 	h, err := pg.Hijack()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to resource %s: %w", r.Name, err), pg.Close(ctx))
+		return nil, errors.Join(err, pg.Close(ctx))
 	}
-	u := &upstream{conn: h.Conn, pid: h.PID, params: h.ParameterStatuses}
+	u := &upstream{conn: h.Conn, address: a, pid: h.PID, params: h.ParameterStatuses}
 	if h.TxStatus != 'I' {
 		u.conn.Close()
-		return nil, fmt.Errorf("connect to resource %s: the session does not begin idle", r.Name)
+		return nil, errors.New("the session does not begin idle")
 	}
 	if u.canceller, err = pgconn.Construct(h); err != nil {
 		u.conn.Close()
-		return nil, fmt.Errorf("connect to resource %s: %w", r.Name, err)
+		return nil, err
 	}
 	return u, nil
 }
@@ -235,9 +281,7 @@ func (u *upstream) greeting(k cancelKey) ([]byte, error) {
 // Check logs in to the resource as a session would and looks at what the gate
 // relies on.
 func (r *Resource) Check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
-	defer cancel()
-	u, err := r.dial(ctx, r.Database, nil)
+	u, err := r.dial(ctx, r.Database, nil, func(Address, error) {})
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,10 @@ import (
 func newDemoGate(t *testing.T) *demo {
 	t.Helper()
 	d := newTargets(t)
-	d.configure(t, func(text string) string { return text + "\nreload: {every: 50ms}\n" })
+	d.configure(t, func(text string) string {
+		// On a busy machine a plugin waits for a processor, too.
+		return strings.Replace(text, "drain: 5s", "drain: 5s\n  plugin: {time: 1m}", 1) + "\nreload: {every: 50ms}\n"
+	})
 	if err := d.startGate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

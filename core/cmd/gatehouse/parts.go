@@ -168,7 +168,11 @@ func (p *parts) addResources() {
 			User: c.User, Password: string(p.secret(c.Password, "resources", name, "password")),
 			Database: c.Database, Databases: c.Databases,
 			SSLMode: c.SSLMode, SSLRootCert: string(c.SSLRootCert),
-			FunctionCalls: c.FunctionCalls,
+			FunctionCalls:      c.FunctionCalls,
+			TargetSessionAttrs: c.TargetSessionAttrs, ConnectTimeout: time.Duration(c.ConnectTimeout), ChannelBinding: c.ChannelBinding,
+		}
+		for _, f := range c.Servers() {
+			r.Fallbacks = append(r.Fallbacks, postgres.Address(f))
 		}
 		p.problem(r.Validate(), "resources", name)
 		p.resources[name] = r

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/core/cmd/gatehouse/config"
@@ -22,37 +24,53 @@ import (
 // A ruleset is a policy with the plugins that it names, loaded.
 type ruleset struct {
 	policy  *policy.Policy
-	host    *host.Host
-	plugins map[string]*host.Plugin
+	plugins map[string]*loaded
 
 	inForce context.Context // ends when another took its place
 	retire  context.CancelFunc
 	holders int // guarded by the mutex of its rules
 }
 
-func newRuleset(p *policy.Policy, h *host.Host) *ruleset {
-	s := &ruleset{policy: p, host: h, plugins: make(map[string]*host.Plugin)}
+func newRuleset(p *policy.Policy) *ruleset {
+	s := &ruleset{policy: p, plugins: make(map[string]*loaded)}
 	s.inForce, s.retire = context.WithCancel(context.Background())
 	return s
 }
 
 func (s *ruleset) close() error {
 	s.retire()
-	if s.host == nil {
+	var errs []error
+	for _, p := range s.plugins {
+		errs = append(errs, p.drop())
+	}
+	return errors.Join(errs...)
+}
+
+// A loaded plugin is shared by the rulesets in which it is the same. The last
+// one to drop it closes it.
+type loaded struct {
+	*host.Plugin
+	identity string // of what it does
+	host     *host.Host
+	rulesets atomic.Int32
+}
+
+func (p *loaded) drop() error {
+	if p.rulesets.Add(-1) > 0 {
 		return nil
 	}
-	return s.host.Close(context.Background())
+	return p.host.Close(context.Background())
 }
 
 // chain returns the plugins of these names, in their order.
 func (s *ruleset) chain(names []string) ([]pipeline.Plugin, error) {
 	chain := make([]pipeline.Plugin, len(names))
 	for i, name := range names {
-		loaded := s.plugins[name]
-		if loaded == nil {
+		p := s.plugins[name]
+		if p == nil {
 			return nil, fmt.Errorf("plugin %q is not loaded", name)
 		}
-		chain[i] = loaded.Pipeline()
+		chain[i] = p.Pipeline()
 	}
 	return chain, nil
 }
@@ -142,35 +160,55 @@ func (r *rules) loaded() int {
 // ended.
 func (r *rules) Close() { r.drop(r.current) }
 
-// addRules makes the policy, and loads the plugins unless all that decides is
-// as in running, which may be nil. The error is one of the host.
+// addRules makes the policy and loads its plugins. What is as in running, which
+// may be nil, is not made again: neither the whole, nor a plugin.
 func (p *parts) addRules(ctx context.Context, running *ruleset) error {
 	modules := p.readModules()
 	made := p.decidePolicy(modules)
 	if made != nil && running != nil && made.Version() == running.policy.Version() {
 		return nil
 	}
+	p.rules = newRuleset(made)
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		identity := p.identity(name, modules[name])
+		if running != nil && running.plugins[name] != nil && running.plugins[name].identity == identity {
+			p.rules.plugins[name] = running.plugins[name]
+			p.rules.plugins[name].rulesets.Add(1)
+			continue
+		}
+		h, err := p.newHost(ctx)
+		if err != nil {
+			return err
+		}
+		plugin, err := h.Load(ctx, name, modules[name], p.config.Plugins[name].Config)
+		p.problem(err, "plugins", name)
+		if err != nil {
+			if err := h.Close(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		p.rules.plugins[name] = &loaded{Plugin: plugin, identity: identity, host: h}
+		p.rules.plugins[name].rulesets.Store(1)
+	}
+	return nil
+}
+
+// identity says what a plugin does, and what it may take to do it.
+func (p *parts) identity(name string, module []byte) string {
+	return fmt.Sprintf("%x %x %v", sha256.Sum256(module), sha256.Sum256(p.config.Plugins[name].Config), p.config.Limits.Plugin)
+}
+
+func (p *parts) newHost(ctx context.Context) (*host.Host, error) {
 	limits := p.config.Limits.Plugin
 	cache, err := compileCache()
 	if err != nil {
 		p.log.Warn("compiled plugins are not cached", "error", err)
 	}
-	h, err := host.New(ctx, host.Options{
+	return host.New(ctx, host.Options{
 		CacheDir: cache, MemoryLimit: int64(limits.Memory), Timeout: time.Duration(limits.Time),
 		Instances: limits.Instances, Log: p.log,
 	})
-	if err != nil {
-		return err
-	}
-	p.rules = newRuleset(made, h)
-	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		loaded, err := h.Load(ctx, name, modules[name], p.config.Plugins[name].Config)
-		p.problem(err, "plugins", name)
-		if err == nil {
-			p.rules.plugins[name] = loaded
-		}
-	}
-	return nil
 }
 
 // compileCache returns the directory for compiled plugins, the user's own, or
@@ -233,8 +271,8 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 	for name, r := range p.config.Resources {
 		c.Resources[name] = append([]string{r.Database}, r.Databases...)
 	}
-	for name, plugin := range p.config.Plugins {
-		c.Plugins[name] = fmt.Sprintf("%x %x %v", sha256.Sum256(modules[name]), sha256.Sum256(plugin.Config), p.config.Limits.Plugin)
+	for name := range p.config.Plugins {
+		c.Plugins[name] = p.identity(name, modules[name])
 	}
 	for _, r := range p.config.Policies {
 		c.Rules = append(c.Rules, policy.Rule{

@@ -48,7 +48,7 @@ func newOpener(t *testing.T, access policy.Access) *sessions {
 	log := slog.New(slog.DiscardHandler)
 	return &sessions{
 		gate: "gate-1", key: make([]byte, 32),
-		rules:     newRules(newRuleset(p, nil), log),
+		rules:     newRules(newRuleset(p), log),
 		recorder:  r,
 		approvals: approval.New(approval.Limits{}),
 	}

@@ -67,6 +67,7 @@ func (g *gate) statistics() []statistic {
 		recorderStatistics(g.recorder.Stats),
 		g.pluginStatistics(),
 		g.reloads.statistics(g.rules),
+		g.serverStatistics(),
 	)
 }
 
@@ -125,6 +126,16 @@ func (g *gate) pluginStatistics() []statistic {
 			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(s.Busy.Seconds())},
 			statistic{"plugin_instances", "Instances of plugins.", labels, of(float64(s.Instances))},
 		)
+	}
+	return all
+}
+
+func (g *gate) serverStatistics() []statistic {
+	var all []statistic
+	for _, f := range g.postgres.Failures() {
+		all = append(all, statistic{"server_failures_total", "Connections to the servers of resources that could not be opened.",
+			prometheus.Labels{"resource": f.Resource, "server": f.Server.String(), "reason": f.Reason},
+			func() float64 { return float64(f.Count) }})
 	}
 	return all
 }

@@ -175,12 +175,23 @@ type Resource struct {
 	// password in clear text, however it asks.
 	SSLMode string `json:"sslmode" jsonschema:"enum=disable,enum=allow,enum=prefer,enum=require,enum=verify-ca,enum=verify-full,default=verify-full"`
 	// SSLRootCert is a PEM file of certificates to trust for the server,
-	// instead of the system's.
+	// instead of the system's. It is read at each connection.
 	SSLRootCert Path `json:"sslrootcert,omitempty"`
 	// FunctionCalls are the OIDs of functions that clients may call by the
 	// protocol's FunctionCall, as libpq does for large objects. A call is
 	// judged as the SELECT that does the same. No other calls pass.
 	FunctionCalls []uint32 `json:"function_calls,omitempty"`
+	// Fallbacks are further servers, HOST or HOST:PORT, that are tried in
+	// order when the one before cannot be reached or will not do.
+	Fallbacks []string `json:"fallbacks,omitempty"`
+	// TargetSessionAttrs says which of the servers will do, as in libpq.
+	TargetSessionAttrs string `json:"target_session_attrs" jsonschema:"enum=any,enum=read-write,enum=read-only,enum=primary,enum=standby,enum=prefer-standby,default=any"`
+	// ConnectTimeout is how long opening a connection to one of the
+	// servers may take.
+	ConnectTimeout Duration `json:"connect_timeout" jsonschema:"default=10s"`
+	// ChannelBinding is whether the log-in is bound to the server's
+	// certificate (SCRAM-SHA-256-PLUS), as in libpq.
+	ChannelBinding string `json:"channel_binding" jsonschema:"enum=disable,enum=prefer,enum=require,default=prefer"`
 }
 
 // A Plugin is a WebAssembly module with its configuration. It is either

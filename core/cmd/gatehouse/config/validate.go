@@ -101,6 +101,43 @@ func (s *Resource) validate(r report, name string) {
 		r.in("sslrootcert").problem("has no use with sslmode: disable")
 	}
 	unique(r.in("databases"), s.Databases)
+	for i, f := range s.Fallbacks {
+		if _, _, ok := splitFallback(f); !ok {
+			r.in("fallbacks").item(i).problem("%q is no server; write it as HOST or HOST:PORT", f)
+		}
+	}
+	unique(r.in("fallbacks"), s.Fallbacks)
+	positive(r.in("connect_timeout"), s.ConnectTimeout)
+	if s.SSLMode == "disable" && s.ChannelBinding == "require" {
+		r.in("channel_binding").problem("require has no use with sslmode: disable: there is no certificate to bind to")
+	}
+}
+
+// A Server is one of a resource's servers.
+type Server struct {
+	Host string
+	Port uint16
+}
+
+// Servers are the resource's fallbacks, taken apart.
+func (s *Resource) Servers() []Server {
+	var all []Server
+	for _, f := range s.Fallbacks {
+		host, port, _ := splitFallback(f)
+		all = append(all, Server{host, port})
+	}
+	return all
+}
+
+// splitFallback takes HOST or HOST:PORT apart. An address of IP version 6 with a
+// port is written in brackets.
+func splitFallback(f string) (host string, port uint16, ok bool) {
+	if _, err := netip.ParseAddr(f); err == nil || !strings.Contains(f, ":") {
+		return f, 5432, f != ""
+	}
+	host, text, err := net.SplitHostPort(f)
+	n, perr := strconv.ParseUint(text, 10, 16)
+	return host, uint16(n), err == nil && perr == nil && host != "" && n > 0
 }
 
 // offers is whether clients may ask for a database.
