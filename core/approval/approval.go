@@ -24,6 +24,8 @@ import (
 const (
 	// DefaultPending is how many requests may wait at a time.
 	DefaultPending = 1000
+	// DefaultPrincipal is how many of them may be of one principal.
+	DefaultPrincipal = 100
 	// DefaultBytes is how many bytes the requests that wait may have
 	// together, statements and values.
 	DefaultBytes = 64 << 20
@@ -38,6 +40,9 @@ const (
 var (
 	// ErrFull is returned for a request beyond the registry's limits.
 	ErrFull = errors.New("too many requests wait for approval already")
+	// ErrManyOwn is returned for a request beyond the limit for each
+	// principal.
+	ErrManyOwn = errors.New("too many of your requests wait for approval already")
 	// ErrNobody is returned for a request that no group may decide.
 	ErrNobody = errors.New("no group may approve requests here")
 	// ErrExpired is returned when a request was not decided in time.
@@ -97,8 +102,9 @@ func (e *EndedError) Is(target error) bool { return target == ErrGone }
 
 // Limits bound a Registry. Zero fields mean the defaults.
 type Limits struct {
-	Pending int // requests
-	Bytes   int // of all requests together
+	Pending   int // requests
+	Principal int // requests of one principal
+	Bytes     int // of all requests together
 }
 
 // A Registry holds requests until they are decided. It satisfies
@@ -126,7 +132,7 @@ type held struct {
 // New returns an empty registry.
 func New(l Limits) *Registry {
 	return &Registry{
-		limits:   Limits{Pending: cmp.Or(l.Pending, DefaultPending), Bytes: cmp.Or(l.Bytes, DefaultBytes)},
+		limits:   Limits{Pending: cmp.Or(l.Pending, DefaultPending), Principal: cmp.Or(l.Principal, DefaultPrincipal), Bytes: cmp.Or(l.Bytes, DefaultBytes)},
 		held:     map[string]*held{},
 		ended:    map[string]*held{},
 		watchers: map[chan struct{}]struct{}{},
@@ -178,6 +184,15 @@ func (r *Registry) hold(p *event.Pending) (*held, error) {
 	defer r.mu.Unlock()
 	if len(r.held) >= r.limits.Pending || r.bytes+h.size > r.limits.Bytes {
 		return nil, fmt.Errorf("%w (%d)", ErrFull, len(r.held))
+	}
+	own := 0
+	for _, other := range r.held {
+		if other.pending.Session.Principal.Is(p.Session.Principal) {
+			own++
+		}
+	}
+	if own >= r.limits.Principal {
+		return nil, fmt.Errorf("%w (%d)", ErrManyOwn, own)
 	}
 	if r.held[p.ID] != nil || r.ended[p.ID] != nil {
 		return nil, fmt.Errorf("approval %s exists already", p.ID)

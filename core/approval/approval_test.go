@@ -317,11 +317,32 @@ func TestComment(t *testing.T) {
 	})
 }
 
+// One principal cannot take all the room there is.
+func TestRequestsOfOnePrincipalAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := approval.New(approval.Limits{Principal: 2})
+		ctx, cancel := context.WithCancel(t.Context())
+		await(ctx, r, pending("1"))
+		await(ctx, r, pending("2"))
+		if _, err := r.Await(ctx, pending("3")); !errors.Is(err, approval.ErrManyOwn) {
+			t.Errorf("a third request: %v", err)
+		}
+		other := pending("4")
+		other.Session = &event.Session{Principal: event.Principal{Issuer: "i", Subject: "another"}}
+		await(ctx, r, other)
+		if n := r.Len(); n != 3 {
+			t.Errorf("%d requests wait, want 3", n)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
 // A watcher that does not read holds up nobody and still learns that
 // something changed.
 func TestSlowWatcher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := approval.New(approval.Limits{})
+		r := approval.New(approval.Limits{Principal: 500})
 		changes, stop := r.Watch()
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 500 {

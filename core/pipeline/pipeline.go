@@ -147,6 +147,8 @@ type Exchange struct {
 	Verdict event.Verdict
 	// Held is the pending approval while Await waits, nil otherwise.
 	Held *event.Pending
+	// Exceeded is the quota's error where that is why the request is blocked.
+	Exceeded error
 
 	s    *Session
 	t    *terms // that it was judged under
@@ -173,7 +175,10 @@ func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Pa
 		req.Cut = append(req.Cut, c)
 	}
 	t := s.current.Load()
-	return s.begin(t, req, t.judge(ctx, req), cut...)
+	v, exceeded := t.judge(ctx, req)
+	x := s.begin(t, req, v, cut...)
+	x.Exceeded = exceeded
+	return x
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what

@@ -20,6 +20,7 @@ type Terms struct {
 	Plugins   []Plugin      // in the order in which they judge
 	Approvers []string      // groups that may decide what this session holds
 	HoldFor   time.Duration // how long a held request waits
+	Quota     Quota         // nil: none
 
 	// InForce ends when the policy changed. Nil is never.
 	InForce context.Context
@@ -28,6 +29,30 @@ type Terms struct {
 	Renew func(context.Context) (Terms, error)
 	// Release is called once, when the session uses the terms no more.
 	Release func()
+}
+
+// A Quota bounds what a principal gets. Its errors say when some of it is free
+// again, by a method Frees() time.Time.
+type Quota interface {
+	// Check returns an error where nothing is left.
+	Check() error
+	// Take counts rows and bytes before a client gets them. After an error
+	// it must not.
+	Take(rows, bytes int64) error
+}
+
+// spent is the verdict on requests where a quota has nothing left.
+func spent(err error) event.Verdict {
+	return event.Verdict{Rule: "gatehouse/quota", Reason: err.Error()}
+}
+
+// Take counts rows that the client is about to get, and their bytes, against the
+// quota. After an error none of them may reach it.
+func (x *Exchange) Take(rows, bytes int) error {
+	if x.t.Quota == nil {
+		return nil
+	}
+	return x.t.Quota.Take(int64(rows), int64(bytes))
 }
 
 // terms are Terms at work.
@@ -103,7 +128,9 @@ func (s *Session) Renew(ctx context.Context) error {
 	}})
 }
 
-func (t *terms) judge(ctx context.Context, req *event.Request) event.Verdict {
+// judge returns what the plugins say of req, and the quota's error where that is
+// why it is blocked.
+func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict, exceeded error) {
 	strictest := event.Verdict{Action: event.Allow}
 	for _, j := range t.judges {
 		v, err := j.Judge(ctx, t.Session, req)
@@ -112,7 +139,7 @@ func (t *terms) judge(ctx context.Context, req *event.Request) event.Verdict {
 				Rule:   "gatehouse/plugin",
 				Reason: fmt.Sprintf("plugin %s could not judge the request", j.(Plugin).Name()),
 				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
-			}
+			}, nil
 		}
 		req.Labels = append(req.Labels, v.Labels...)
 		v.Labels = nil
@@ -120,5 +147,10 @@ func (t *terms) judge(ctx context.Context, req *event.Request) event.Verdict {
 			strictest = v
 		}
 	}
-	return strictest
+	if strictest.Action != event.Block && t.Quota != nil {
+		if err := t.Quota.Check(); err != nil {
+			return spent(err), err
+		}
+	}
+	return strictest, nil
 }

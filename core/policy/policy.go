@@ -40,16 +40,24 @@ type Rule struct {
 	Access
 }
 
+// A Quota is what a principal may get within an hour. Zero fields are no limit.
+type Quota struct{ Rows, Bytes int64 }
+
 // Access is how a principal reaches a resource.
 type Access struct {
 	Plugins   []string      // in the order in which they judge
 	Approvers []string      // groups that may decide what is held; none means nobody
 	HoldFor   time.Duration // how long a held request waits
+	// Quota is what a principal may get within an hour.
+	Quota Quota
 	// OutlastToken is whether a session goes on after the proof of its
 	// principal's identity has expired.
 	OutlastToken bool
 	// Retention is the retention class of what is recorded.
 	Retention string
+
+	// Rule is the name of the rule that gave it. Decide sets it.
+	Rule string
 }
 
 // A Policy decides. It does not change and is safe for concurrent use.
@@ -101,6 +109,9 @@ func (r *Rule) check(c *Config) error {
 			problem("plugin %q: no such plugin", name)
 		}
 	}
+	if r.Quota.Rows < 0 || r.Quota.Bytes < 0 {
+		problem("quota of %d rows and %d bytes", r.Quota.Rows, r.Quota.Bytes)
+	}
 	if r.HoldFor <= 0 {
 		problem("hold of %s", r.HoldFor)
 	}
@@ -112,7 +123,9 @@ func (r *Rule) check(c *Config) error {
 func (p *Policy) Decide(who event.Principal, resource, database string) (Access, error) {
 	for _, r := range p.rules {
 		if r.names(who.Groups) && r.targets(resource, database) {
-			return r.Access, nil
+			a := r.Access
+			a.Rule = r.Name
+			return a, nil
 		}
 	}
 	return Access{}, &Denied{Principal: who, Resource: resource, Database: database}
@@ -148,7 +161,7 @@ func (c *Config) version() string {
 		list(r.Plugins)
 		list(r.Approvers)
 		b = binary.AppendVarint(b, int64(r.HoldFor))
-		b = fmt.Appendf(b, "%t", r.OutlastToken)
+		b = fmt.Appendf(b, "%t %d %d ", r.OutlastToken, r.Quota.Rows, r.Quota.Bytes)
 		text(r.Retention)
 	}
 	b = append(b, 0)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,10 @@ type Env struct {
 	// protocol sets Protocol, Resource, Principal, Client and Attrs; Open
 	// sets the rest.
 	Open func(ctx context.Context, s *event.Session) (*pipeline.Session, error)
-	Log  *slog.Logger
+	// Refusal is not nil where the connection is over a limit: the client is
+	// told so, in its protocol's terms, before it is asked who it is.
+	Refusal error
+	Log     *slog.Logger
 	// Draining is closed when sessions should end at their next idle point.
 	Draining <-chan struct{}
 }
@@ -37,16 +41,6 @@ type Protocol interface {
 	Serve(ctx context.Context, client net.Conn, env Env) error
 }
 
-// Limits bound what a Server accepts. Zero fields mean the default.
-type Limits struct {
-	// Connections is how many are served at a time; further ones wait in
-	// the listener's queue.
-	Connections int
-}
-
-// DefaultConnections is how many connections a Server serves at a time.
-const DefaultConnections = 4096
-
 // A Server serves one listener.
 type Server struct {
 	Listener net.Listener
@@ -56,6 +50,7 @@ type Server struct {
 
 	served atomic.Int64
 	active atomic.Int64
+	door   atomic.Pointer[door]
 }
 
 // Active is how many connections are being served.
@@ -64,15 +59,23 @@ func (s *Server) Active() int64 { return s.active.Load() }
 // Served is how many connections were accepted so far.
 func (s *Server) Served() int64 { return s.served.Load() }
 
+// Refused is how many connections were refused so far, by limit.
+func (s *Server) Refused() map[string]int64 {
+	d := s.door.Load()
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.refused)
+}
+
 // Serve accepts connections until ctx ends. Then it stops accepting, asks
 // sessions to end at their next idle point, cuts those that have not ended
 // after grace, and returns when all are over.
 func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
-	limit := s.Limits.Connections
-	if limit == 0 {
-		limit = DefaultConnections
-	}
-	slots := make(chan struct{}, limit)
+	d := newDoor(s.Limits)
+	s.door.Store(d)
 	draining := make(chan struct{})
 	env := s.Env
 	env.Draining = draining
@@ -85,13 +88,22 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	var err error
 	for {
 		var conn net.Conn
-		if conn, err = s.accept(ctx, slots); err != nil {
+		if conn, err = s.accept(ctx); err != nil {
 			break
+		}
+		g, over := d.enter(conn)
+		if g == nil {
+			conn.Close()
+			continue
 		}
 		s.served.Add(1)
 		s.active.Add(1)
 		sessions.Go(func() {
-			defer func() { s.active.Add(-1); <-slots }()
+			defer s.active.Add(-1)
+			defer d.leave(g, over != nil)
+			env := env
+			env.Refusal = over
+			env.Authenticate = d.authenticate(g, env.Authenticate)
 			s.serve(cut, conn, env)
 		})
 	}
@@ -106,14 +118,9 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	return err
 }
 
-// accept takes a slot and a connection. Errors that may pass, such as too many
-// open files, are waited out.
-func (s *Server) accept(ctx context.Context, slots chan struct{}) (net.Conn, error) {
-	select {
-	case slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+// accept takes a connection. Errors that may pass, such as too many open files,
+// are waited out.
+func (s *Server) accept(ctx context.Context) (net.Conn, error) {
 	for {
 		conn, err := s.Listener.Accept()
 		if err == nil || ctx.Err() != nil || errors.Is(err, net.ErrClosed) {

@@ -54,7 +54,7 @@ func serve(t *testing.T, p proxy.Protocol, limit int, grace time.Duration) (addr
 		t.Fatal(err)
 	}
 	s := &proxy.Server{Listener: l, Protocol: p, Env: proxy.Env{Log: slog.New(slog.DiscardHandler)},
-		Limits: proxy.Limits{Connections: limit}}
+		Limits: proxy.Limits{Unauthenticated: limit}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, grace) }()
@@ -103,28 +103,6 @@ func TestGraceCutsWhatDoesNotDrain(t *testing.T) {
 	addr, stop := serve(t, echo{stubborn: true}, 0, 10*time.Millisecond)
 	if !echoed(t, dial(t, addr), 10*time.Second) {
 		t.Fatal("no echo")
-	}
-	if err := stop(); err != nil {
-		t.Errorf("Serve: %v", err)
-	}
-}
-
-func TestConnectionsOverTheLimitWait(t *testing.T) {
-	addr, stop := serve(t, echo{}, 1, time.Minute)
-	first, second := dial(t, addr), dial(t, addr)
-	if !echoed(t, first, 10*time.Second) {
-		t.Fatal("no echo")
-	}
-	if echoed(t, second, 50*time.Millisecond) {
-		t.Error("the second connection was served beside the first")
-	}
-	first.Close()
-	var b [1]byte
-	if err := second.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(second, b[:]); err != nil {
-		t.Errorf("the second connection was not served after the first: %v", err)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("Serve: %v", err)

@@ -66,9 +66,9 @@ func (r *cancelRegistry) remove(k cancelKey) {
 	r.sessions[k.pid] = left
 }
 
-// cancel cancels what the session of k does. A wrong key does nothing, and
-// takes the same time.
-func (r *cancelRegistry) cancel(k cancelKey) {
+// cancel cancels what the session of k does, and reports whether there is one.
+// A wrong key does nothing, and takes the same time.
+func (r *cancelRegistry) cancel(k cancelKey) bool {
 	var cancel func()
 	r.mu.Lock()
 	for _, e := range r.sessions[k.pid] {
@@ -80,6 +80,7 @@ func (r *cancelRegistry) cancel(k cancelKey) {
 	if cancel != nil {
 		cancel()
 	}
+	return cancel != nil
 }
 
 // opens reports whether k has the secret of e, in a time that does not tell

@@ -142,6 +142,7 @@ type gateConfig struct {
 	holdFor  time.Duration
 	expires  time.Time
 	limits   postgres.Limits
+	door     proxy.Limits
 	record   func(*event.Session) pipeline.Recorder // nil: on a tape
 	calls    []uint32                               // functions for the fast path
 	spillDir string
@@ -184,7 +185,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 		t.Fatal(err)
 	}
 	g.addr = l.Addr().String()
-	srv := &proxy.Server{Listener: l, Protocol: p, Env: proxy.Env{
+	srv := &proxy.Server{Listener: l, Protocol: p, Limits: c.door, Env: proxy.Env{
 		Authenticate: func(_ context.Context, token string) (event.Principal, error) {
 			if token != "good" {
 				return event.Principal{}, errors.New("bad token")

@@ -53,6 +53,9 @@ func (s *session) longRow(ctx context.Context, e *owed) error {
 	if err != nil {
 		return err
 	}
+	if err := s.locked(func() error { return s.take(e, size+frameHeader) }); err != nil {
+		return err
+	}
 	if len(columns) > 0 {
 		return s.treatLong(ctx, e, h, columns, fields, start)
 	}

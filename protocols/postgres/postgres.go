@@ -35,6 +35,7 @@ const (
 	DefaultUnread      = 5 * time.Minute
 	DefaultPipeline    = 4096
 	DefaultPrepared    = 4096
+	DefaultWrongKeys   = 60
 )
 
 // lastWord is how long a client may take to be told why it is not let in.
@@ -69,6 +70,12 @@ type Limits struct {
 	// Prepared is how many prepared statements and portals a session may
 	// have at a time.
 	Prepared int
+	// Idle is how long a session may do nothing outside a transaction, and
+	// IdleInTransaction how long within one. Zero is for ever.
+	Idle, IdleInTransaction time.Duration
+	// WrongKeys is how many cancel requests with a wrong key of one address
+	// are looked at within a minute. Further ones are dropped, right or not.
+	WrongKeys int
 }
 
 // A Config is what a Protocol is made of.
@@ -89,6 +96,8 @@ type Protocol struct {
 	resources atomic.Pointer[map[string]*Resource] // in the place of config.Resources
 	cancels   cancelRegistry
 	spills    spills
+	wrongKeys proxy.Throttle
+	dropped   atomic.Int64 // cancel requests
 	failures  failureCount
 }
 
@@ -119,7 +128,8 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Unread, DefaultUnread)
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
-	p := &Protocol{config: c, spills: spills{dir: c.SpillDir, limit: l.Spill}}
+	setDefault(&l.WrongKeys, DefaultWrongKeys)
+	p := &Protocol{config: c, wrongKeys: proxy.Throttle{Limit: l.WrongKeys}, spills: spills{dir: c.SpillDir, limit: l.Spill}}
 	p.resources.Store(&c.Resources)
 	return p, nil
 }
@@ -136,6 +146,22 @@ func setDefault[T comparable](v *T, d T) {
 func (p *Protocol) Close() {
 	for _, r := range *p.resources.Load() {
 		r.replace()
+	}
+}
+
+// Dropped is how many cancel requests were dropped, because their address had
+// sent too many with wrong keys.
+func (p *Protocol) Dropped() int64 { return p.dropped.Load() }
+
+// cancel carries out a cancel request, unless its address guesses keys.
+func (p *Protocol) cancel(from net.Addr, k cancelKey) {
+	a := proxy.AddressOf(from)
+	if p.wrongKeys.Wait(a) > 0 {
+		p.dropped.Add(1)
+		return
+	}
+	if !p.cancels.cancel(k) {
+		p.wrongKeys.Fail(a)
 	}
 }
 
@@ -198,11 +224,17 @@ func isViolation(err error) bool {
 
 // admit authenticates a client and opens its session, which has no server yet.
 func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*session, error) {
+	if env.Refusal != nil {
+		return nil, overLimit(env.Refusal)
+	}
 	token, err := st.askToken()
 	if err != nil {
 		return nil, err
 	}
 	principal, err := env.Authenticate(ctx, token)
+	if over := overLimit(err); over != nil {
+		return nil, over
+	}
 	if err != nil {
 		return nil, &endError{refusal{code: codeBadPassword,
 			message: "gatehouse: " + reason(err, "the identity token was not accepted"),

@@ -25,6 +25,9 @@ const (
 	codeTooComplex      = "54001" // statement_too_complex
 	codeNameTooLong     = "42622" // name_too_long
 	codeLost            = "08006" // connection_failure
+	codeTooMany         = "53300" // too_many_connections
+	codeIdle            = "57P05" // idle_session_timeout
+	codeIdleInTx        = "25P03" // idle_in_transaction_session_timeout
 )
 
 // A refusal is what the client reads instead of a result.

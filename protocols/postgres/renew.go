@@ -10,6 +10,7 @@ import (
 func (s *session) lead(request func() error) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
+	s.stir()
 	err := request()
 	if s.ps.Outdated() {
 		s.nudge() // as soon as nothing is owed
@@ -74,39 +75,50 @@ func (s *session) nudge() {
 	}
 }
 
-// watch takes the session, while it is idle, over to a policy that changed, and
-// ends it at its next idle point when the gate drains or the principal's proof
-// of identity expires.
+// watch takes the session, while it is idle, over to a policy that changed. It
+// ends the session when it was idle for too long, and at its next idle point
+// when the gate drains or the principal's proof of identity expires.
 func (s *session) watch(ctx context.Context) {
+	s.stir()
 	for {
 		outdated := s.ps.Terms().InForce.Done()
 		if s.ps.Outdated() && !s.renewIdle(ctx) {
 			outdated = nil
 		}
-		var expired <-chan time.Time
-		var timer *time.Timer
+		expired, stopExpired := after(0)
 		if at := s.ps.Terms().Session.Principal.Expires; !at.IsZero() {
-			timer = time.NewTimer(time.Until(at))
-			expired = timer.C
+			expired, stopExpired = after(max(time.Until(at), 1))
 		}
+		idle, stopIdle := after(s.endIfIdle(ctx))
 		var e *endError
 		select {
 		case <-ctx.Done():
+			stopExpired()
+			stopIdle()
 			return
 		case <-outdated:
 		case <-s.nudged:
+		case <-idle:
 		case <-s.env.Draining:
 			e = &endError{refusal{code: codeShutdown, message: "gatehouse: the gate is shutting down", hint: "Connect again."}, nil}
 		case <-expired:
 			e = &endError{refusal{code: codeUnauthenticated, message: "gatehouse: the identity token has expired",
 				hint: "Connect again with a fresh token."}, nil}
 		}
-		if timer != nil {
-			timer.Stop()
-		}
+		stopExpired()
+		stopIdle()
 		if e != nil {
 			s.endOnceIdle(ctx, e)
 			return
 		}
 	}
+}
+
+// after returns a channel that is sent to after d, or never where d is zero.
+func after(d time.Duration) (c <-chan time.Time, stop func()) {
+	if d == 0 {
+		return nil, func() {}
+	}
+	t := time.NewTimer(d)
+	return t.C, func() { t.Stop() }
 }

@@ -24,6 +24,7 @@ type book struct {
 	mu      sync.Mutex
 	version int
 	plugins []pipeline.Plugin
+	quota   pipeline.Quota
 	denied  error
 	inForce context.Context
 	retire  context.CancelFunc
@@ -59,7 +60,7 @@ func (b *book) terms(s *event.Session) (pipeline.Terms, error) {
 	as.Policy = strconv.Itoa(version)
 	b.holders[version]++
 	return pipeline.Terms{
-		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, InForce: b.inForce,
+		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, InForce: b.inForce,
 		Renew: func(context.Context) (pipeline.Terms, error) { return b.terms(s) },
 		Release: func() {
 			b.mu.Lock()

@@ -420,6 +420,9 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, cut ..
 	if v.Action == event.Hold && req.Operation != "prepare" {
 		return s.hold(ctx, e.x, req)
 	}
+	if e.x.Exceeded != nil {
+		return exceeded(e.x.Exceeded), nil
+	}
 	if v.Action == event.Block {
 		return denied(v), nil
 	}

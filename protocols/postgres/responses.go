@@ -44,6 +44,7 @@ var errServerLeft = errors.New("the server ended the session")
 // pauseDown sends what is at hand before the server is waited for.
 func (s *session) pauseDown(ctx context.Context) error {
 	err := s.lockedFlush(ctx)
+	s.stir()
 	if err == nil && s.ending.Load() != nil {
 		s.endIdle(ctx)
 	}

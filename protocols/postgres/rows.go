@@ -70,6 +70,9 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		return err
 	}
 	if len(columns) == 0 {
+		if err := s.take(e, len(f)); err != nil {
+			return err
+		}
 		e.rows++
 		return s.send(e, f)
 	}
@@ -80,11 +83,23 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	if err := s.send(e, nil); err != nil { // attributes what follows
 		return err
 	}
-	s.down.buf, err = s.treatRows(ctx, s.down.buf, e, frames, h, columns, fields)
-	if err == nil {
-		e.rows += int64(len(frames))
+	n := 0
+	var over error
+	for n < len(frames) && over == nil {
+		if over = e.x.Take(1, len(frames[n])); over == nil {
+			n++
+		}
 	}
-	return err
+	if n > 0 {
+		if s.down.buf, err = s.treatRows(ctx, s.down.buf, e, frames[:n], h, columns, fields); err != nil {
+			return err
+		}
+		e.rows += int64(n)
+	}
+	if over != nil {
+		return s.spent(e, over)
+	}
+	return nil
 }
 
 // treatRows appends rows to to as they are after their treatment. After an error
@@ -134,10 +149,14 @@ func (e *owed) countValues(body []byte) error {
 // reach the client. Rows may have gone before it, so that it is too late to
 // refuse the statement. What becomes of the transaction is recorded.
 func (s *session) untreated(e *owed, cause error) error {
-	s.server.conn.Close()
-	end := &endError{refusal{code: codeAccessDenied,
+	return s.cutResult(e, &endError{refusal{code: codeAccessDenied,
 		message: "gatehouse: the session ends: a result cannot be treated as the policy asks",
-		hint:    "What the statement changed is undone unless it was committed."}, fmt.Errorf("treat result: %w", cause)}
+		hint:    "What the statement changed is undone unless it was committed."}, fmt.Errorf("treat result: %w", cause)})
+}
+
+// cutResult ends the session for the reason end in the middle of e's result.
+func (s *session) cutResult(e *owed, end *endError) error {
+	s.server.conn.Close()
 	s.cut = e.x
 	err := s.end(e, event.Outcome{Status: "refused", Code: end.code, Rows: e.rows})
 	if err == nil {

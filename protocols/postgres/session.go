@@ -64,6 +64,7 @@ type session struct {
 	busy   sync.Mutex    // held while a request is on its way, and to go over to a changed policy
 	barred *endError     // guarded by busy: no policy lets the session go on
 	nudged chan struct{} // makes watch look again
+	active atomic.Int64  // when the session last did something, in Unix nanoseconds
 
 	mu   sync.Mutex
 	held context.CancelCauseFunc // ends the hold that is waiting

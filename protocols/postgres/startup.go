@@ -112,7 +112,7 @@ func (p *Protocol) negotiate(ctx context.Context, conn net.Conn) (*startup, erro
 				return st, fmt.Errorf("decline GSS encryption: %w", err)
 			}
 		case code == codeCancelRequest && len(packet) >= 8+shortSecret && len(packet) <= 8+maxSecret:
-			p.cancels.cancel(cancelKey{binary.BigEndian.Uint32(packet[4:]), string(packet[8:])})
+			p.cancel(conn.RemoteAddr(), cancelKey{binary.BigEndian.Uint32(packet[4:]), string(packet[8:])})
 			return st, errCancelRequest
 		case code>>16 == 3:
 			if !encrypted && !p.plaintextAllowed(conn) {

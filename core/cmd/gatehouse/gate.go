@@ -23,6 +23,7 @@ import (
 	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/core/identity"
 	"gatehouse/core/proxy"
+	"gatehouse/core/quota"
 	"gatehouse/protocols/postgres"
 	"gatehouse/protocols/postgres/statement"
 	"gatehouse/recorder"
@@ -66,7 +67,7 @@ func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, e
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{parts: p, log: log, analyzer: analyzer, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Bytes: int(c.Approvals.Size)})}
+	g := &gate{parts: p, log: log, analyzer: analyzer, approvals: approval.New(approval.Limits{Pending: c.Approvals.Pending, Principal: c.Approvals.Principal, Bytes: int(c.Approvals.Size)})}
 	if err := errors.Join(warmed, g.open()); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -162,6 +163,8 @@ func (g *gate) openPostgres() error {
 			Buffer: int(c.Limits.Buffer), Inspect: int(c.Limits.Inspect), Spill: int64(c.Limits.Spill),
 			Parameters: int(c.Limits.Parameters), Unread: time.Duration(c.Limits.Unread),
 			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
+			Idle: time.Duration(c.Limits.Idle), IdleInTransaction: time.Duration(c.Limits.IdleInTransaction),
+			WrongKeys: c.Limits.Cancels,
 		},
 		SpillDir: string(c.Recording.Spool.Directory),
 		Analyzer: g.analyzer,
@@ -169,11 +172,15 @@ func (g *gate) openPostgres() error {
 	if err != nil {
 		return err
 	}
-	opener := &sessions{gate: c.Gate, key: g.parts.hashKey, rules: g.rules, recorder: g.recorder, approvals: g.approvals}
+	opener := &sessions{gate: c.Gate, key: g.parts.hashKey, rules: g.rules, quotas: quota.NewLedger(), recorder: g.recorder, approvals: g.approvals}
 	g.proxy = &proxy.Server{
 		Listener: g.listeners.postgres, Protocol: g.postgres,
-		Env:    proxy.Env{Authenticate: g.providers.Authenticate, Open: opener.open, Log: g.log},
-		Limits: proxy.Limits{Connections: c.Limits.Connections},
+		Env: proxy.Env{Authenticate: g.providers.Authenticate, Open: opener.open, Log: g.log},
+		Limits: proxy.Limits{
+			Connections: c.Limits.Connections, Address: c.Limits.Address,
+			Unauthenticated: c.Limits.Unauthenticated, UnauthenticatedAddress: c.Limits.UnauthenticatedAddress,
+			Failures: c.Limits.Failures,
+		},
 	}
 	return nil
 }

@@ -275,11 +275,15 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 		c.Plugins[name] = p.identity(name, modules[name])
 	}
 	for _, r := range p.config.Policies {
+		var limit policy.Quota
+		if r.Quota != nil {
+			limit = policy.Quota{Rows: r.Quota.Rows, Bytes: int64(r.Quota.Bytes)}
+		}
 		c.Rules = append(c.Rules, policy.Rule{
 			Name: r.Name, Groups: r.Groups, Targets: r.Resources,
 			Access: policy.Access{
 				Plugins: r.Plugins, Approvers: r.Approvers,
-				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Retention: r.Retention,
+				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Retention: r.Retention, Quota: limit,
 			},
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
+	"gatehouse/core/quota"
 	"gatehouse/recorder"
 )
 
@@ -21,6 +22,7 @@ type sessions struct {
 	gate      string
 	key       []byte // keys hashes and digests
 	rules     *rules
+	quotas    *quota.Ledger
 	recorder  *recorder.Recorder
 	approvals *approval.Registry
 }
@@ -71,12 +73,26 @@ func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
 		// A recording keeps the class that it began with.
 		s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
 	}
-	return pipeline.Terms{
+	terms := pipeline.Terms{
 		Session: under(s, set.policy.Version(), access), Plugins: plugins,
 		Approvers: access.Approvers, HoldFor: access.HoldFor,
 		InForce: set.inForce, Release: release,
 		Renew: func(context.Context) (pipeline.Terms, error) { return o.terms(s) },
-	}, nil
+	}
+	if access.Quota == (policy.Quota{}) {
+		return terms, nil
+	}
+	account, err := o.quotas.Open(s.Principal, access.Rule, quota.Limit(access.Quota))
+	if err != nil {
+		release()
+		return pipeline.Terms{}, fmt.Errorf("open session: %w", err)
+	}
+	terms.Quota = account
+	terms.Release = func() {
+		account.Close()
+		release()
+	}
+	return terms, nil
 }
 
 // under returns s as it is under a policy of this version.

@@ -13,6 +13,7 @@ import (
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
 	"gatehouse/core/policy"
+	"gatehouse/core/quota"
 	"gatehouse/recorder"
 )
 
@@ -49,6 +50,7 @@ func newOpener(t *testing.T, access policy.Access) *sessions {
 	return &sessions{
 		gate: "gate-1", key: make([]byte, 32),
 		rules:     newRules(newRuleset(p), log),
+		quotas:    quota.NewLedger(),
 		recorder:  r,
 		approvals: approval.New(approval.Limits{}),
 	}

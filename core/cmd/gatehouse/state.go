@@ -68,6 +68,7 @@ func (g *gate) statistics() []statistic {
 		g.pluginStatistics(),
 		g.reloads.statistics(g.rules),
 		g.serverStatistics(),
+		g.refusalStatistics(),
 	)
 }
 
@@ -136,6 +137,17 @@ func (g *gate) serverStatistics() []statistic {
 		all = append(all, statistic{"server_failures_total", "Connections to the servers of resources that could not be opened.",
 			prometheus.Labels{"resource": f.Resource, "server": f.Server.String(), "reason": f.Reason},
 			func() float64 { return float64(f.Count) }})
+	}
+	return all
+}
+
+// refusalStatistics are what limits kept out.
+func (g *gate) refusalStatistics() []statistic {
+	all := []statistic{{"cancel_requests_dropped_total", "Cancel requests that were dropped, because their address had sent too many with wrong keys.",
+		listener("postgres"), func() float64 { return float64(g.postgres.Dropped()) }}}
+	for limit, n := range g.proxy.Refused() {
+		all = append(all, statistic{"connections_refused_total", "Connections refused or cut, by the limit that they were over.",
+			prometheus.Labels{"protocol": "postgres", "limit": limit}, func() float64 { return float64(n) }})
 	}
 	return all
 }

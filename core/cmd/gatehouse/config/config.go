@@ -226,6 +226,9 @@ type Policy struct {
 	Approvers []string `json:"approvers,omitempty"`
 	// Hold is how long a held request waits before it is refused.
 	Hold Duration `json:"hold" jsonschema:"default=5m"`
+	// Quota is what one principal may get within an hour. If left out,
+	// there is no limit.
+	Quota *Quota `json:"quota,omitempty"`
 	// OutlastToken lets sessions go on after the token expired that opened
 	// them. Otherwise they end at the next idle point.
 	OutlastToken bool `json:"outlast_token,omitempty"`
@@ -234,10 +237,24 @@ type Policy struct {
 	Retention string `json:"retention" jsonschema:"default=standard"`
 }
 
+// A Quota is what one principal may get within an hour, over all of its
+// sessions of this gate under one policy. The hour slides by the minute: no
+// sixty minutes hold more. A request is refused when nothing is left, and a
+// result that would go beyond ends its session before the first row too many.
+type Quota struct {
+	// Rows is how many rows. If left out, there is no limit.
+	Rows int64 `json:"rows,omitempty" jsonschema:"minimum=1"`
+	// Bytes is how large they may be together, as the protocol encodes
+	// them. If left out, there is no limit.
+	Bytes Size `json:"bytes,omitempty"`
+}
+
 // Approvals bounds what waits for a decision.
 type Approvals struct {
 	// Pending is how many requests may wait at a time. More are refused.
 	Pending int `json:"pending" jsonschema:"minimum=1,default=1000"`
+	// Principal is how many of them may be of one principal.
+	Principal int `json:"principal" jsonschema:"minimum=1,default=100"`
 	// Size is how much memory they may take together, statements and
 	// values.
 	Size Size `json:"size" jsonschema:"default=64MiB"`
@@ -352,12 +369,36 @@ type Keys struct {
 
 // Limits bound what one gate and one session take.
 type Limits struct {
-	// Connections is how many clients are served at a time. Further ones
-	// wait in the listener's queue.
+	// Connections is how many clients that proved who they are are served
+	// at a time. Further ones are refused.
 	Connections int `json:"connections" jsonschema:"minimum=1,default=4096"`
+	// Address is how many of them may have the same address. This and the
+	// other limits for each address count an IPv6 network of 64 bits as
+	// one.
+	Address int `json:"address" jsonschema:"minimum=1,default=2048"`
+	// Unauthenticated is how many connections there may be whose clients
+	// did not prove who they are yet. One more cuts the oldest one of the
+	// address that has most of them. They take nothing from connections.
+	Unauthenticated int `json:"unauthenticated" jsonschema:"minimum=1,default=1024"`
+	// UnauthenticatedAddress is how many of those may have the same
+	// address. Further ones are refused.
+	UnauthenticatedAddress int `json:"unauthenticated_address" jsonschema:"minimum=1,default=256"`
+	// Failures is how often clients with the same address may fail to
+	// prove who they are within a minute. Then none of them may try before
+	// the minute is over.
+	Failures int `json:"failures" jsonschema:"minimum=1,default=60"`
+	// Cancels is how many cancel requests with a wrong key from one
+	// address are looked at within a minute. Further ones are dropped.
+	Cancels int `json:"cancels" jsonschema:"minimum=1,default=60"`
 	// Web is how many connections the console and the admin listener serve
 	// at a time, each.
 	Web int `json:"web" jsonschema:"minimum=1,default=1000"`
+	// Idle is how long a session may do nothing outside a transaction
+	// before it is ended.
+	Idle Duration `json:"idle" jsonschema:"default=24h"`
+	// IdleInTransaction is how long a session may do nothing within a
+	// transaction. If left out, for ever.
+	IdleInTransaction Duration `json:"idle_in_transaction,omitempty"`
 	// Startup is how long a client may take to say who it is.
 	Startup Duration `json:"startup" jsonschema:"default=10s"`
 	// Message is the size of the largest message that is read whole: all

@@ -97,7 +97,7 @@ var defaulted = map[string]bool{
 	"connections": true, "startup": true, "message": true, "statements": true, "pipeline": true,
 	"drain": true, "plugin": true, "memory": true, "time": true, "refresh": true, "web": true, "wait": true, "sslmode": true,
 	"durability": true,
-	"reload":     true, "every": true, "connect_timeout": true, "channel_binding": true,
+	"reload":     true, "every": true, "connect_timeout": true, "unauthenticated": true, "unauthenticated_address": true, "failures": true, "cancels": true, "idle": true, "principal": true, "channel_binding": true,
 }
 
 const valid = `gate: g
