@@ -188,7 +188,7 @@ func TestQuotaOfBytes(t *testing.T) {
 	g := startGate(t, gateConfig{})
 	g.policy.quota = account(t, quota.Limit{Bytes: 3000})
 	r := g.raw(t)
-	r.send(sql("SELECT repeat('x', 990) FROM generate_series(1, 9)"))
+	r.send(sql("SELECT repeat('x', 989) FROM generate_series(1, 9)"))
 	ms := r.until("E")
 	if n := slices.IndexFunc(ms, func(m string) bool { return m == "E 53400" }); n != 4 { // behind T and three rows
 		t.Errorf("got %d messages, the last %q", len(ms), ms[len(ms)-1])
