@@ -279,6 +279,9 @@ func (s *session) copyData(ctx context.Context, e *owed, f []byte) error {
 	}
 	columns, fields := e.x.Treated()
 	if len(columns) == 0 {
+		if err := s.take(e, len(f)); err != nil {
+			return err
+		}
 		e.rows++
 		return s.send(e, f)
 	}
@@ -286,6 +289,20 @@ func (s *session) copyData(ctx context.Context, e *owed, f []byte) error {
 	if err != nil {
 		return err
 	}
+	n, over := within(e, frames)
+	if n > 0 {
+		if err := s.copyTreated(ctx, e, frames[:n], columns, fields); err != nil {
+			return err
+		}
+	}
+	if over != nil {
+		return s.spent(e, over)
+	}
+	return nil
+}
+
+// copyTreated treats the data in frames and passes it on.
+func (s *session) copyTreated(ctx context.Context, e *owed, frames [][]byte, columns []int, fields []event.Field) error {
 	b := &s.rows
 	b.rows.Reset(fields)
 	b.given, b.text = b.given[:0], b.text[:0]

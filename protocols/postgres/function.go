@@ -150,6 +150,9 @@ func (s *session) functionResponse(ctx context.Context, e *owed, f []byte) error
 		return violated("malformed FunctionCallResponse")
 	}
 	columns, fields, err := s.called(ctx, e)
+	if err == nil {
+		err = s.take(e, len(f))
+	}
 	if err != nil {
 		return err
 	}
@@ -176,7 +179,9 @@ func (s *session) longResponse(ctx context.Context, e *owed) error {
 	var columns []int
 	var fields []event.Field
 	err := s.locked(func() (err error) {
-		columns, fields, err = s.called(ctx, e)
+		if columns, fields, err = s.called(ctx, e); err == nil {
+			err = s.take(e, s.fromServer.left+frameHeader)
+		}
 		return err
 	})
 	if err != nil {

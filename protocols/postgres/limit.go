@@ -45,6 +45,17 @@ func (s *session) take(e *owed, n int) error {
 	return nil
 }
 
+// within counts rows of e's result that the client is about to get, and returns
+// how many of them the quota lets through. Over is why it was not all.
+func within(e *owed, frames [][]byte) (n int, over error) {
+	for n < len(frames) && over == nil {
+		if over = e.x.Take(1, len(frames[n])); over == nil {
+			n++
+		}
+	}
+	return n, over
+}
+
 // spent ends the session in the middle of e's result, because the quota ends.
 func (s *session) spent(e *owed, err error) error {
 	r := exceeded(err)

@@ -195,3 +195,25 @@ func TestQuotaOfBytes(t *testing.T) {
 	}
 	r.gone()
 }
+
+// COPY is bounded row by row, too.
+func TestQuotaOfCopiedRows(t *testing.T) {
+	for name, plugins := range map[string][]pipeline.Plugin{"plain": nil, "treated": {columns{"public.customers.email": {Kind: event.Redact}}}} {
+		g := startGate(t, gateConfig{sql: customersSQL, plugins: plugins})
+		g.policy.quota = account(t, quota.Limit{Rows: 3})
+		r := g.raw(t)
+		for _, want := range []int{2, 1} {
+			r.send(sql("COPY customers TO STDOUT"))
+			n := 0
+			for m := r.next(); !strings.HasPrefix(m, "Z") && !strings.HasPrefix(m, "E"); m = r.next() {
+				if m == "d" {
+					n++
+				}
+			}
+			if n != want {
+				t.Errorf("%s: %d rows, want %d", name, n, want)
+			}
+		}
+		r.gone()
+	}
+}

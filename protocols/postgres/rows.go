@@ -83,13 +83,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 	if err := s.send(e, nil); err != nil { // attributes what follows
 		return err
 	}
-	n := 0
-	var over error
-	for n < len(frames) && over == nil {
-		if over = e.x.Take(1, len(frames[n])); over == nil {
-			n++
-		}
-	}
+	n, over := within(e, frames)
 	if n > 0 {
 		if s.down.buf, err = s.treatRows(ctx, s.down.buf, e, frames[:n], h, columns, fields); err != nil {
 			return err
