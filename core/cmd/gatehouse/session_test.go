@@ -20,7 +20,7 @@ import (
 // newOpener returns what opens sessions under one policy without plugins.
 func newOpener(t *testing.T, access policy.Access) *sessions {
 	t.Helper()
-	access.HoldFor = time.Minute
+	access.HoldFor, access.Retention = time.Minute, recorder.DefaultRetention
 	p, err := policy.New(policy.Config{
 		Rules:     []policy.Rule{{Name: "r", Groups: []string{"agents"}, Targets: []string{"orders/shop"}, Access: access}},
 		Resources: map[string][]string{"orders": {"shop", "reports"}},
@@ -74,7 +74,7 @@ func TestOpenSession(t *testing.T) {
 	if got.Gate != "gate-1" || got.Policy != o.rules.version() || !recorder.ValidID(got.ID) || time.Since(got.Start) > time.Minute {
 		t.Errorf("%+v", got)
 	}
-	if got.Principal.Expires.IsZero() || len(got.Attrs) != 1 {
+	if got.Principal.Expires.IsZero() || len(got.Attrs) != 2 {
 		t.Errorf("the proof's end is lost: %+v", got)
 	}
 	if terms := s.Terms(); terms.HoldFor != time.Minute || !slices.Equal(terms.Approvers, []string{"dba"}) {
