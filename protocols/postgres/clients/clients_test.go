@@ -32,6 +32,7 @@ var clients = []client{
 	{"jdbc", program("java", "-cp", "/usr/share/java/postgresql.jar", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "java/Jdbc.java")},
 	{"psql", psql},
 	{"pgbench", pgbench},
+	{"pg_dump", dump},
 	{"pgx", inProcess(pgxClient)},
 	{"pq", inProcess(pqClient)},
 	{"gorm", inProcess(gormClient)},
@@ -43,7 +44,7 @@ const policy = `
     builtin: guard
     config:
       rules: {unknown: "off", opaque: "off", destruction: "off", unqualified-write: "off", privilege: "off", outside: "off",
-        administration: "off", code: "off", mass-write: "off", ddl: "off"}
+        administration: "off", settings: "off", code: "off", mass-write: "off", ddl: "off"}
       custom: [{name: vault, action: block, tables: [public.vault], reason: the vault is closed}]
   mask:
     builtin: mask

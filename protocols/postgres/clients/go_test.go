@@ -1,6 +1,7 @@
 package clients_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -73,7 +74,7 @@ func pgxClient(ctx context.Context, w lab.Way, show printer) error {
 		return err
 	}
 	defer pool.Close()
-	for _, step := range []func(context.Context, *pgxpool.Pool, printer) error{pgxPipeline, pgxCancel, pgxNotify, pgxLargeObject} {
+	for _, step := range []func(context.Context, *pgxpool.Pool, printer) error{pgxPipeline, pgxCancel, pgxNotify, pgxLargeObject, pgxCopy} {
 		if err := step(ctx, pool, show); err != nil {
 			return err
 		}
@@ -234,13 +235,35 @@ func pgxLargeObject(ctx context.Context, pool *pgxpool.Pool, show printer) error
 	})
 }
 
+func pgxCopy(ctx context.Context, pool *pgxpool.Pool, show printer) error {
+	n, err := pool.CopyFrom(ctx, pgx.Identifier{"items"}, []string{"id", "n", "note"}, pgx.CopyFromSlice(3000, func(i int) ([]any, error) {
+		return []any{5000 + i, i, "copied"}, nil
+	}))
+	show("copied", n, code(err))
+	n, err = pool.CopyFrom(ctx, pgx.Identifier{"items"}, []string{"id"}, pgx.CopyFromRows([][]any{{5000}}))
+	show("duplicate", n, code(err))
+	_, err = pool.CopyFrom(ctx, pgx.Identifier{"vault"}, []string{"secret"}, pgx.CopyFromRows([][]any{{"x"}}))
+	show("refused", code(err))
+	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		for _, options := range []string{"", "(FORMAT csv)", "(FORMAT binary)"} {
+			var out bytes.Buffer
+			tag, err := c.Conn().PgConn().CopyTo(ctx, &out, "COPY customers TO STDOUT "+options)
+			show("masked copy", options, out.Bytes(), tag.String(), code(err))
+		}
+		var sum int
+		err := c.QueryRow(ctx, "SELECT sum(n) FROM items WHERE note = 'copied'").Scan(&sum)
+		show("sum", sum, code(err))
+		return nil
+	})
+}
+
 func pqClient(ctx context.Context, w lab.Way, show printer) error {
 	db, err := sql.Open("postgres", w.String())
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	for _, step := range []func(context.Context, *sql.DB, printer) error{pqTypes, pqTransactions, pqCancel} {
+	for _, step := range []func(context.Context, *sql.DB, printer) error{pqTypes, pqTransactions, pqCopy, pqCancel} {
 		if err := step(ctx, db, show); err != nil {
 			return err
 		}
@@ -321,6 +344,31 @@ func pqTransactions(ctx context.Context, db *sql.DB, show printer) error {
 	show("rows", code(db.QueryRowContext(ctx, "SELECT count(*) FROM items").Scan(&n)), n)
 	_, err = db.ExecContext(ctx, "TRUNCATE vault")
 	show("refused", code(err))
+	return nil
+}
+
+func pqCopy(ctx context.Context, db *sql.DB, show printer) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	stmt, err := tx.PrepareContext(ctx, pq.CopyIn("items", "id", "n", "note"))
+	if err != nil {
+		return err
+	}
+	for i := range 2000 {
+		if _, err := stmt.ExecContext(ctx, 5000+i, i, "tab\t, line\n"); err != nil {
+			return err
+		}
+	}
+	_, err = stmt.ExecContext(ctx)
+	show("copied", code(err), code(stmt.Close()))
+	var n, sum int
+	err = tx.QueryRowContext(ctx, "SELECT count(*), sum(n) FROM items WHERE note = E'tab\\t, line\\n'").Scan(&n, &sum)
+	show("sum", n, sum, code(err))
+	_, err = tx.PrepareContext(ctx, pq.CopyIn("vault", "secret"))
+	show("refused", code(err), code(tx.Rollback()))
 	return nil
 }
 

@@ -12,3 +12,4 @@ GRANT SELECT ON customers TO gatehouse;
 GRANT REFERENCES ON vault TO gatehouse; -- so that it is listed
 GRANT ALL ON items, kinds TO gatehouse;
 GRANT CREATE ON SCHEMA public TO gatehouse;
+DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO gatehouse', current_database()); END $$;

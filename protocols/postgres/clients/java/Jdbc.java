@@ -1,4 +1,6 @@
+import java.io.ByteArrayOutputStream;
 import java.io.StringReader;
+import java.io.StringWriter;
 import java.math.BigDecimal;
 import java.sql.Array;
 import java.sql.BatchUpdateException;
@@ -25,6 +27,8 @@ import java.util.Properties;
 import java.util.UUID;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
+import org.postgresql.copy.CopyIn;
+import org.postgresql.copy.CopyManager;
 import org.postgresql.util.PGobject;
 
 /**
@@ -255,6 +259,27 @@ public class Jdbc {
     c.setAutoCommit(true);
   }
 
+  static void copies(Connection c) throws Exception {
+    CopyManager copy = c.unwrap(PGConnection.class).getCopyAPI();
+    StringBuilder rows = new StringBuilder();
+    for (int i = 5000; i < 9000; i++) {
+      rows.append(i).append(",").append(i).append(",\"copied, \"\"").append(i).append("\"\"\"\n");
+    }
+    show("copied", copy.copyIn("COPY items FROM STDIN (FORMAT csv)", new StringReader(rows.toString())));
+    StringWriter out = new StringWriter();
+    show("copy out", copy.copyOut("COPY (SELECT * FROM items WHERE id BETWEEN 5000 AND 5003 ORDER BY id) TO STDOUT", out), out);
+    StringWriter masked = new StringWriter();
+    show("masked copy", copy.copyOut("COPY customers TO STDOUT (FORMAT csv, HEADER)", masked), masked);
+    ByteArrayOutputStream binary = new ByteArrayOutputStream();
+    copy.copyOut("COPY customers (id, email) TO STDOUT (FORMAT binary)", binary);
+    show("masked copy", java.util.HexFormat.of().formatHex(binary.toByteArray()));
+    show("refused", code(() -> copy.copyOut("COPY vault TO STDOUT")), code(() -> copy.copyIn("COPY vault FROM STDIN")));
+    CopyIn half = copy.copyIn("COPY items FROM STDIN");
+    half.writeToCopy("1\t".getBytes(), 0, 2);
+    half.cancelCopy();
+    show("again", query(c, "SELECT count(*) FROM items WHERE id >= 5000"));
+  }
+
   static void metadata(Connection c) throws SQLException {
     DatabaseMetaData m = c.getMetaData();
     show("server", m.getDatabaseProductName(), m.getDatabaseMajorVersion());
@@ -329,6 +354,7 @@ public class Jdbc {
       batches(c);
       transactions(c);
       cursors(c);
+      copies(c);
       metadata(c);
       cancels(c);
       notifications(c);

@@ -3,6 +3,7 @@ errors, cancel, notifications, two-phase commit."""
 
 import datetime
 import decimal
+import io
 import select
 import uuid
 
@@ -148,6 +149,22 @@ def notifications(conn):
     conn.autocommit = False
 
 
+def copies(conn):
+    with conn, conn.cursor() as cur:
+        cur.copy_from(io.StringIO("".join(f"{i}\t{i * i}\tcopied\n" for i in range(5000, 9000))), "items", columns=("id", "n", "note"))
+        cur.execute("SELECT count(*), sum(n) FROM items WHERE note = 'copied'")
+        show("copied", cur.fetchone())
+        out = io.StringIO()
+        cur.copy_to(out, "customers", sep="|", null="<null>")
+        cur.copy_expert("COPY (SELECT id, email FROM customers ORDER BY id) TO STDOUT WITH (FORMAT csv, HEADER)", out)
+        show("masked copy", out.getvalue())
+    with conn.cursor() as cur:
+        show("duplicate", code(lambda: cur.copy_from(io.StringIO("5000\t1\tx\n"), "items")))
+        conn.rollback()
+        show("refused", code(lambda: cur.copy_expert("COPY vault TO STDOUT", io.StringIO())))
+        conn.rollback()
+
+
 def two_phase(conn):
     conn.tpc_begin(conn.xid(1, "g", "classic"))
     with conn.cursor() as cur:
@@ -167,6 +184,7 @@ cursors(connection)
 refusals(connection)
 cancels(connection)
 notifications(connection)
+copies(connection)
 two_phase(connection)
 show("reset", code(connection.reset), connection.server_version > 0)
 connection.close()

@@ -202,6 +202,59 @@ def notifications():
         listener.execute("UNLISTEN *")
 
 
+def copies():
+    with connect() as conn:
+        conn.execute("CREATE TEMP TABLE copied (LIKE kinds)")
+        with conn.cursor() as cur:
+            with cur.copy("COPY copied (id, i8, num, txt, bin, texts, at, nothing) FROM STDIN") as copy:
+                for i in range(1000):
+                    copy.write_row((i, i << 32, decimal.Decimal(i) / 7, f"tab\t, line\n, back\\ {i}", bytes([i % 256]), ["a,b", None], KINDS[13], None))
+            show("copied", cur.rowcount, cur.statusmessage)
+            with cur.copy("COPY copied (id, i8, txt, bin) FROM STDIN (FORMAT binary)") as copy:
+                copy.set_types(["int4", "int8", "text", "bytea"])
+                for i in range(1000, 1100):
+                    copy.write_row((i, -i, "binary", b"\0\xff"))
+            with cur.copy("COPY copied (id, txt) FROM STDIN (FORMAT csv, HEADER)") as copy:
+                copy.write('id,txt\n2000,"a ""quoted"" value, with a comma"\n')
+                copy.write("2001,\n")
+            for options in "", "(FORMAT csv, HEADER, FORCE_QUOTE *)", "(FORMAT binary)":
+                with cur.copy(f"COPY (SELECT * FROM copied WHERE id < 3 OR id >= 1099 ORDER BY id) TO STDOUT {options}") as copy:
+                    show("copy out", options, b"".join(copy).hex())
+            for source in "customers", "customers (email, id)", "(SELECT upper(name), email FROM customers ORDER BY id)":
+                for options in "", "(FORMAT csv)", "(FORMAT binary)":
+                    with cur.copy(f"COPY {source} TO STDOUT {options}") as copy:
+                        show("masked copy", source, options, b"".join(copy).hex())
+            with cur.copy("COPY copied (id, i8, num) TO STDOUT") as copy:
+                copy.set_types(["int4", "int8", "numeric"])
+                show("rows", [row for row in copy.rows()][5:8])
+        conn.commit()
+        show("malformed", code(lambda: copy_in(conn, "COPY items FROM STDIN", "1\tno number\tx\n")), conn.info.transaction_status.name)
+        conn.rollback()
+        for statement, data in ("COPY vault FROM STDIN", "x\n"), ("COPY vault TO STDOUT", None):
+            show("refused", code(lambda: copy_in(conn, statement, data)), conn.info.transaction_status.name)
+            conn.rollback()
+        show("given up", code(lambda: give_up(conn)), conn.info.transaction_status.name)
+        conn.rollback()
+        show("again", conn.execute("SELECT 'fine'").fetchone())
+
+
+def copy_in(conn, statement, data):
+    with conn.cursor().copy(statement) as copy:
+        if data is not None:
+            copy.write(data)
+        else:
+            show("got", list(copy))
+
+
+def give_up(conn):
+    try:
+        with conn.cursor().copy("COPY items FROM STDIN") as copy:
+            copy.write("1\t1\t")
+            raise ValueError("the client changes its mind")
+    except ValueError:
+        pass
+
+
 def two_phase():
     conn = connect()
     xid = conn.xid(1, "g", str(uuid.uuid4()))  # it must differ in the whole server
@@ -237,6 +290,7 @@ errors()
 refusals()
 cancels()
 notifications()
+copies()
 two_phase()
 settings()
 with connect() as connection:
