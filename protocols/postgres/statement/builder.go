@@ -31,6 +31,7 @@ type builder struct {
 	ctes    names               // WITH queries in scope
 	aliases names               // relations in scope, by alias or name
 	vars    map[string]struct{} // names that a routine's body declares
+	only    string              // the only setting that the query at hand reads from pg_settings
 }
 
 // A fact is an element of one of a statement's lists.

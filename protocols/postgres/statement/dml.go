@@ -15,6 +15,8 @@ func (b *builder) query(s *tree.SelectStmt) {
 	b.with(s.GetWithClause())
 	b.query(s.GetLarg())
 	b.query(s.GetRarg())
+	only := b.only
+	b.only = b.onlySetting(s)
 	b.addAliases(s.GetFromClause()...)
 	b.visitAll(s.GetFromClause(), s.GetTargetList())
 	b.visit(s.GetWhereClause())
@@ -28,6 +30,36 @@ func (b *builder) query(s *tree.SelectStmt) {
 	}
 	b.ctes.cut(ctes)
 	b.aliases.cut(aliases)
+	b.only = only
+}
+
+// onlySetting returns the setting that column name is of in a query FROM
+// pg_settings WHERE name = 'setting', which is how pg_dump sets one that not
+// all servers have. Of other queries it returns "".
+func (b *builder) onlySetting(s *tree.SelectStmt) string {
+	if len(s.GetFromClause()) != 1 {
+		return ""
+	}
+	from := s.GetFromClause()[0].GetRangeVar()
+	if o := object(from); o.Name != "pg_settings" || o.Schema != "" && o.Schema != "pg_catalog" || from.GetAlias() != nil {
+		return ""
+	}
+	if _, shadowed := b.ctes.lookup("pg_settings"); shadowed {
+		return ""
+	}
+	where := s.GetWhereClause().GetAExpr()
+	if where.GetKind() != tree.A_Expr_Kind_AEXPR_OP || len(where.GetName()) != 1 || where.GetName()[0].GetString_().GetSval() != "=" ||
+		!isColumn(where.GetLexpr(), "name") {
+		return ""
+	}
+	setting, _ := constant(where.GetRexpr())
+	return setting
+}
+
+// isColumn reports whether n is a column by that name alone.
+func isColumn(n *tree.Node, name string) bool {
+	fields := n.GetColumnRef().GetFields()
+	return len(fields) == 1 && fields[0].GetString_().GetSval() == name
 }
 
 func (b *builder) locking(l *tree.LockingClause) {

@@ -138,7 +138,11 @@ func (b *builder) dblink(name string, f *tree.FuncCall) {
 
 // setConfig takes set_config(name, value, is_local).
 func (b *builder) setConfig(f *tree.FuncCall) {
-	name, ok := constant(operand(f, argument{0, "setting_name"}))
+	setting := operand(f, argument{0, "setting_name"})
+	name, ok := constant(setting)
+	if !ok && b.only != "" && isColumn(setting, "name") {
+		name, ok = b.only, true
+	}
 	if !ok {
 		b.opaque()
 		b.setting("all")
