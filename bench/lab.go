@@ -14,6 +14,7 @@ import (
 // compared with it.
 const (
 	direct    = "direct"
+	relay     = "relay" // a Go program that only copies
 	haproxy   = "haproxy"
 	pgbouncer = "pgbouncer"
 	gate      = "gate"      // judges and records
@@ -21,7 +22,7 @@ const (
 	detecting = "detecting" // and it looks for personal data in the other columns
 )
 
-var proxies = []string{haproxy, pgbouncer, gate, masking, detecting}
+var proxies = []string{relay, haproxy, pgbouncer, gate, masking, detecting}
 
 const (
 	role     = "bench"
@@ -73,6 +74,8 @@ func (l *lab) startRoute(ctx context.Context, name string, s settings) (*route, 
 	switch name {
 	case direct:
 		return l.viaProxy(name, l.postgres.Addr(), 0, nil), nil
+	case relay:
+		return startRelay(l)
 	case haproxy:
 		p, err := peers.StartHAProxy(ctx, l.postgres.Addr())
 		if err != nil {

@@ -1,6 +1,7 @@
 // Command bench compares the gate with a direct connection to PostgreSQL, with
-// pgbouncer and with HAProxy, on one machine, over loopback and without TLS. It
-// starts every server itself and prints tables; README.md says how to read them.
+// pgbouncer, with HAProxy and with a relay that only copies, on one machine,
+// over loopback and without TLS. It starts every server itself and prints
+// tables; README.md says how to read them.
 package main
 
 import (
@@ -30,6 +31,12 @@ type settings struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 3 && os.Args[1] == relayCommand {
+		if err := runRelay(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
 	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
