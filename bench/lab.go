@@ -116,7 +116,11 @@ func (l *lab) fill(ctx context.Context, s settings) error {
 			SELECT id, 'Customer ' || id AS name, 'customer' || id || '@example.com' AS email,
 				'A note of ordinary length, which says what was last agreed with number ' || id AS note
 			FROM generate_series(1, %d) AS id;
-		GRANT SELECT ON customers TO %s;`, role, s.rows, role))
+		GRANT SELECT ON customers TO %s;
+		CREATE TABLE large (value text);
+		ALTER TABLE large ALTER value SET STORAGE EXTERNAL;
+		INSERT INTO large SELECT string_agg(md5(n::text), '') FROM generate_series(1, %d) AS n;
+		GRANT SELECT ON large TO %s;`, role, s.rows, role, s.value*1_000_000/32+1, role))
 	if err != nil {
 		return err
 	}
