@@ -34,7 +34,7 @@ resources:
   bench: {protocol: postgres, host: %[3]s, port: %[4]d, user: bench, password: "file:password", database: bench, sslmode: disable}
 plugins:
   classify: {builtin: classify}
-  guard: {builtin: guard}
+  guard: {builtin: guard, config: {rules: {ddl: "off"}}} # which holds COPY FROM STDIN
   approve: {builtin: approve}
   columns:
     builtin: mask

@@ -111,16 +111,18 @@ func (l *lab) fill(ctx context.Context, s settings) error {
 		return err
 	}
 	err := l.postgres.CreateDatabase(ctx, database, fmt.Sprintf(`
-		GRANT CREATE ON SCHEMA public TO %s;
+		GRANT CREATE ON SCHEMA public TO %[1]s;
 		CREATE TABLE customers AS
 			SELECT id, 'Customer ' || id AS name, 'customer' || id || '@example.com' AS email,
 				'A note of ordinary length, which says what was last agreed with number ' || id AS note
-			FROM generate_series(1, %d) AS id;
-		GRANT SELECT ON customers TO %s;
+			FROM generate_series(1, %[2]d) AS id;
+		GRANT SELECT ON customers TO %[1]s;
+		CREATE UNLOGGED TABLE copied (LIKE customers);
+		GRANT INSERT ON copied TO %[1]s;
 		CREATE TABLE large (value text);
 		ALTER TABLE large ALTER value SET STORAGE EXTERNAL;
-		INSERT INTO large SELECT string_agg(md5(n::text), '') FROM generate_series(1, %d) AS n;
-		GRANT SELECT ON large TO %s;`, role, s.rows, role, s.value*1_000_000/32+1, role))
+		INSERT INTO large SELECT string_agg(md5(n::text), '') FROM generate_series(1, %[3]d) AS n;
+		GRANT SELECT ON large TO %[1]s;`, role, s.rows, s.value*1_000_000/32+1))
 	if err != nil {
 		return err
 	}

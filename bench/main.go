@@ -26,6 +26,7 @@ type settings struct {
 	scale    int           // of pgbench's tables: 100,000 accounts each
 	rows     int
 	value    int // megabytes of the large value
+	copy     int // megabytes that COPY moves
 	sessions int
 }
 
@@ -62,7 +63,7 @@ func measure(ctx context.Context, s settings, l *lab) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), l.postgres.Version, s.rounds)
 	var goals []goal
 	for _, part := range []func(context.Context, settings, *lab) ([]goal, error){
-		measureIdle, measureTransactions, measureRows, measureValue,
+		measureIdle, measureTransactions, measureRows, measureCopy, measureValue,
 	} {
 		more, err := part(ctx, s, l)
 		if err != nil {
@@ -87,11 +88,12 @@ func parseSettings(args []string) (settings, error) {
 	flags.IntVar(&s.scale, "scale", 5, "pgbench's scale")
 	flags.IntVar(&s.rows, "rows", 500_000, "rows of the large result")
 	flags.IntVar(&s.value, "value", 100, "megabytes of the large value")
+	flags.IntVar(&s.copy, "copy", 200, "megabytes to copy each way")
 	flags.IntVar(&s.sessions, "sessions", 250, "half of the idle sessions to open")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}
-	if s.rounds < 1 || s.duration < time.Second || s.scale < 1 || s.rows < 1 || s.value < 1 || s.sessions < 1 {
+	if s.rounds < 1 || s.duration < time.Second || s.scale < 1 || s.rows < 1 || s.value < 1 || s.copy < 1 || s.sessions < 1 {
 		return settings{}, errors.New("every amount must be positive, and duration a second or more")
 	}
 	s.routes = strings.Split(routes, ",")
