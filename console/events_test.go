@@ -136,7 +136,11 @@ func TestSlowReader(t *testing.T) {
 	// More than any socket's buffers take.
 	statement := strings.Repeat("x", 64<<10)
 	for i := range 900 {
-		g.hold(ctx, sample.Held(fmt.Sprint(i), statement))
+		p := sample.Held(fmt.Sprint(i), statement)
+		s := *p.Session
+		s.Principal.Subject = fmt.Sprint("agent", i) // the requests of one are limited
+		p.Session = &s
+		g.hold(ctx, p)
 	}
 	console.WaitSockets(g.console) // it is dropped
 	patient := newGate(t, func(c *console.Console) { c.Approvals = g.approvals })
