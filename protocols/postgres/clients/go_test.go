@@ -353,7 +353,7 @@ func pqCopy(ctx context.Context, db *sql.DB, show printer) error {
 		return err
 	}
 	defer tx.Rollback()
-	stmt, err := tx.PrepareContext(ctx, pq.CopyIn("items", "id", "n", "note"))
+	stmt, err := tx.PrepareContext(ctx, "COPY items (id, n, note) FROM STDIN")
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func pqCopy(ctx context.Context, db *sql.DB, show printer) error {
 	var n, sum int
 	err = tx.QueryRowContext(ctx, "SELECT count(*), sum(n) FROM items WHERE note = E'tab\\t, line\\n'").Scan(&n, &sum)
 	show("sum", n, sum, code(err))
-	_, err = tx.PrepareContext(ctx, pq.CopyIn("vault", "secret"))
+	_, err = tx.PrepareContext(ctx, "COPY vault (secret) FROM STDIN")
 	show("refused", code(err), code(tx.Rollback()))
 	return nil
 }
