@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
@@ -139,20 +140,28 @@ func TestP27RogueServers(t *testing.T) {
 func logIn(t *testing.T, r *postgres.Resource, greet []byte) (heard, told []byte, logged error) {
 	t.Helper()
 	inBubble(t, func(t *testing.T) {
-		var s *server
+		var mu sync.Mutex
+		var all []*server // that the gate dialled
 		var servers sync.WaitGroup
 		g := newStage(t, nil, func(context.Context, string, string) (net.Conn, error) {
 			gate, conn := net.Pipe()
-			s = &server{greet: greet}
+			s := &server{greet: greet}
 			s.stage = &stage{t: t}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, s)
 			servers.Go(func() { s.serve(conn, trouble{}) })
 			return pipeEnd{gate}, nil
 		})
 		g.resource.Host, g.resource.SSLMode, g.resource.SSLRootCert = r.Host, r.SSLMode, r.SSLRootCert
 		told = client{conn: g.connect(), name: "main"}.run(nil)
 		g.finish()
+		synctest.Wait() // what was given up may be dialled once more, to cancel
 		servers.Wait()
-		heard, logged = slices.Concat(s.heard...), g.ends[0]
+		for _, s := range all {
+			heard = append(heard, slices.Concat(s.heard...)...)
+		}
+		logged = g.ends[0]
 		if len(g.lasted) != 1 || g.lasted[0] > postgres.DefaultStartupTime+time.Second {
 			t.Errorf("the log-in lasted %v", g.lasted)
 		}
