@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -35,7 +34,10 @@ func measureCopy(ctx context.Context, s settings, l *lab) ([]goal, error) {
 		copy func(context.Context, *route, settings, *lab) (int64, error)
 	}{{"out", copyOut}, {"in", copyIn}} {
 		took, err := interleave(s.rounds, routes, func(r *route) (sample, error) {
-			return timeCopy(ctx, r, func() (int64, error) { return way.copy(ctx, r, s, l) })
+			return timed(r, func() (float64, error) {
+				n, err := way.copy(ctx, r, s, l)
+				return float64(n) / 1e6, err
+			})
 		})
 		if err != nil {
 			return nil, fmt.Errorf("copy %s: %w", way.name, err)
@@ -60,26 +62,6 @@ func measureCopy(ctx context.Context, s settings, l *lab) ([]goal, error) {
 		}
 	}
 	return goals, nil
-}
-
-// timeCopy returns what copying a megabyte took.
-func timeCopy(ctx context.Context, r *route, copy func() (int64, error)) (sample, error) {
-	before, err := r.cpu()
-	if err != nil {
-		return sample{}, err
-	}
-	begun := time.Now()
-	n, err := copy()
-	if err != nil {
-		return sample{}, err
-	}
-	took := time.Since(begun)
-	after, err := r.cpu()
-	if err != nil {
-		return sample{}, err
-	}
-	megabytes := float64(n) / 1e6
-	return sample{time: took.Seconds() * 1e6 / megabytes, cpu: (after - before) / megabytes}, nil
 }
 
 // copyOut reads the table as often as it takes, and returns how many bytes came.

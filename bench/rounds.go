@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // sample is what one transaction or one row took, in microseconds.
@@ -13,6 +14,25 @@ type sample struct {
 
 // rounds holds one sample for each route by name, round by round.
 type rounds []map[string]sample
+
+// timed returns what each of the units took that f works through on a route.
+func timed(r *route, f func() (units float64, err error)) (sample, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	begun := time.Now()
+	units, err := f()
+	if err != nil {
+		return sample{}, err
+	}
+	took := time.Since(begun)
+	after, err := r.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	return sample{time: took.Seconds() * 1e6 / units, cpu: (after - before) / units}, nil
+}
 
 // interleave measures every route once a round, so that what changes on the
 // machine over time falls on all of them.

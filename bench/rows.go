@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -53,25 +52,15 @@ func readRows(ctx context.Context, r *route, want int) (each sample, size int, e
 		return sample{}, 0, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
-	before, err := r.cpu()
-	if err != nil {
-		return sample{}, 0, err
-	}
-	begun := time.Now()
-	rows, size, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, note FROM customers"))
-	if err != nil {
-		return sample{}, 0, err
-	}
-	took := time.Since(begun)
-	after, err := r.cpu()
-	if err != nil {
-		return sample{}, 0, err
-	}
-	if rows != want {
-		return sample{}, 0, fmt.Errorf("read %d rows, want %d", rows, want)
-	}
-	n := float64(rows)
-	return sample{time: took.Seconds() * 1e6 / n, cpu: (after - before) / n}, size, nil
+	each, err = timed(r, func() (float64, error) {
+		rows, n, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, note FROM customers"))
+		if err == nil && rows != want {
+			err = fmt.Errorf("read %d rows, want %d", rows, want)
+		}
+		size = n
+		return float64(rows), err
+	})
+	return each, size, err
 }
 
 // discard reads results to their end.

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"time"
 )
 
 // valueGoal and maskedValueGoal are the least shares of HAProxy's rate of bytes
@@ -52,27 +52,12 @@ func readValue(ctx context.Context, r *route, megabytes int) (_ sample, err erro
 	if err != nil {
 		return sample{}, err
 	}
-	defer func() {
-		if cerr := conn.Close(ctx); err == nil {
-			err = cerr
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	return timed(r, func() (float64, error) {
+		rows, size, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, value FROM customers, large WHERE id = 1"))
+		if err == nil && (rows != 1 || size < megabytes*1e6) {
+			err = fmt.Errorf("read %d rows of %d bytes", rows, size)
 		}
-	}()
-	before, err := r.cpu()
-	if err != nil {
-		return sample{}, err
-	}
-	begun := time.Now()
-	rows, size, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, value FROM customers, large WHERE id = 1"))
-	if err != nil {
-		return sample{}, err
-	}
-	took := time.Since(begun)
-	after, err := r.cpu()
-	if err != nil {
-		return sample{}, err
-	}
-	if rows != 1 || size < megabytes*1e6 {
-		return sample{}, fmt.Errorf("read %d rows of %d bytes", rows, size)
-	}
-	return sample{time: took.Seconds() * 1e6, cpu: after - before}, nil
+		return 1, err
+	})
 }
