@@ -279,11 +279,7 @@ func (s *session) copyData(ctx context.Context, e *owed, f []byte) error {
 	}
 	columns, fields := e.x.Treated()
 	if len(columns) == 0 {
-		if err := s.take(e, len(f)); err != nil {
-			return err
-		}
-		e.rows++
-		return s.send(e, f)
+		return s.pass(e, f)
 	}
 	frames, err := s.batch(f)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5"
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
@@ -127,19 +128,26 @@ func TestOpenSessionsGoOverToANewPolicy(t *testing.T) {
 	waitFor(t, func() bool { return len(g.policy.used()) == 0 })
 }
 
-// A response that is under way ends as it was judged, masks included. What is
-// asked behind it is judged by the new policy.
-func TestResponsesUnderWayEndUnderTheirPolicy(t *testing.T) {
-	g := startGate(t, gateConfig{sql: customersSQL, plugins: []pipeline.Plugin{hideEmail}})
-	blocker := g.direct(t)
+// underWay returns a client whose query waits for the blocker's COMMIT.
+func (g *gate) underWay(t *testing.T) (r *raw, blocker *pgx.Conn) {
+	t.Helper()
+	blocker = g.direct(t)
 	if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE customers"); err != nil {
 		t.Fatal(err)
 	}
-	r := g.raw(t)
+	r = g.raw(t)
 	r.send(sql("SELECT email FROM customers WHERE id = 1"))
 	waitFor(t, func() bool {
 		return g.one(t, "SELECT count(*)::text FROM pg_locks WHERE NOT granted") == "1"
 	})
+	return r, blocker
+}
+
+// A response that is under way ends as it was judged, masks included. What is
+// asked behind it is judged by the new policy.
+func TestResponsesUnderWayEndUnderTheirPolicy(t *testing.T) {
+	g := startGate(t, gateConfig{sql: customersSQL, plugins: []pipeline.Plugin{hideEmail}})
+	r, blocker := g.underWay(t)
 	g.policy.change(nil)
 	r.send(sql("SELECT email FROM customers WHERE id = 2"))
 	if got := g.policy.used(); !slices.Equal(got, []int{1}) {
@@ -162,15 +170,7 @@ func TestResponsesUnderWayEndUnderTheirPolicy(t *testing.T) {
 // Once a response is over, a session that asks nothing more goes over too.
 func TestSessionsGoOverWhenTheyBecomeIdle(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customersSQL, plugins: []pipeline.Plugin{hideEmail}})
-	blocker := g.direct(t)
-	if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE customers"); err != nil {
-		t.Fatal(err)
-	}
-	r := g.raw(t)
-	r.send(sql("SELECT email FROM customers WHERE id = 1"))
-	waitFor(t, func() bool {
-		return g.one(t, "SELECT count(*)::text FROM pg_locks WHERE NOT granted") == "1"
-	})
+	r, blocker := g.underWay(t)
 	g.policy.change(nil)
 	if _, err := blocker.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)

@@ -62,6 +62,15 @@ func (s *session) rowHead(ctx context.Context, e *owed, body []byte) (h *head, c
 	return h, columns, fields, nil
 }
 
+// pass passes on f, a row to which nothing is done.
+func (s *session) pass(e *owed, f []byte) error {
+	if err := s.take(e, len(f)); err != nil {
+		return err
+	}
+	e.rows++
+	return s.send(e, f)
+}
+
 // dataRows treats the row f, and those behind it that are at hand, and passes
 // them on.
 func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
@@ -70,11 +79,7 @@ func (s *session) dataRows(ctx context.Context, e *owed, f []byte) error {
 		return err
 	}
 	if len(columns) == 0 {
-		if err := s.take(e, len(f)); err != nil {
-			return err
-		}
-		e.rows++
-		return s.send(e, f)
+		return s.pass(e, f)
 	}
 	frames, err := s.batch(f)
 	if err != nil {
