@@ -1,9 +1,17 @@
 package postgres
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgproto3/v2"
+
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/protocols/postgres/statement"
 )
 
 // SQLSTATEs that the gate itself answers with.
@@ -90,4 +98,116 @@ func reason(err error, otherwise string) string {
 		return e.Reason()
 	}
 	return otherwise
+}
+
+// refusedName is the statement name of the Parse that stands for a refused
+// message of another kind. The server never stores it: it cannot be parsed.
+const refusedName = "gatehouse refused"
+
+// tooMany refuses a name that would be one too many. The unnamed statement and
+// portal take the place of those before.
+func (s *session) tooMany(ctx context.Context, name string) (*refusal, error) {
+	limits := &s.protocol.config.Limits
+	if name == "" || !s.queue.full(limits.Prepared, limits.MessageSize) {
+		return nil, nil
+	}
+	// What is owed may close some.
+	if err := s.drain(ctx, 0); err != nil || !s.queue.full(limits.Prepared, limits.MessageSize) {
+		return nil, err
+	}
+	return &refusal{code: codeTooComplex, message: "gatehouse: too many prepared statements and portals, or too large ones",
+		hint: "Close those that are no longer needed."}, nil
+}
+
+// refused marks e as the response to a refused message.
+func refused(e *owed, r *refusal) *owed {
+	e.refusal, e.facts, e.names = r, nil, false
+	return e
+}
+
+// constantQuery and constantParse take the place of refused messages. The
+// server rejects them, which fails its transaction and keeps it in step.
+var (
+	constantQuery = appendFrame(nil, 'Q', func(b []byte) []byte {
+		return append(append(b, statement.Reject...), 0)
+	})
+	constantParse = parseReject(refusedName)
+	// constantUnnamed drops the unnamed statement too, as the message that it
+	// stands for would have.
+	constantUnnamed = parseReject("")
+)
+
+// constantCall takes the place of refused function calls: no function has the
+// OID 0.
+var constantCall = appendFrame(nil, 'F', func(b []byte) []byte {
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+})
+
+// constantMalformed takes the place of a Query that does not hold one string.
+// Unlike constantQuery it leaves the unnamed statement.
+var constantMalformed = appendFrame(nil, 'Q', func(b []byte) []byte { return b })
+
+func parseReject(name string) []byte {
+	return appendFrame(nil, 'P', func(b []byte) []byte {
+		b = append(append(b, name...), 0)
+		b = append(append(b, statement.Reject...), 0)
+		return append(b, 0, 0)
+	})
+}
+
+// refusedText is how much is recorded of a text that is refused unread.
+const refusedText = 1 << 20
+
+// reject records req as refused by the gate itself, not by a plugin.
+func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
+	if n := len(req.Payload); n > refusedText {
+		req.Payload = wholeRunes(req.Payload[:refusedText])
+		req.Attrs = append(req.Attrs, event.Attr{Key: "gatehouse.payload_bytes", Value: strconv.Itoa(n)})
+	}
+	return s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+}
+
+// refuseQuery refuses a simple query that the gate itself does not let pass.
+func (s *session) refuseQuery(req *event.Request, r *refusal) error {
+	x := s.reject(req, r)
+	return s.forward(constantQuery, &owed{kind: 'Q', x: x, refusal: r})
+}
+
+// refuseExtended refuses a message of the extended protocol: nothing up to
+// Sync runs.
+func (s *session) refuseExtended(e *owed, r *refusal) error {
+	s.discarding = true
+	constant := constantParse
+	if e.kind == 'P' && e.name == "" {
+		constant = constantUnnamed
+	}
+	return s.forward(constant, refused(e, r))
+}
+
+func unparsable(err error) *refusal {
+	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
+		return &refusal{code: codeSyntax, message: e.Message, position: e.Position}
+	}
+	if errors.Is(err, statement.ErrLimit) {
+		return &refusal{code: codeTooComplex, message: "gatehouse: the statement cannot be judged: " + err.Error()}
+	}
+	return &refusal{code: codeAccessDenied, message: "gatehouse: the statement cannot be judged"}
+}
+
+// errSkipped is the refusal of a message that the server will discard.
+var errSkipped = &refusal{}
+
+func denied(v event.Verdict) *refusal {
+	r := &refusal{code: codeAccessDenied, message: "gatehouse: " + v.Reason}
+	if v.Rule != "" && !strings.Contains(v.Reason, v.Rule) {
+		r.hint = "rule " + v.Rule
+	}
+	return r
+}
+
+func missing(what, name string) string {
+	if name == "" {
+		return "unnamed " + what + " does not exist"
+	}
+	return fmt.Sprintf("%s %q does not exist", what, name)
 }

@@ -7,19 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgproto3/v2"
 
 	"gatehouse/core/event"
-	"gatehouse/core/pipeline"
-	"gatehouse/protocols/postgres/statement"
 )
-
-// refusedName is the statement name of the Parse that stands for a refused
-// message of another kind. The server never stores it: it cannot be parsed.
-const refusedName = "gatehouse refused"
 
 // requests relays from the client to the server until the client leaves.
 func (s *session) requests(ctx context.Context) error {
@@ -172,21 +164,6 @@ func (s *session) drain(ctx context.Context, n int) error {
 	return s.waitOwed(ctx, n)
 }
 
-// tooMany refuses a name that would be one too many. The unnamed statement and
-// portal take the place of those before.
-func (s *session) tooMany(ctx context.Context, name string) (*refusal, error) {
-	limits := &s.protocol.config.Limits
-	if name == "" || !s.queue.full(limits.Prepared, limits.MessageSize) {
-		return nil, nil
-	}
-	// What is owed may close some.
-	if err := s.drain(ctx, 0); err != nil || !s.queue.full(limits.Prepared, limits.MessageSize) {
-		return nil, err
-	}
-	return &refusal{code: codeTooComplex, message: "gatehouse: too many prepared statements and portals, or too large ones",
-		hint: "Close those that are no longer needed."}, nil
-}
-
 // query judges a simple query, all of its statements at once.
 func (s *session) query(ctx context.Context, f, body []byte) error {
 	req := &event.Request{Operation: "query"}
@@ -240,201 +217,6 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	return s.awaitCopyIn(ctx, e)
-}
-
-// refused marks e as the response to a refused message.
-func refused(e *owed, r *refusal) *owed {
-	e.refusal, e.facts, e.names = r, nil, false
-	return e
-}
-
-// constantQuery and constantParse take the place of refused messages. The
-// server rejects them, which fails its transaction and keeps it in step.
-var (
-	constantQuery = appendFrame(nil, 'Q', func(b []byte) []byte {
-		return append(append(b, statement.Reject...), 0)
-	})
-	constantParse = parseReject(refusedName)
-	// constantUnnamed drops the unnamed statement too, as the message that it
-	// stands for would have.
-	constantUnnamed = parseReject("")
-)
-
-// constantCall takes the place of refused function calls: no function has the
-// OID 0.
-var constantCall = appendFrame(nil, 'F', func(b []byte) []byte {
-	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-})
-
-// constantMalformed takes the place of a Query that does not hold one string.
-// Unlike constantQuery it leaves the unnamed statement.
-var constantMalformed = appendFrame(nil, 'Q', func(b []byte) []byte { return b })
-
-func parseReject(name string) []byte {
-	return appendFrame(nil, 'P', func(b []byte) []byte {
-		b = append(append(b, name...), 0)
-		b = append(append(b, statement.Reject...), 0)
-		return append(b, 0, 0)
-	})
-}
-
-// refusedText is how much is recorded of a text that is refused unread.
-const refusedText = 1 << 20
-
-// reject records req as refused by the gate itself, not by a plugin.
-func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
-	if n := len(req.Payload); n > refusedText {
-		req.Payload = wholeRunes(req.Payload[:refusedText])
-		req.Attrs = append(req.Attrs, event.Attr{Key: "gatehouse.payload_bytes", Value: strconv.Itoa(n)})
-	}
-	return s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
-}
-
-// refuseQuery refuses a simple query that the gate itself does not let pass.
-func (s *session) refuseQuery(req *event.Request, r *refusal) error {
-	x := s.reject(req, r)
-	return s.forward(constantQuery, &owed{kind: 'Q', x: x, refusal: r})
-}
-
-// refuseExtended refuses a message of the extended protocol: nothing up to
-// Sync runs.
-func (s *session) refuseExtended(e *owed, r *refusal) error {
-	s.discarding = true
-	constant := constantParse
-	if e.kind == 'P' && e.name == "" {
-		constant = constantUnnamed
-	}
-	return s.forward(constant, refused(e, r))
-}
-
-// analyze reads what sql does. A refusal says why it cannot run.
-func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
-	if ref, err := s.unsettled(ctx, sql); ref != nil || err != nil {
-		return nil, nil, ref, err
-	}
-	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(sql))
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, nil, nil, ctx.Err()
-		}
-		return nil, nil, unparsable(err), nil
-	}
-	if ref := s.refuseCopies(facts); ref != nil {
-		return nil, nil, ref, nil
-	}
-	if name := changesReading(facts.Statements); name != "" {
-		return nil, nil, &refusal{code: codeAccessDenied,
-			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
-	}
-	statements, err := s.resolve(ctx, facts)
-	return facts, statements, nil, err
-}
-
-// resolve returns the statements of facts with the contents of the prepared
-// statements that they execute by SQL.
-func (s *session) resolve(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
-	if !facts.Executes() {
-		if facts.Fetches() {
-			return s.fetched(ctx, facts.Statements)
-		}
-		return facts.Statements, nil
-	}
-	// Only the server's replies tell what names mean by then.
-	if err := s.drain(ctx, 0); err != nil {
-		return nil, err
-	}
-	return s.fetched(ctx, facts.Resolve(func(name string) ([]event.Statement, bool) {
-		p := s.queue.lookup(name)
-		if p == nil {
-			return nil, false
-		}
-		return p.statements, true
-	}))
-}
-
-func unparsable(err error) *refusal {
-	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
-		return &refusal{code: codeSyntax, message: e.Message, position: e.Position}
-	}
-	if errors.Is(err, statement.ErrLimit) {
-		return &refusal{code: codeTooComplex, message: "gatehouse: the statement cannot be judged: " + err.Error()}
-	}
-	return &refusal{code: codeAccessDenied, message: "gatehouse: the statement cannot be judged"}
-}
-
-// changesReading returns the name of a setting that statements change, and that
-// would make the server read text differently from the gate. A setting whose
-// name is computed counts.
-func changesReading(statements []event.Statement) string {
-	for i := range statements {
-		st := &statements[i]
-		config := slices.Contains(st.Functions, "set_config")
-		if st.Opaque && slices.Contains(st.Settings, "all") {
-			return "a setting with a computed name" // set_config, UPDATE of pg_settings
-		}
-		if st.Kind != "SET" && !config {
-			continue
-		}
-		for _, name := range st.Settings {
-			switch {
-			case name == "standard_conforming_strings" && !slices.Contains(st.Options, "TO ON"),
-				name == "client_encoding" && !slices.Contains(st.Options, "TO UTF8"):
-				return name
-			}
-		}
-	}
-	return ""
-}
-
-// changesNames reports whether statements define or drop names that the
-// protocol shares with SQL: of prepared statements and of portals.
-func changesNames(statements []event.Statement) bool {
-	for i := range statements {
-		switch statements[i].Kind {
-		case "PREPARE", "DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL", "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL":
-			return true
-		}
-	}
-	return false
-}
-
-// defines reports whether statements may define names that the gate remembers.
-func defines(statements []event.Statement) bool {
-	for i := range statements {
-		if k := statements[i].Kind; statements[i].Runs && (k == "PREPARE" || k == "DECLARE CURSOR") {
-			return true
-		}
-	}
-	return false
-}
-
-// errSkipped is the refusal of a message that the server will discard.
-var errSkipped = &refusal{}
-
-// judge begins e's exchange and waits out a hold. It returns nil where the
-// request may go to the server.
-func (s *session) judge(ctx context.Context, e *owed, req *event.Request, cut ...event.Parameter) (*refusal, error) {
-	req.Attrs = s.contextAttrs()
-	e.x = s.ps.Begin(ctx, req, cut...)
-	v := e.x.Verdict
-	if v.Action == event.Hold && req.Operation != "prepare" {
-		return s.hold(ctx, e.x, req)
-	}
-	if e.x.Exceeded != nil {
-		return exceeded(e.x.Exceeded), nil
-	}
-	if v.Action == event.Block {
-		return denied(v), nil
-	}
-	return nil, nil
-}
-
-func denied(v event.Verdict) *refusal {
-	r := &refusal{code: codeAccessDenied, message: "gatehouse: " + v.Reason}
-	if v.Rule != "" && !strings.Contains(v.Reason, v.Rule) {
-		r.hint = "rule " + v.Rule
-	}
-	return r
 }
 
 // parse judges a statement by its text. What is to be held is held at Bind,
@@ -528,13 +310,6 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		return s.forwardAtOnce(ctx, f, e)
 	}
 	return s.forward(f, e)
-}
-
-func missing(what, name string) string {
-	if name == "" {
-		return "unnamed " + what + " does not exist"
-	}
-	return fmt.Sprintf("%s %q does not exist", what, name)
 }
 
 // findStatement returns what a name means, waiting for the server where only
@@ -691,25 +466,4 @@ func (s *session) closeName(f, body []byte) error {
 	}
 	s.renamed(name)
 	return s.forward(f, &owed{kind: 'C', object: kind, name: name})
-}
-
-// contextAttrs describes the context in which a request would run now.
-func (s *session) contextAttrs() []event.Attr {
-	status, settled := s.queue.transaction()
-	path, role := s.settings.known(settled)
-	attrs := append(make([]event.Attr, 0, 6), s.attrs[status]...) // room for those of a hold
-	attrs = append(attrs, event.Attr{Key: "postgres.search_path", Value: path}, event.Attr{Key: "postgres.role", Value: role})
-	if s.readOnly.Load() {
-		attrs = append(attrs, event.Attr{Key: "db.read_only", Value: "on"})
-	}
-	return attrs
-}
-
-// newContextAttrs are the attributes of a context by transaction status.
-func newContextAttrs(database string) map[byte][]event.Attr {
-	m := map[byte][]event.Attr{}
-	for status, name := range map[byte]string{'I': "idle", 'T': "open", 'E': "failed"} {
-		m[status] = []event.Attr{{Key: "db.namespace", Value: database}, {Key: "db.transaction", Value: name}}
-	}
-	return m
 }

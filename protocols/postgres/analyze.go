@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gatehouse/core/event"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// analyze reads what sql does. A refusal says why it cannot run.
+func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
+	if ref, err := s.unsettled(ctx, sql); ref != nil || err != nil {
+		return nil, nil, ref, err
+	}
+	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(sql))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, nil, ctx.Err()
+		}
+		return nil, nil, unparsable(err), nil
+	}
+	if ref := s.refuseCopies(facts); ref != nil {
+		return nil, nil, ref, nil
+	}
+	if name := changesReading(facts.Statements); name != "" {
+		return nil, nil, &refusal{code: codeAccessDenied,
+			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
+	}
+	statements, err := s.resolve(ctx, facts)
+	return facts, statements, nil, err
+}
+
+// resolve returns the statements of facts with the contents of the prepared
+// statements that they execute by SQL.
+func (s *session) resolve(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
+	if !facts.Executes() {
+		if facts.Fetches() {
+			return s.fetched(ctx, facts.Statements)
+		}
+		return facts.Statements, nil
+	}
+	// Only the server's replies tell what names mean by then.
+	if err := s.drain(ctx, 0); err != nil {
+		return nil, err
+	}
+	return s.fetched(ctx, facts.Resolve(func(name string) ([]event.Statement, bool) {
+		p := s.queue.lookup(name)
+		if p == nil {
+			return nil, false
+		}
+		return p.statements, true
+	}))
+}
+
+// changesReading returns the name of a setting that statements change, and that
+// would make the server read text differently from the gate. A setting whose
+// name is computed counts.
+func changesReading(statements []event.Statement) string {
+	for i := range statements {
+		st := &statements[i]
+		config := slices.Contains(st.Functions, "set_config")
+		if st.Opaque && slices.Contains(st.Settings, "all") {
+			return "a setting with a computed name" // set_config, UPDATE of pg_settings
+		}
+		if st.Kind != "SET" && !config {
+			continue
+		}
+		for _, name := range st.Settings {
+			switch {
+			case name == "standard_conforming_strings" && !slices.Contains(st.Options, "TO ON"),
+				name == "client_encoding" && !slices.Contains(st.Options, "TO UTF8"):
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// changesNames reports whether statements define or drop names that the
+// protocol shares with SQL: of prepared statements and of portals.
+func changesNames(statements []event.Statement) bool {
+	for i := range statements {
+		switch statements[i].Kind {
+		case "PREPARE", "DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL", "DECLARE CURSOR", "CLOSE CURSOR", "CLOSE CURSOR ALL":
+			return true
+		}
+	}
+	return false
+}
+
+// defines reports whether statements may define names that the gate remembers.
+func defines(statements []event.Statement) bool {
+	for i := range statements {
+		if k := statements[i].Kind; statements[i].Runs && (k == "PREPARE" || k == "DECLARE CURSOR") {
+			return true
+		}
+	}
+	return false
+}
+
+// judge begins e's exchange and waits out a hold. It returns nil where the
+// request may go to the server.
+func (s *session) judge(ctx context.Context, e *owed, req *event.Request, cut ...event.Parameter) (*refusal, error) {
+	req.Attrs = s.contextAttrs()
+	e.x = s.ps.Begin(ctx, req, cut...)
+	v := e.x.Verdict
+	if v.Action == event.Hold && req.Operation != "prepare" {
+		return s.hold(ctx, e.x, req)
+	}
+	if e.x.Exceeded != nil {
+		return exceeded(e.x.Exceeded), nil
+	}
+	if v.Action == event.Block {
+		return denied(v), nil
+	}
+	return nil, nil
+}
+
+// contextAttrs describes the context in which a request would run now.
+func (s *session) contextAttrs() []event.Attr {
+	status, settled := s.queue.transaction()
+	path, role := s.settings.known(settled)
+	attrs := append(make([]event.Attr, 0, 6), s.attrs[status]...) // room for those of a hold
+	attrs = append(attrs, event.Attr{Key: "postgres.search_path", Value: path}, event.Attr{Key: "postgres.role", Value: role})
+	if s.readOnly.Load() {
+		attrs = append(attrs, event.Attr{Key: "db.read_only", Value: "on"})
+	}
+	return attrs
+}
+
+// newContextAttrs are the attributes of a context by transaction status.
+func newContextAttrs(database string) map[byte][]event.Attr {
+	m := map[byte][]event.Attr{}
+	for status, name := range map[byte]string{'I': "idle", 'T': "open", 'E': "failed"} {
+		m[status] = []event.Attr{{Key: "db.namespace", Value: database}, {Key: "db.transaction", Value: name}}
+	}
+	return m
+}
