@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
@@ -48,7 +49,14 @@ type Config struct {
 	Approvals *approval.Registry
 	Sessions  Sessions // nil where nothing is recorded
 	Auditors  []string // groups that may see every session
-	Log       *slog.Logger
+	// Approvers returns the groups that may decide requests by the policy in
+	// force; nil is none.
+	Approvers func() []string
+	// Outage returns since when and why recordings are not being stored, or
+	// the zero time if they are. Auditors and approvers get to know. Nil where
+	// nothing is recorded. It is called often, by many at a time.
+	Outage func() (since time.Time, why error)
+	Log    *slog.Logger
 }
 
 // A Console serves the page and its API. Close it when the server that uses it
@@ -159,7 +167,16 @@ func (c *Console) me(w http.ResponseWriter, r *http.Request, by event.Principal)
 }
 
 func (c *Console) mayAudit(by event.Principal) bool {
-	return c.Sessions != nil && slices.ContainsFunc(c.Auditors, func(g string) bool { return slices.Contains(by.Groups, g) })
+	return c.Sessions != nil && inAny(by, c.Auditors)
+}
+
+// mayHear is whether by may know how the gate fares.
+func (c *Console) mayHear(by event.Principal) bool {
+	return inAny(by, c.Auditors) || c.Approvers != nil && inAny(by, c.Approvers())
+}
+
+func inAny(by event.Principal, groups []string) bool {
+	return slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(by.Groups, g) })
 }
 
 // auditor serves those who may see sessions.

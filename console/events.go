@@ -24,12 +24,13 @@ const (
 
 // socketLimits are the WebSockets' deadlines.
 type socketLimits struct {
+	look  time.Duration // between two looks at whether recordings are stored
 	ping  time.Duration // between two pings, each of which checks the sign-in again
 	pong  time.Duration // without an answer, the socket ends
 	write time.Duration // for one message; a reader that is slower is dropped
 }
 
-var defaultSocketLimits = socketLimits{ping: 20 * time.Second, pong: 50 * time.Second, write: 10 * time.Second}
+var defaultSocketLimits = socketLimits{look: time.Second, ping: 20 * time.Second, pong: 50 * time.Second, write: 10 * time.Second}
 
 // closeSignedOut is the WebSocket's close code when the sign-in ended.
 const closeSignedOut = 4401
@@ -37,12 +38,25 @@ const closeSignedOut = 4401
 // An Event is one message on the WebSocket. A new reader gets what waits, then
 // "ready": what it has not heard of by then is gone. A slow reader gets what
 // changed since its last message. "alive" comes with every ping, so that a
-// page notices a connection that is broken.
+// page notices a connection that is broken. "outage" comes when an outage
+// begins or ends; it, "ready" and "alive" have the outage that there is, if
+// there is one and the reader may know.
 type Event struct {
-	Type     string    `json:"type"` // "approval", "ended", "ready" or "alive"
+	Type     string    `json:"type"` // "approval", "ended", "outage", "ready" or "alive"
 	Approval *Approval `json:"approval,omitempty"`
 	Ending   *Ending   `json:"ending,omitempty"`
+	Outage   *Outage   `json:"outage,omitempty"`
 }
+
+// An Outage is a time in which recordings only wait in the gate's spool: the
+// store does not take them.
+type Outage struct {
+	Since time.Time `json:"since"`
+	Why   Text      `json:"why"`
+}
+
+// Of a longer reason, this much is shown.
+const whyHead, whyTail = 300, 100
 
 // events upgrades to a WebSocket on which approvals appear and end.
 func (c *Console) events(w http.ResponseWriter, r *http.Request, by event.Principal) error {
@@ -96,6 +110,7 @@ type socket struct {
 	request *http.Request // whose credential is checked again at each ping
 	by      event.Principal
 	sent    map[string]bool // the approvals that the reader knows
+	away    time.Time       // since when the outage is of which the reader knows
 }
 
 // serve returns when the socket is over.
@@ -127,9 +142,11 @@ func (s *socket) read() {
 func (s *socket) write(ctx context.Context) (code int, reason string) {
 	changes, stop := s.Approvals.Watch()
 	defer stop()
-	if s.update() != nil || s.send(Event{Type: "ready"}) != nil {
+	if s.update() != nil || s.tell("ready", s.outage()) != nil {
 		return 0, ""
 	}
+	look := time.NewTicker(s.limits.look)
+	defer look.Stop()
 	ping := time.NewTicker(s.limits.ping)
 	defer ping.Stop()
 	for {
@@ -140,6 +157,10 @@ func (s *socket) write(ctx context.Context) (code int, reason string) {
 			if s.update() != nil {
 				return 0, ""
 			}
+		case <-look.C:
+			if o := s.outage(); !o.since().Equal(s.away) && s.tell("outage", o) != nil {
+				return 0, ""
+			}
 		case <-ping.C:
 			by, err := s.SignIn.Principal(s.request)
 			if err != nil || !by.Is(s.by) {
@@ -147,11 +168,36 @@ func (s *socket) write(ctx context.Context) (code int, reason string) {
 			}
 			s.by = by
 			ping := s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(s.limits.write))
-			if ping != nil || s.send(Event{Type: "alive"}) != nil || s.update() != nil {
+			if ping != nil || s.tell("alive", s.outage()) != nil || s.update() != nil {
 				return 0, ""
 			}
 		}
 	}
+}
+
+// outage returns the outage that there is and the reader may know of, or nil.
+func (s *socket) outage() *Outage {
+	if s.Outage == nil || !s.mayHear(s.by) {
+		return nil
+	}
+	since, why := s.Console.Outage()
+	if since.IsZero() {
+		return nil
+	}
+	return &Outage{since, text([]byte(why.Error()), whyHead, whyTail)}
+}
+
+func (o *Outage) since() time.Time {
+	if o == nil {
+		return time.Time{}
+	}
+	return o.Since
+}
+
+// tell sends an event that says whether there is an outage.
+func (s *socket) tell(kind string, o *Outage) error {
+	s.away = o.since()
+	return s.send(Event{Type: kind, Outage: o})
 }
 
 // update tells the reader how what waits differs from what it knows.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ func next(t *testing.T, conn *websocket.Conn) string {
 			continue
 		case e.Approval != nil:
 			return e.Type + " " + e.Approval.ID
+		case e.Outage != nil:
+			return fmt.Sprint(e.Type, " ", e.Outage.Since.Unix(), " ", e.Outage.Why.Head)
 		case e.Ending != nil:
 			return strings.TrimSpace(e.Type + " " + e.Ending.ID + " " + e.Ending.How + " " + e.Ending.By)
 		}
@@ -93,6 +96,45 @@ func TestEvents(t *testing.T) {
 	if _, _, err := carol.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("carol hears %v, want the end", err)
 	}
+}
+
+// Auditors and approvers hear of an outage of the store at once, and others do
+// not.
+func TestOutage(t *testing.T) {
+	var mu sync.Mutex
+	var since time.Time
+	var why error
+	set := func(at int64, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if since, why = time.Unix(at, 0), err; err == nil {
+			since = time.Time{}
+		}
+	}
+	g := newGate(t, func(c *console.Console) {
+		console.SetSocketLimits(c, time.Minute, time.Second)
+		c.Approvers = func() []string { return []string{"dba"} }
+		c.Outage = func() (time.Time, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return since, why
+		}
+	})
+	set(1000, errors.New("the bucket is full"))
+	bob, carol, agent := g.dial("bob"), g.dial("carol"), g.dial("agent")
+	for _, conn := range []*websocket.Conn{bob, carol} {
+		want(t, conn, "ready 1000 the bucket is full")
+	}
+	set(0, nil)
+	for _, conn := range []*websocket.Conn{bob, carol} {
+		want(t, conn, "outage")
+	}
+	set(2000, errors.New("it is away"))
+	for _, conn := range []*websocket.Conn{bob, carol} {
+		want(t, conn, "outage 2000 it is away")
+	}
+	g.hold(t.Context(), sample.Held("A", "UPDATE t"))
+	want(t, agent, "ready", "approval A")
 }
 
 // A04.

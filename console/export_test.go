@@ -8,7 +8,7 @@ import (
 
 // SetSocketLimits shortens the deadlines of c's WebSockets.
 func SetSocketLimits(c *Console, ping, write time.Duration) {
-	c.limits = socketLimits{ping: ping, pong: time.Minute, write: write}
+	c.limits = socketLimits{look: time.Millisecond, ping: ping, pong: time.Minute, write: write}
 }
 
 // WaitSockets returns when no WebSocket is open.

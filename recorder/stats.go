@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,10 +38,14 @@ type Stats struct {
 	// for that; zero if nothing does.
 	Oldest time.Time
 	// Away is since when attempts to store or log have failed, without one in
-	// between that did not; zero if the last did not. Why is the error.
+	// between that did not; zero if the last did not. Why is the error. That
+	// of an ErrFork does not end.
 	Away time.Time
 	Why  error
 }
+
+// Outage returns what Stats has as Away and Why, and is cheap to ask often.
+func (r *Recorder) Outage() (since time.Time, why error) { return r.stats.outage.state() }
 
 // Stats returns the present figures.
 func (r *Recorder) Stats() Stats {
@@ -85,6 +90,9 @@ type outage struct {
 func (o *outage) failed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if errors.Is(o.why, ErrFork) {
+		return
+	}
 	if o.why = err; o.since.IsZero() {
 		o.since = time.Now()
 	}
@@ -93,7 +101,9 @@ func (o *outage) failed(err error) {
 func (o *outage) worked() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.since, o.why = time.Time{}, nil
+	if !errors.Is(o.why, ErrFork) {
+		o.since, o.why = time.Time{}, nil
+	}
 }
 
 func (o *outage) state() (since time.Time, why error) {

@@ -131,6 +131,16 @@ func (p *Policy) Decide(who event.Principal, resource, database string) (Access,
 	return Access{}, &Denied{Principal: who, Resource: resource, Database: database}
 }
 
+// Approvers returns every group that may decide what some rule holds.
+func (p *Policy) Approvers() []string {
+	var all []string
+	for _, r := range p.rules {
+		all = append(all, r.Approvers...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func (r *Rule) names(groups []string) bool {
 	return slices.ContainsFunc(groups, func(g string) bool { return g != "" && slices.Contains(r.Groups, g) })
 }

@@ -4,7 +4,8 @@
 // URL and ends with its standard input. It is no part of Gatehouse.
 //
 // POST /sample/hold?id=A&kind=update holds a request, POST /sample/withdraw?id=A
-// takes it away, GET /sample/decision?id=A waits for what was decided.
+// takes it away, GET /sample/decision?id=A waits for what was decided. POST
+// /sample/outage?why=W begins an outage of the store, and without why ends it.
 package main
 
 import (
@@ -52,7 +53,8 @@ func run(address string) error {
 	}
 	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, issuer: signIn.issuer}
 	c, err := console.New(console.Config{
-		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"}, Log: log,
+		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
+		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Log: log,
 	})
 	if err != nil {
 		return err
@@ -61,6 +63,7 @@ func run(address string) error {
 	mux.HandleFunc("POST /sample/hold", d.hold)
 	mux.HandleFunc("POST /sample/withdraw", d.withdraw)
 	mux.HandleFunc("GET /sample/decision", d.decision)
+	mux.HandleFunc("POST /sample/outage", d.setOutage)
 	mux.Handle("/", c)
 	stop := serve(listener, mux)
 	fmt.Println(url)
@@ -121,8 +124,10 @@ type server struct {
 	approvals *approval.Registry
 	issuer    string
 
-	mu   sync.Mutex
-	held map[string]*held
+	mu    sync.Mutex
+	held  map[string]*held
+	since time.Time // of the outage
+	why   error
 }
 
 type held struct {
@@ -186,6 +191,24 @@ func (d *server) decision(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"approved": h.decision.Approved, "by": h.decision.By.Name, "comment": h.decision.Comment, "failed": h.err != nil,
 	})
+}
+
+// outageBegan is when the sample's outages begin.
+var outageBegan = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
+
+func (d *server) setOutage(_ http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.since, d.why = time.Time{}, nil
+	if why := r.URL.Query().Get("why"); why != "" {
+		d.since, d.why = outageBegan, errors.New(why)
+	}
+}
+
+func (d *server) outage() (time.Time, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.since, d.why
 }
 
 func (d *server) find(w http.ResponseWriter, r *http.Request) *held {

@@ -33,6 +33,9 @@ export type Approval = {
 
 export type Ending = { id: string; how: string; by?: string; comment?: string; at?: string };
 
+/** A time in which the store takes no recordings. */
+export type Outage = { since: string; why: Text };
+
 export type Session = {
   id: string;
   gate: string;

@@ -1,8 +1,9 @@
-// What waits for approval, as the gate tells it over a WebSocket.
+// What waits for approval, and whether recordings are stored, as the gate tells
+// it over a WebSocket.
 
-import { ask, Problem, type Approval, type Ending } from "./api.ts";
+import { ask, Problem, type Approval, type Ending, type Outage } from "./api.ts";
 
-type Message = { type: "approval" | "ended" | "ready" | "alive"; approval?: Approval; ending?: Ending };
+type Message = { type: "approval" | "ended" | "outage" | "ready" | "alive"; approval?: Approval; ending?: Ending; outage?: Outage };
 
 /** The approvals that wait, in the order in which they began to. */
 export type Change = { appeared?: Approval; ended?: Ending };
@@ -19,6 +20,8 @@ export class Live extends EventTarget {
   /** When each approval expires, by performance.now(). */
   readonly deadlines = new Map<string, number>();
   connection: Connection = "connecting";
+  /** Why recordings are not stored, if they are not. */
+  outage?: Outage;
 
   #socket?: WebSocket;
   #pause = firstPause;
@@ -81,6 +84,10 @@ export class Live extends EventTarget {
       if (!known) this.#change({ appeared: a });
     }
     if (m.ending) this.end(m.ending);
+    if (m.type === "outage" || m.type === "ready" || m.type === "alive") {
+      this.outage = m.outage;
+      this.dispatchEvent(new Event("outage"));
+    }
     if (m.type === "ready") {
       for (const id of this.approvals.keys()) {
         if (!this.#heard.has(id)) this.end({ id, how: "ended" });

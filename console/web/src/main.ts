@@ -1,7 +1,7 @@
 import "./style.css";
-import { ask, Problem, type Me } from "./api.ts";
+import { ask, Problem, type Me, type Outage } from "./api.ts";
 import { approvals } from "./approvals.ts";
-import { h } from "./dom.ts";
+import { h, when } from "./dom.ts";
 import { line } from "./hostile.ts";
 import { Live } from "./live.ts";
 import { session } from "./session.ts";
@@ -25,6 +25,7 @@ function start(me: Me): void {
   const content = h("main", { id: "content", tabindex: "-1" });
   const badge = h("span", { class: "badge", hidden: true });
   const connection = h("span", { class: "connection", role: "status" });
+  const outage = h("div", { class: "outage", role: "status" });
   const links = [
     h("a", { href: "/approvals" }, "Approvals", badge),
     me.auditor && h("a", { href: "/sessions" }, "Sessions"),
@@ -45,6 +46,7 @@ function start(me: Me): void {
         h("button", { type: "button", class: "quiet", onclick: () => void signOut() }, "Sign out"),
       ),
     ),
+    outage,
     content,
   );
 
@@ -96,8 +98,21 @@ function start(me: Me): void {
     connection.textContent = words[live.connection]!;
     connection.dataset.state = live.connection;
   });
+  live.addEventListener("outage", () => tell(outage, live.outage));
   show();
   live.start();
+}
+
+/** Says that recordings are not stored. A reason that changes is not read out. */
+function tell(place: HTMLElement, o?: Outage): void {
+  if (!o) return place.replaceChildren();
+  const why = line(o.why.head + (o.why.hidden ? `…${o.why.tail ?? ""}` : ""));
+  if (place.dataset.since === o.since && place.firstChild) return place.querySelector("[aria-live]")!.replaceChildren(why);
+  place.dataset.since = o.since;
+  place.replaceChildren(
+    h("p", {}, h("strong", {}, "Recordings are not being stored since ", when(o.since), ": "), h("span", { "aria-live": "off" }, why)),
+    h("p", {}, "They wait in the gate’s spool. When that is full, sessions stop."),
+  );
 }
 
 function missing(): View {

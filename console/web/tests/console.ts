@@ -16,6 +16,11 @@ export class Gate {
     await this.#post(`withdraw?id=${id}`);
   }
 
+  /** Begins an outage of the store, and without a reason ends it. */
+  async outage(why = ""): Promise<void> {
+    await this.#post(`outage?why=${encodeURIComponent(why)}`);
+  }
+
   /** Waits for what was decided. */
   async decision(id: string): Promise<{ approved: boolean; by: string; comment: string; failed: boolean }> {
     const r = await fetch(`${this.url}/sample/decision?id=${id}`);

@@ -18,10 +18,12 @@ for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     await gate.hold("A");
     await gate.hold("B", "hostile");
+    await gate.outage("<b>no</b> \u202ebucket\u0007");
     for (const path of ["/approvals", "/sessions", "/sessions/01JD900000", "/nowhere"]) {
       await open(path);
       await expect(page.locator("h1")).toBeVisible();
       await expect(page.getByText("Live")).toBeVisible();
+      await expect(page.getByText("Recordings are not being stored")).toBeVisible();
       expect(await barriers(page), path).toEqual([]);
     }
   });
@@ -30,6 +32,7 @@ for (const colorScheme of ["light", "dark"] as const) {
 test("a small screen needs no sideways scrolling", async ({ gate, open, page }) => {
   await page.setViewportSize({ width: 360, height: 740 });
   await gate.hold("A", "long");
+  await gate.outage("x".repeat(1000));
   for (const path of ["/approvals", "/sessions/01JD900000"]) {
     await open(path);
     await expect(page.locator(".code").first()).toBeVisible();

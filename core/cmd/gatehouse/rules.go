@@ -137,6 +137,13 @@ func (r *rules) version() string {
 	return r.current.policy.Version()
 }
 
+// approvers are the groups that may decide requests by the policy in force.
+func (r *rules) approvers() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.policy.Approvers()
+}
+
 // stats are what the plugins in force counted.
 func (r *rules) stats() map[string]host.Stats {
 	s := r.take()
