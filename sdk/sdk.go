@@ -134,6 +134,10 @@ const (
 	Pass     = event.Pass
 )
 
+// ParseTreatment reads a treatment as configurations have it: "null", "redact",
+// "hash", "keep_last:N" or "pass".
+func ParseTreatment(text string) (Treatment, error) { return event.ParseTreatment(text) }
+
 // The bits of the export hooks.
 const (
 	hookConfigure = 1 << iota

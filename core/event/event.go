@@ -5,7 +5,11 @@
 package event
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -248,6 +252,32 @@ type Treatment struct {
 	Keep uint8  // for KeepLast: how many characters stay
 	Rule string // which rule decided: "mask/public.customers.email"
 }
+
+// Compare orders treatments, strictest first.
+func (t Treatment) Compare(u Treatment) int {
+	return cmp.Or(cmp.Compare(t.Kind, u.Kind), cmp.Compare(t.Keep, u.Keep))
+}
+
+// ParseTreatment reads a treatment as configurations have it: "null",
+// "redact", "hash", "keep_last:N" or "pass".
+func ParseTreatment(text string) (t Treatment, err error) {
+	name, count, counted := strings.Cut(text, ":")
+	kind, known := treatmentKinds[name]
+	if !known || counted != (kind == KeepLast) {
+		return t, fmt.Errorf("treatment %q is none of null, redact, hash, keep_last:N and pass", text)
+	}
+	t.Kind = kind
+	if counted {
+		n, err := strconv.ParseUint(count, 10, 8)
+		if err != nil || n == 0 {
+			return t, fmt.Errorf("treatment %q: keep_last takes a number from 1 to 255", text)
+		}
+		t.Keep = uint8(n)
+	}
+	return t, nil
+}
+
+var treatmentKinds = map[string]TreatmentKind{"null": Null, "redact": Redact, "hash": Hash, "keep_last": KeepLast, "pass": Pass}
 
 // An Edit treats a part of one inspected value.
 type Edit struct {

@@ -74,8 +74,8 @@ func (t *terms) remember(h *event.Head, treated *treatedHead) {
 	t.heads[h] = treated
 }
 
-// treat asks the maskers about h. Of several treatments of a field the
-// strictest counts.
+// treat asks the maskers about h, and what is protected. Of several treatments
+// of a field the strictest counts.
 func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) {
 	n := len(h.Fields)
 	strictest := make([]event.Treatment, n)
@@ -98,9 +98,14 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 			if a.Kind == event.Inspect {
 				wants[i] = append(wants[i], j)
 			}
-			if a.Kind < strictest[j].Kind || a.Kind == strictest[j].Kind && a.Keep < strictest[j].Keep {
+			if a.Compare(strictest[j]) < 0 {
 				strictest[j] = a
 			}
+		}
+	}
+	for j := range h.Fields {
+		if a := t.Protected.Field(&h.Fields[j]); a.Compare(strictest[j]) < 0 {
+			strictest[j] = a
 		}
 	}
 	treated := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}

@@ -88,9 +88,12 @@ func New(c Config) (*Session, error) {
 	return s, nil
 }
 
-// Masks is whether any plugin treats responses, so that a protocol must know
-// the fields of every result.
-func (s *Session) Masks() bool { return len(s.current.Load().maskers) > 0 }
+// Masks is whether responses are treated, by plugins or because columns are
+// protected, so that a protocol must know the fields of every result.
+func (s *Session) Masks() bool {
+	t := s.current.Load()
+	return len(t.maskers) > 0 || t.Protected != nil
+}
 
 // Commit returns when everything recorded so far is durable. Call it before
 // every write to a socket.

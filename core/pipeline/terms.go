@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // Terms are what policy says of one session: what judges and masks it, and who
@@ -21,6 +22,8 @@ type Terms struct {
 	Approvers []string      // groups that may decide what this session holds
 	HoldFor   time.Duration // how long a held request waits
 	Quota     Quota         // nil: none
+	// Protected are the columns that are treated whatever plugins say.
+	Protected *protect.Columns
 
 	// InForce ends when the policy changed. Nil is never.
 	InForce context.Context

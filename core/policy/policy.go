@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // A Config is what a Policy is made of.
@@ -25,6 +26,8 @@ type Config struct {
 	// Resources are the databases of each resource that there is; "*" is
 	// any.
 	Resources map[string][]string
+	// Protected are the protected columns of each resource that has some.
+	Protected map[string]*protect.Columns
 	// Plugins identifies what each plugin that there is does: a digest of
 	// its module and its configuration. It is part of the version.
 	Plugins map[string]string
@@ -55,15 +58,20 @@ type Access struct {
 	OutlastToken bool
 	// Retention is the retention class of what is recorded.
 	Retention string
+	// Clear are patterns of protected columns that the principal may see.
+	Clear []string
 
+	// Protected are the protected columns that remain. Decide sets it.
+	Protected *protect.Columns
 	// Rule is the name of the rule that gave it. Decide sets it.
 	Rule string
 }
 
 // A Policy decides. It does not change and is safe for concurrent use.
 type Policy struct {
-	rules   []Rule
-	version string
+	rules     []Rule
+	protected map[string]*protect.Columns
+	version   string
 }
 
 // New returns the policy of c, or all that is wrong with it.
@@ -77,10 +85,11 @@ func New(c Config) (*Policy, error) {
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
 	}
-	p := &Policy{version: c.version()}
+	p := &Policy{protected: maps.Clone(c.Protected), version: c.version()}
 	for _, r := range c.Rules {
 		r.Groups, r.Targets = slices.Clone(r.Groups), slices.Clone(r.Targets)
 		r.Plugins, r.Approvers = slices.Clone(r.Plugins), slices.Clone(r.Approvers)
+		r.Clear = slices.Clone(r.Clear)
 		p.rules = append(p.rules, r)
 	}
 	return p, nil
@@ -112,6 +121,11 @@ func (r *Rule) check(c *Config) error {
 	if r.Quota.Rows < 0 || r.Quota.Bytes < 0 {
 		problem("quota of %d rows and %d bytes", r.Quota.Rows, r.Quota.Bytes)
 	}
+	for _, pattern := range r.Clear {
+		if err := protect.CheckPattern(pattern); err != nil {
+			problem("clear: %w", err)
+		}
+	}
 	if r.HoldFor <= 0 {
 		problem("hold of %s", r.HoldFor)
 	}
@@ -124,7 +138,7 @@ func (p *Policy) Decide(who event.Principal, resource, database string) (Access,
 	for _, r := range p.rules {
 		if r.names(who.Groups) && r.targets(resource, database) {
 			a := r.Access
-			a.Rule = r.Name
+			a.Rule, a.Protected = r.Name, p.protected[resource].Without(r.Clear)
 			return a, nil
 		}
 	}
@@ -173,11 +187,13 @@ func (c *Config) version() string {
 		b = binary.AppendVarint(b, int64(r.HoldFor))
 		b = fmt.Appendf(b, "%t %d %d ", r.OutlastToken, r.Quota.Rows, r.Quota.Bytes)
 		text(r.Retention)
+		list(r.Clear)
 	}
 	b = append(b, 0)
 	for _, name := range slices.Sorted(maps.Keys(c.Resources)) {
 		text(name)
 		list(c.Resources[name])
+		text(c.Protected[name].Identity())
 	}
 	b = append(b, 0)
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/policy"
+	"gatehouse/core/protect"
 )
 
 func config() policy.Config {
@@ -157,5 +158,53 @@ func TestNewCopies(t *testing.T) {
 	c.Rules[3].Groups[0] = "agents"
 	if _, err := p.Decide(event.Principal{Groups: []string{"agents"}}, "ledger", "ledger"); err == nil {
 		t.Error("a change after New took effect")
+	}
+}
+
+// What is protected of a resource, less what a rule clears, is a part of the
+// access and of the version.
+func TestProtectedColumns(t *testing.T) {
+	c := config()
+	plain, err := policy.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns, err := protect.New(protect.Config{Columns: map[string]event.Treatment{"hr.people.ssn": {}, "hr.people.pay": {}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Protected = map[string]*protect.Columns{"orders": columns}
+	c.Rules[0].Clear = []string{"*.ssn"}
+	p, err := policy.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	protected := func(group, resource, database, column string) bool {
+		t.Helper()
+		a, err := p.Decide(event.Principal{Groups: []string{group}}, resource, database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, is := a.Protected.Column(column)
+		return is
+	}
+	if !protected("agents", "orders", "shop", "hr.people.ssn") || protected("admins", "ledger", "ledger", "hr.people.ssn") {
+		t.Error("the protected columns are not those of the resource")
+	}
+	if protected("interns", "orders", "reports", "hr.people.ssn") || !protected("interns", "orders", "reports", "hr.people.pay") {
+		t.Error("the rule does not clear what it says")
+	}
+	uncleared := config()
+	uncleared.Protected = c.Protected
+	q, err := policy.New(uncleared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.Version() == q.Version() || q.Version() == p.Version() {
+		t.Error("the version does not say what is protected")
+	}
+	c.Rules[0].Clear = []string{"ssn"}
+	if _, err := policy.New(c); err == nil || !strings.Contains(err.Error(), `clear: "ssn" is not schema.table.column`) {
+		t.Errorf("a pattern of no column: %v", err)
 	}
 }

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,24 +36,9 @@ func (t *treatment) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		word = string(b)
 	}
-	name, count, counted := strings.Cut(word, ":")
-	kind, known := kinds[name]
-	if !known || counted != (kind == sdk.KeepLast) {
-		return fmt.Errorf("treatment %s is none of null, redact, hash, keep_last:N and pass", b)
-	}
-	t.Kind = kind
-	if counted {
-		n, err := strconv.ParseUint(count, 10, 8)
-		if err != nil || n == 0 {
-			return fmt.Errorf("treatment %s: keep_last takes a number from 1 to 255", b)
-		}
-		t.Keep = uint8(n)
-	}
-	return nil
-}
-
-var kinds = map[string]sdk.TreatmentKind{
-	"null": sdk.Null, "redact": sdk.Redact, "hash": sdk.Hash, "keep_last": sdk.KeepLast, "pass": sdk.Pass,
+	parsed, err := sdk.ParseTreatment(word)
+	*t = treatment(parsed)
+	return err
 }
 
 type plugin struct {
@@ -88,13 +72,8 @@ func (p *plugin) Configure(b []byte) error {
 		t.Rule = "mask/" + pattern
 		p.columns = append(p.columns, column{pattern, t})
 	}
-	slices.SortStableFunc(p.columns, func(a, b column) int { return stricter(a.treatment, b.treatment) })
+	slices.SortStableFunc(p.columns, func(a, b column) int { return a.treatment.Compare(b.treatment) })
 	return errors.Join(errs...)
-}
-
-// stricter orders treatments, strictest first.
-func stricter(a, b sdk.Treatment) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Keep, b.Keep))
 }
 
 func (p *plugin) Treat(_ *sdk.Session, h *sdk.Head) []sdk.Treatment {

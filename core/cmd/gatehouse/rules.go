@@ -17,6 +17,7 @@ import (
 	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
+	"gatehouse/core/protect"
 	"gatehouse/plugins"
 	"gatehouse/plugins/host"
 )
@@ -274,9 +275,17 @@ func (p *parts) readModules() map[string][]byte {
 // decidePolicy makes the policy, whose version covers what plugins do, and what
 // they may take to do it.
 func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
-	c := policy.Config{Resources: make(map[string][]string), Plugins: make(map[string]string)}
+	c := policy.Config{
+		Resources: make(map[string][]string), Plugins: make(map[string]string),
+		Protected: make(map[string]*protect.Columns),
+	}
 	for name, r := range p.config.Resources {
 		c.Resources[name] = append([]string{r.Database}, r.Databases...)
+		if r.Protect != nil {
+			columns, err := protect.New(r.Protect.Protected())
+			p.problem(err, "resources", name, "protect")
+			c.Protected[name] = columns
+		}
 	}
 	for name := range p.config.Plugins {
 		c.Plugins[name] = p.identity(name, modules[name])
@@ -291,6 +300,7 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 			Access: policy.Access{
 				Plugins: r.Plugins, Approvers: r.Approvers,
 				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Retention: r.Retention, Quota: limit,
+				Clear: r.Clear,
 			},
 		})
 	}

@@ -192,6 +192,22 @@ type Resource struct {
 	// ChannelBinding is whether the log-in is bound to the server's
 	// certificate (SCRAM-SHA-256-PLUS), as in libpq.
 	ChannelBinding string `json:"channel_binding" jsonschema:"enum=disable,enum=prefer,enum=require,default=prefer"`
+	// Protect says which columns are protected, whatever plugins do.
+	Protect *Protect `json:"protect,omitempty"`
+}
+
+// Protect says which columns of a resource are protected. Where there are any,
+// what else comes back than rows is masked too, unless a policy clears its
+// principals for all of them.
+type Protect struct {
+	// Mode is what is treated: with detect what plugins find in values, with
+	// column also what is known to come from a protected column, with strict
+	// all that is not known not to depend on one.
+	Mode string `json:"mode" jsonschema:"enum=detect,enum=column,enum=strict,default=column"`
+	// Columns are treatments by patterns of schema.table.column, in which *
+	// stands for any characters: null, redact, hash or keep_last:N. Of several
+	// that match a column the strictest counts, those of plugins too.
+	Columns map[string]Treatment `json:"columns,omitempty"`
 }
 
 // A Plugin is a WebAssembly module with its configuration. It is either
@@ -220,6 +236,9 @@ type Policy struct {
 	// Plugins judge and mask, in this order. Of several verdicts and
 	// treatments the strictest wins.
 	Plugins []string `json:"plugins" jsonschema:"required"`
+	// Clear are patterns of protected columns that its principals may see,
+	// as in protect.columns of a resource.
+	Clear []string `json:"clear,omitempty"`
 	// Approvers are the groups that may decide what is held. Nobody
 	// decides their own requests. Without approvers every hold ends in a
 	// refusal.

@@ -44,6 +44,8 @@ func written(t reflect.Type) *generate.Schema {
 		return &generate.Schema{Type: "string", Pattern: durationPattern}
 	case reflect.TypeFor[Size]():
 		return &generate.Schema{Type: "string", Pattern: sizePattern}
+	case reflect.TypeFor[Treatment]():
+		return &generate.Schema{Type: "string", Pattern: treatmentPattern}
 	case reflect.TypeFor[Secret]():
 		return &generate.Schema{Type: "string", Pattern: secretPattern}
 	}
@@ -120,6 +122,8 @@ func patternMessage(k *kind.Pattern) string {
 		return "a secret is a reference, env:NAME or file:PATH, never the value itself"
 	case durationPattern:
 		return fmt.Sprintf("%q is no duration; write it as 30s, 5m or 1h30m", k.Got)
+	case treatmentPattern:
+		return fmt.Sprintf("%q is no treatment; write null, in quotes, redact, hash or keep_last:N", k.Got)
 	case sizePattern:
 		return fmt.Sprintf("%q is no size; write it as 64KiB, 16MiB or 1GiB", k.Got)
 	}

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // validate reports what the schema cannot say.
@@ -108,9 +111,36 @@ func (s *Resource) validate(r report, name string) {
 	}
 	unique(r.in("fallbacks"), s.Fallbacks)
 	positive(r.in("connect_timeout"), s.ConnectTimeout)
+	if s.Protect != nil {
+		s.Protect.validate(r.in("protect"))
+	}
 	if s.SSLMode == "disable" && s.ChannelBinding == "require" {
 		r.in("channel_binding").problem("require has no use with sslmode: disable: there is no certificate to bind to")
 	}
+}
+
+func (p *Protect) validate(r report) {
+	for _, pattern := range slices.Sorted(maps.Keys(p.Columns)) {
+		if err := protect.CheckPattern(pattern); err != nil {
+			r.in("columns", pattern).problem("%s", err)
+		}
+	}
+	switch {
+	case p.Mode == "detect" && len(p.Columns) > 0:
+		r.in("columns").problem("has no use with mode: detect")
+	case p.Mode != "detect" && len(p.Columns) == 0:
+		r.problem("columns is missing; mode %s needs it", p.Mode)
+	}
+}
+
+// Protected is what p protects.
+func (p *Protect) Protected() protect.Config {
+	mode, _ := protect.ParseMode(p.Mode) // the schema lets no other pass
+	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment)}
+	for pattern, t := range p.Columns {
+		c.Columns[pattern] = event.Treatment(t)
+	}
+	return c
 }
 
 // A Server is one of a resource's servers.
@@ -179,6 +209,12 @@ func (p *Policy) validate(r report, c *Config) {
 	unique(r.in("resources"), p.Resources)
 	unique(r.in("plugins"), p.Plugins)
 	unique(r.in("approvers"), p.Approvers)
+	unique(r.in("clear"), p.Clear)
+	for i, pattern := range p.Clear {
+		if err := protect.CheckPattern(pattern); err != nil {
+			r.in("clear").item(i).problem("%s", err)
+		}
+	}
 	positive(r.in("hold"), p.Hold)
 	atMost(r.in("hold"), p.Hold, 24*time.Hour)
 }

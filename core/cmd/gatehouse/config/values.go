@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"gatehouse/core/event"
 )
 
 // A Duration is written as in Go: "5m", "1h30m", "500ms".
@@ -39,6 +41,18 @@ func (s *Size) UnmarshalText(b []byte) error {
 		err = errors.New("more than 1024TiB")
 	}
 	*s = Size(v)
+	return err
+}
+
+// A Treatment is what is done to the values of a protected column.
+type Treatment event.Treatment
+
+const treatmentPattern = `^(null|redact|hash|keep_last:[1-9][0-9]{0,2})$`
+
+// UnmarshalText sets t from its written form.
+func (t *Treatment) UnmarshalText(b []byte) error {
+	parsed, err := event.ParseTreatment(string(b))
+	*t = Treatment(parsed)
 	return err
 }
 

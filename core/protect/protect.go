@@ -1,0 +1,176 @@
+// Package protect says which columns of a resource are protected, how their
+// values are treated, and which of them a principal may see. It is the host's
+// own wall: it holds whatever plugins do.
+package protect
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gatehouse/core/event"
+)
+
+// A Mode says which fields of a response are treated.
+type Mode uint8
+
+// The zero Mode is the strictest.
+const (
+	// Strict passes a field only if it is known not to depend on a protected
+	// column.
+	Strict Mode = iota
+	// Column treats the fields that are known to depend on one.
+	Column
+	// Detect protects no column: only what plugins find is masked.
+	Detect
+)
+
+var modes = map[string]Mode{"strict": Strict, "column": Column, "detect": Detect}
+
+// ParseMode reads "strict", "column" or "detect".
+func ParseMode(text string) (Mode, error) {
+	m, known := modes[text]
+	if !known {
+		return 0, fmt.Errorf("mode %q is none of detect, column and strict", text)
+	}
+	return m, nil
+}
+
+// A Config is what is protected of a resource.
+type Config struct {
+	Mode Mode
+	// Columns are the treatments of what the patterns match:
+	// "schema.table.column", in which * stands for any characters.
+	Columns map[string]event.Treatment
+}
+
+// Columns are the protected columns of a resource, as one principal finds them.
+// Nil protects nothing. They do not change and are safe for concurrent use.
+type Columns struct {
+	mode    Mode
+	columns []column // strictest first
+	cleared []string
+}
+
+type column struct {
+	pattern   string
+	treatment event.Treatment
+}
+
+// New returns the columns that c protects, or all that is wrong with it.
+func New(c Config) (*Columns, error) {
+	var wrong []error
+	p := &Columns{mode: c.Mode}
+	for _, pattern := range slices.Sorted(maps.Keys(c.Columns)) {
+		t := c.Columns[pattern]
+		if err := CheckPattern(pattern); err != nil {
+			wrong = append(wrong, err)
+		}
+		if t.Kind == event.Pass || t.Kind == event.Inspect || t.Kind == event.Replace {
+			wrong = append(wrong, fmt.Errorf("%q has no treatment that protects it", pattern))
+		}
+		t.Rule = "protect/" + pattern
+		p.columns = append(p.columns, column{pattern, t})
+	}
+	slices.SortStableFunc(p.columns, func(a, b column) int { return a.treatment.Compare(b.treatment) })
+	switch {
+	case c.Mode == Detect && len(p.columns) > 0:
+		wrong = append(wrong, errors.New("columns have no use with mode detect"))
+	case c.Mode != Detect && len(p.columns) == 0:
+		wrong = append(wrong, errors.New("no columns are protected"))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
+	}
+	if c.Mode == Detect {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// CheckPattern returns what is wrong with a pattern of columns.
+func CheckPattern(pattern string) error {
+	if !strings.Contains(pattern, "*") && strings.Count(pattern, ".") < 2 {
+		return fmt.Errorf("%q is not schema.table.column", pattern)
+	}
+	return nil
+}
+
+// Without returns what remains protected from a principal that may see the
+// columns that patterns match. It is nil where that is nothing.
+func (p *Columns) Without(patterns []string) *Columns {
+	if p == nil || len(patterns) == 0 {
+		return p
+	}
+	left := &Columns{mode: p.mode, cleared: slices.Concat(p.cleared, patterns)}
+	for _, c := range p.columns {
+		// The * of a pattern is matched by another's * only, so that what
+		// covers the text of a pattern covers all that it matches.
+		if !left.isCleared(c.pattern) {
+			left.columns = append(left.columns, c)
+		}
+	}
+	if len(left.columns) == 0 {
+		return nil
+	}
+	return left
+}
+
+func (p *Columns) isCleared(column string) bool {
+	return slices.ContainsFunc(p.cleared, func(c string) bool { return event.Match(c, column) })
+}
+
+// Strict is whether what is not known not to depend on a protected column is
+// treated.
+func (p *Columns) Strict() bool { return p != nil && p.mode == Strict }
+
+// Column returns the treatment of a column, "schema.table.column", and whether
+// it is protected. Of several that match, the strictest counts.
+func (p *Columns) Column(name string) (event.Treatment, bool) {
+	if p == nil || p.isCleared(name) {
+		return event.Treatment{Kind: event.Pass}, false
+	}
+	for _, c := range p.columns {
+		if event.Match(c.pattern, name) {
+			return c.treatment, true
+		}
+	}
+	return event.Treatment{Kind: event.Pass}, false
+}
+
+// Field returns the treatment of a field of a response: the strictest of those
+// of the columns that it may depend on.
+func (p *Columns) Field(f *event.Field) event.Treatment {
+	strictest := event.Treatment{Kind: event.Pass}
+	if p == nil || f.Lineage == event.LineageFiltered || f.Lineage == event.LineageClean {
+		return strictest
+	}
+	for _, o := range f.Origins {
+		if t, protected := p.Column(o); protected && t.Compare(strictest) < 0 {
+			strictest = t
+		}
+	}
+	if p.mode == Strict && f.Lineage == event.LineageUnknown && strictest.Kind > event.Redact {
+		return event.Treatment{Kind: event.Redact, Rule: "protect/unknown"}
+	}
+	return strictest
+}
+
+// Identity is a text that differs wherever two protect differently. It is part
+// of the policy's version.
+func (p *Columns) Identity() string {
+	if p == nil {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", p.mode)
+	for _, c := range p.columns {
+		fmt.Fprintf(&b, " %q:%d:%d", c.pattern, c.treatment.Kind, c.treatment.Keep)
+	}
+	for _, c := range slices.Sorted(slices.Values(p.cleared)) {
+		fmt.Fprintf(&b, " -%q", c)
+	}
+	return b.String()
+}
