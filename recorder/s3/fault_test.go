@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
 
 	"gatehouse/recorder"
 )
@@ -158,37 +161,47 @@ func flush(t *testing.T, r *recorder.Recorder) {
 	}
 }
 
-// TestKeysChange withdraws a key that is in use: what is recorded meanwhile is
-// stored with the next one.
+// TestKeysChange has the service take other keys than before, while sessions go
+// on: what they record is stored once the gate has the new ones.
 func TestKeysChange(t *testing.T) {
+	t.Parallel()
 	m := newServer(t)
 	m.bucket(t, "keys")
-	var wrong atomic.Bool
+	before, renewed := m.password, "renewed-secret"
+	var current atomic.Pointer[string]
+	current.Store(&before)
 	o := m.options("keys")
-	o.Credentials = func() (string, string, string, error) {
-		if wrong.Load() {
-			return user, "withdrawn-key", "", nil
-		}
-		return user, password, "", nil
-	}
-	wrong.Store(true)
-	key, _, err := recorder.GenerateKey("gate.example/keys")
+	o.Credentials = func() (string, string, string, error) { return user, *current.Load(), "", nil }
+	key, vkey, err := recorder.GenerateKey("gate.example/keys")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: open(t, o), Key: key})
+	r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: open(t, o), Key: key, LogEvery: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	record(t, r, 0, 2)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if err := r.Flush(ctx); err == nil {
-		t.Error("flushed with a withdrawn key")
-	}
-	wrong.Store(false)
 	flush(t, r)
+	m.stop(t)
+	m.password = renewed
+	m.start(t)
+	record(t, r, 2, 4)
+	for {
+		if _, why := r.Outage(); minio.ToErrorResponse(errors.Unwrap(why)).StatusCode == http.StatusForbidden {
+			break
+		}
+		time.Sleep(time.Millisecond) // polls the recorder's work
+	}
+	current.Store(&renewed)
+	flush(t, r)
+	if since, why := r.Outage(); !since.IsZero() {
+		t.Errorf("still away: %v", why)
+	}
 	if err := r.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+	report, err := recorder.Verify(t.Context(), open(t, m.options("keys")), vkey, recorder.VerifyOptions{Frames: true})
+	if err != nil || !report.OK() || report.Sessions != 4 {
+		t.Errorf("report: %+v, %v", report, err)
 	}
 }

@@ -2,13 +2,15 @@ package s3
 
 import (
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// KeysFor is for how long keys are used before they are asked for again.
+// KeysFor is for how long keys are used before they are asked for again. That
+// is done at once when the service has refused a request.
 const KeysFor = 10 * time.Second
 
 // Keys are a credentials.Provider of keys that may change.
@@ -34,3 +36,18 @@ func (k *keys) Retrieve() (v credentials.Value, err error) {
 
 // IsExpired implements credentials.Provider.
 func (k *keys) IsExpired() bool { return time.Now().UnixNano() > k.until.Load() }
+
+// A keysTransport notes when keys are refused.
+type keysTransport struct {
+	http.RoundTripper
+	keys *keys
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t keysTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.RoundTripper.RoundTrip(r)
+	if err == nil && res.StatusCode == http.StatusForbidden {
+		t.keys.until.Store(0)
+	}
+	return res, err
+}

@@ -44,8 +44,8 @@ type Options struct {
 	SecretKey    string
 	SessionToken string // of temporary credentials
 	// Credentials, if not nil, returns the keys in place of the three above.
-	// It is asked again every KeysFor, so that they can be changed while the
-	// store is in use. It is safe for concurrent use.
+	// It is asked again every KeysFor, and after a refusal, so that they can
+	// be changed while the store is in use. It is safe for concurrent use.
 	Credentials func() (accessKey, secretKey, sessionToken string, err error)
 	// Transport makes the requests; nil is the client's default.
 	Transport http.RoundTripper
@@ -75,11 +75,18 @@ func Open(o Options) (*Store, error) {
 	if o.Credentials == nil {
 		o.Credentials = func() (string, string, string, error) { return o.AccessKey, o.SecretKey, o.SessionToken, nil }
 	}
+	secure := u.Scheme == "https"
+	if o.Transport == nil {
+		if o.Transport, err = minio.DefaultTransport(secure); err != nil {
+			return nil, fmt.Errorf("open s3: %w", err)
+		}
+	}
+	keys := &keys{read: o.Credentials}
 	c, err := minio.NewCore(u.Host, &minio.Options{
-		Creds:      credentials.New(&keys{read: o.Credentials}),
-		Secure:     u.Scheme == "https",
+		Creds:      credentials.New(keys),
+		Secure:     secure,
 		Region:     o.Region,
-		Transport:  o.Transport,
+		Transport:  keysTransport{o.Transport, keys},
 		MaxRetries: attempts,
 	})
 	if err != nil {

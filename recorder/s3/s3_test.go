@@ -49,8 +49,8 @@ func minioProgram(t *testing.T) string {
 
 // A server is a MinIO that can be stopped and started again.
 type server struct {
-	program, dir, address string
-	process               *exec.Cmd
+	program, dir, address, password string
+	process                         *exec.Cmd
 }
 
 const user, password = "gatehouse", "gatehouse-secret"
@@ -61,7 +61,7 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{program: minioProgram(t), dir: t.TempDir(), address: l.Addr().String()}
+	s := &server{program: minioProgram(t), dir: t.TempDir(), address: l.Addr().String(), password: password}
 	l.Close()
 	t.Cleanup(func() { s.stop(t) })
 	s.start(t)
@@ -71,7 +71,7 @@ func newServer(t *testing.T) *server {
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	s.process = exec.Command(s.program, "server", "--quiet", "--address", s.address, s.dir)
-	s.process.Env = append(os.Environ(), "MINIO_ROOT_USER="+user, "MINIO_ROOT_PASSWORD="+password, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+	s.process.Env = append(os.Environ(), "MINIO_ROOT_USER="+user, "MINIO_ROOT_PASSWORD="+s.password, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.process.Stdout, s.process.Stderr = t.Output(), t.Output()
 	if err := s.process.Start(); err != nil {
@@ -105,7 +105,7 @@ func (s *server) stop(t *testing.T) {
 }
 
 func (s *server) options(bucket string) s3.Options {
-	return s3.Options{Endpoint: "http://" + s.address, Bucket: bucket, AccessKey: user, SecretKey: password}
+	return s3.Options{Endpoint: "http://" + s.address, Bucket: bucket, AccessKey: user, SecretKey: s.password}
 }
 
 func (s *server) bucket(t *testing.T, name string) {
@@ -123,7 +123,7 @@ func (s *server) makeBucket(t *testing.T, name string, o minio.MakeBucketOptions
 // client has all rights.
 func (s *server) client(t *testing.T) *minio.Client {
 	t.Helper()
-	c, err := minio.New(s.address, &minio.Options{Creds: credentials.NewStaticV4(user, password, "")})
+	c, err := minio.New(s.address, &minio.Options{Creds: credentials.NewStaticV4(user, s.password, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
