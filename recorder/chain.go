@@ -117,9 +117,9 @@ func (s *Session) extendChain(l *sealed) error {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		_, err = f.Write(b)
-		if sync := s.r.fsync(); err == nil && sync != nil {
-			err = sync(f)
+		_, err = s.r.o.disk.write(f, b)
+		if err == nil && s.r.o.PowerSafe {
+			err = s.r.o.disk.sync(f)
 		}
 		if err == nil && !s.chain.begun {
 			err = s.r.syncEntries()

@@ -1,9 +1,13 @@
 package recorder_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -118,22 +122,189 @@ func TestCrashOnFullDisk(t *testing.T) {
 func TestReadOnlySpool(t *testing.T) {
 	g := newGate(t, func(o *recorder.Options) { mountDisk(t, o.Spool) })
 	s := g.begin(t, 1)
-	dir := filepath.Join(g.options.Spool, "sessions")
-	mount(t, dir, dir, "", syscall.MS_BIND, "")
-	if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	writable := readOnly(t, filepath.Join(g.options.Spool, "sessions"))
 	if err := s.Commit(t.Context()); !errors.Is(err, syscall.EROFS) {
 		t.Fatalf("commit to a read-only directory: %v", err)
 	}
 	if n := g.Stats().FailuresBy["spool"]; n != 1 {
 		t.Errorf("%d failures were counted", n)
 	}
-	if err := syscall.Unmount(dir, 0); err != nil {
-		t.Fatal(err)
-	}
+	writable()
 	commit(t, s)
 	end(t, s)
 	g.flush(t)
 	wantOK(t, g.verify(t, recorder.VerifyOptions{Frames: true}))
+}
+
+// TestWriteThatCannotBeUndone ends a session where a write failed, and what it
+// left cannot be cut off.
+func TestWriteThatCannotBeUndone(t *testing.T) {
+	g := newGate(t, func(o *recorder.Options) { mountDisk(t, o.Spool) })
+	s := g.begin(t, 1)
+	appendFrame(t, s, event.KindData, 1, []byte("before"))
+	commit(t, s)
+	if err := s.Break(); err != nil {
+		t.Fatal(err)
+	}
+	writable := readOnly(t, filepath.Join(g.options.Spool, "sessions"))
+	appendFrame(t, s, event.KindData, 2, []byte("during"))
+	if err := s.Commit(t.Context()); !errors.Is(err, recorder.ErrNotDurable) || !errors.Is(err, syscall.EROFS) {
+		t.Errorf("commit: %v", err)
+	}
+	writable()
+	if err := s.Commit(t.Context()); !errors.Is(err, recorder.ErrNotDurable) {
+		t.Errorf("commit again: %v", err)
+	}
+	if err := s.Append(event.Frame{Kind: event.KindData, Time: start}); !errors.Is(err, recorder.ErrNotDurable) {
+		t.Errorf("append: %v", err)
+	}
+	if err := s.Close(); !errors.Is(err, recorder.ErrNotDurable) {
+		t.Errorf("close: %v", err)
+	}
+	g.record(t, 2, 1) // other sessions go on
+	g.flush(t)
+	wantOK(t, g.verify(t, recorder.VerifyOptions{Frames: true}))
+	if _, data := kinds(t, g.Reader(), "s000001"); string(data) != "before" {
+		t.Errorf("data %q", data)
+	}
+	if got := notices(t, recorder.NewReader(g.store), "s000001"); len(got) != 1 || got[0] != "disk" {
+		t.Errorf("notices %q", got)
+	}
+}
+
+// readOnly makes a directory read-only until the function that it returns is
+// called.
+func readOnly(t *testing.T, dir string) (writable func()) {
+	t.Helper()
+	mount(t, dir, dir, "", syscall.MS_BIND, "")
+	if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A failing disk writes a part of what it gets and says that it failed, now and
+// then; after some of these the file takes no more and cannot be cut either.
+type failingDisk struct{ fails atomic.Bool }
+
+func (d *failingDisk) write(f *os.File, b []byte) (int, error) {
+	if !d.fails.Load() || rand.IntN(6) > 0 {
+		return f.Write(b)
+	}
+	n, err := f.Write(b[:rand.IntN(len(b)+1)])
+	if rand.IntN(3) == 0 {
+		err = errors.Join(err, f.Close())
+	}
+	return n, errors.Join(syscall.EIO, err)
+}
+
+func (d *failingDisk) sync(f *os.File) error {
+	if d.fails.Load() && rand.IntN(60) == 0 {
+		return syscall.EIO
+	}
+	return nil // what is in the page cache survives the end of a process
+}
+
+// TestFailingDisk has the spool's disk fail with EIO at random, and the gate end
+// and start again meanwhile: what could not be written is not committed, what
+// was committed is recorded once and in order, and nothing torn is taken for a
+// frame.
+func TestFailingDisk(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("durable=%t", durable), func(t *testing.T) { testFailingDisk(t, durable) })
+	}
+}
+
+func testFailingDisk(t *testing.T, durable bool) {
+	var d failingDisk
+	g := newGate(t, func(o *recorder.Options) {
+		o.PieceSize, o.PowerSafe = 3000, durable
+		o.SetWrite(d.write)
+		o.SetSync(d.sync)
+	})
+	committed := make(map[string]int) // frames of data
+	for round := range 6 {
+		d.fails.Store(true)
+		for i := range 10 {
+			one := info(round*10 + i)
+			s, err := g.Begin(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			committed[one.ID] = 0
+			n := useFailingDisk(t, s, one, func(n int) { committed[one.ID] = n })
+			if n < 0 || rand.IntN(3) == 0 {
+				continue // it is over, or still open when the gate ends
+			}
+			if err := s.Close(); err != nil && !errors.Is(err, syscall.EIO) && !errors.Is(err, os.ErrClosed) {
+				t.Error(err)
+			}
+		}
+		_ = g.Crash() // some files are closed already
+		d.fails.Store(false)
+		g.open(t)
+	}
+	g.flush(t)
+	r := g.verify(t, recorder.VerifyOptions{Frames: true})
+	wantOK(t, r)
+	for id, want := range committed {
+		got := 0
+		for f, err := range recorder.NewReader(g.store).Frames(t.Context(), id) {
+			if errors.Is(err, recorder.ErrNotFound) {
+				break // nothing of it was committed
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Kind != event.KindData {
+				continue
+			}
+			if !bytes.Equal(f.Payload, dataFrame(got)) {
+				t.Fatalf("session %s: frame %d is %q", id, got, f.Payload)
+			}
+			got++
+		}
+		if got < want {
+			t.Errorf("session %s: %d frames of %d committed", id, got, want)
+		}
+	}
+}
+
+func dataFrame(n int) []byte { return fmt.Appendf(nil, "%d %0*d", n, 1+n*37%400, n) }
+
+// useFailingDisk appends frames and commits them until the disk takes them. It
+// returns how many it committed, or -1 if the session was broken off.
+func useFailingDisk(t *testing.T, s *recorder.Session, one *event.Session, tell func(int)) int {
+	t.Helper()
+	add := func(k event.Kind, payload []byte) bool {
+		err := s.Append(event.Frame{Kind: k, Time: start, Payload: payload})
+		for err == nil {
+			if err = s.Commit(t.Context()); err == nil {
+				return true
+			}
+			if !errors.Is(err, recorder.ErrNotDurable) {
+				err = nil // it may be tried again
+			}
+		}
+		if !errors.Is(err, recorder.ErrNotDurable) {
+			t.Fatal(err)
+		}
+		return false
+	}
+	if !add(event.KindOpen, one.Append(nil)) {
+		return -1
+	}
+	n := rand.IntN(40)
+	for i := range n {
+		if !add(event.KindData, dataFrame(i)) {
+			return -1
+		}
+		tell(i + 1)
+	}
+	return n
 }

@@ -36,7 +36,10 @@ func (s *Session) Break() error {
 type Memory = memory
 
 // SetSync puts sync in the place of fsync.
-func (o *Options) SetSync(sync func(*os.File) error) { o.sync = sync }
+func (o *Options) SetSync(sync func(*os.File) error) { o.disk.sync = sync }
+
+// SetWrite puts write in the place of writing to the spool's files.
+func (o *Options) SetWrite(write func(*os.File, []byte) (int, error)) { o.disk.write = write }
 
 // RewritePiece returns a piece with other frames and a header to match, as
 // somebody would make it who has not the signing key.

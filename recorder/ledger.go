@@ -294,10 +294,10 @@ func (l *ledger) keep(next step) error {
 	if err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
-	if err := writeFile(l.file, b, l.r.o.sync); err != nil {
+	if err := l.r.writeFile(l.file, b, true); err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
-	if err := syncFolder(l.r.o.Spool, l.r.o.sync); err != nil {
+	if err := syncFolder(l.r.o.Spool, l.r.o.disk.sync); err != nil {
 		return fmt.Errorf("write step: %w", err)
 	}
 	l.step, l.put = next, 0

@@ -68,7 +68,13 @@ type Options struct {
 	// Logger gets what goes wrong outside of any call. Nil discards it.
 	Logger *slog.Logger
 
-	sync func(*os.File) error // fsync, except in tests
+	disk disk // except in tests, files' own methods
+}
+
+// A disk is how the spool's files are written and made durable.
+type disk struct {
+	write func(*os.File, []byte) (int, error)
+	sync  func(*os.File) error
 }
 
 func (o *Options) setDefaults() {
@@ -83,8 +89,11 @@ func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.sync == nil {
-		o.sync = (*os.File).Sync
+	if o.disk.write == nil {
+		o.disk.write = (*os.File).Write
+	}
+	if o.disk.sync == nil {
+		o.disk.sync = (*os.File).Sync
 	}
 }
 
@@ -223,7 +232,7 @@ func (r *Recorder) start() error {
 	}
 	if r.o.PowerSafe {
 		var err error
-		if r.syncer, err = newSyncer(r.dir, r.o.sync); err != nil {
+		if r.syncer, err = newSyncer(r.dir, r.o.disk.sync); err != nil {
 			return fmt.Errorf("open spool: %w", err)
 		}
 	}

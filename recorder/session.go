@@ -169,10 +169,11 @@ func (s *Session) Commit(ctx context.Context) error {
 			return fmt.Errorf("commit frames: %w", err)
 		}
 	}
-	if s.r.syncer == nil {
-		return nil
+	err := s.broken
+	if s.r.syncer != nil {
+		err = s.makeDurable()
 	}
-	if err := s.makeDurable(); err != nil {
+	if err != nil {
 		return fmt.Errorf("commit frames: %w", err)
 	}
 	return nil
@@ -260,7 +261,7 @@ func (s *Session) extendFile(data [][]byte) error {
 	p := s.parts[len(s.parts)-1]
 	size := p.size
 	for _, d := range data {
-		n, err := s.file.Write(d)
+		n, err := s.r.o.disk.write(s.file.File, d)
 		size += int64(n)
 		if err != nil {
 			return errors.Join(err, s.undoWrite(p))
@@ -288,17 +289,19 @@ func (s *Session) undoWrite(p *part) error {
 	return err
 }
 
-// undo cuts off what a failed write left. Where even that fails the part ends
-// here, and the sealer cuts it.
+// undo cuts off what a failed write left. Where even that fails the session is
+// over: after a restart what is left could be taken for frames, and those would
+// be there twice if they were committed to the next part.
 func (s *Session) undo(p *part) error {
-	err := s.file.Truncate(p.size)
-	if err == nil {
-		_, err = s.file.Seek(p.size, 0)
+	if err := os.Truncate(s.path(p.sequence, kindFrames), p.size); err != nil {
+		s.breakOff(err)
+		return s.broken
 	}
-	if err != nil {
+	if _, err := s.file.Seek(p.size, 0); err != nil {
 		s.rotate(false)
+		return err
 	}
-	return err
+	return nil
 }
 
 func (s *Session) newPart() error {

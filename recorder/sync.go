@@ -22,9 +22,10 @@ const (
 	durableSealers = 8
 )
 
-// ErrNotDurable means that the disk failed to keep what was written to it. The
-// session takes no more frames: after a failed fsync the kernel may have
-// dropped what it could not write, so that a second one proves nothing.
+// ErrNotDurable means that the disk failed to keep what was written to it, or to
+// give up what it wrote of a write that failed. The session takes no more
+// frames: after a failed fsync the kernel may have dropped what it could not
+// write, so that a second one proves nothing.
 var ErrNotDurable = errors.New("the spool's disk failed to make a recording durable")
 
 // A syncer makes spool files survive a power failure. Those who wait at the
@@ -189,7 +190,16 @@ func (s *Session) breakOff(err error) {
 		return // it is recorded as it is
 	}
 	s.release()
-	lost := int64(0)
+	s.reason = event.Notice{Code: "disk", Text: "the spool's disk failed; what was not committed took no effect"}
+	if s.r.syncer != nil {
+		lost := s.loseUnsynced()
+		s.reason.Text = fmt.Sprintf("the spool's disk failed; %d bytes of frames were not durable, and nothing of them took effect", lost)
+	}
+	s.rotate(false)
+}
+
+// loseUnsynced gives up what is not durable and returns how much that is.
+func (s *Session) loseUnsynced() (lost int64) {
 	for _, p := range s.parts {
 		if p.sealed == nil {
 			lost += p.size - p.durable
@@ -197,8 +207,7 @@ func (s *Session) breakOff(err error) {
 		}
 	}
 	s.r.hold(-lost)
-	s.reason = event.Notice{Code: "disk", Text: fmt.Sprintf("the spool's disk failed; %d bytes of frames were not durable, and nothing of them took effect", lost)}
-	s.rotate(false)
+	return lost
 }
 
 // syncEntries makes the creation and removal of spool files durable, if they
@@ -217,12 +226,4 @@ func syncFolder(name string, sync func(*os.File) error) error {
 		return err
 	}
 	return errors.Join(sync(f), f.Close())
-}
-
-// fsync returns what makes a spool file durable, nil if that is not asked for.
-func (r *Recorder) fsync() func(*os.File) error {
-	if !r.o.PowerSafe {
-		return nil
-	}
-	return r.o.sync
 }

@@ -168,7 +168,7 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	z.frames, z.piece = frames, data
 	l.digest, l.size = digest(data), uint64(len(data))
 	name := s.path(p.sequence, kindPiece)
-	if err := writeFile(name, data, s.r.fsync()); err != nil {
+	if err := s.r.writeFile(name, data, s.r.o.PowerSafe); err != nil {
 		return nil, err
 	}
 	// The chain must not know of a piece that a power failure took.
@@ -214,17 +214,18 @@ func (s *Session) readFrames(b []byte, p *part) ([]byte, error) {
 	return append(b, extra...), nil
 }
 
-// writeFile creates or replaces a spool file in one step. With sync its content
-// survives a power failure, and its name once the folder is synced too.
-func writeFile(name string, data []byte, sync func(*os.File) error) error {
+// writeFile creates or replaces a spool file in one step. If it is to be durable
+// its content survives a power failure, and its name once the folder is synced
+// too.
+func (r *Recorder) writeFile(name string, data []byte, durable bool) error {
 	tmp := name + partial
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil && sync != nil {
-		err = sync(f)
+	_, err = r.o.disk.write(f, data)
+	if err == nil && durable {
+		err = r.o.disk.sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, remove(tmp))
