@@ -5,14 +5,11 @@ import (
 	"strings"
 )
 
-// logPrefix and logLine belong together: time, process, user@database. Lines
-// that do not belong to a session lack the last.
+// logPrefix is what parseLine reads: time, process, user@database. Lines that do
+// not belong to a session lack the last.
 const logPrefix = "%m [%p] %q%u@%d "
 
-var (
-	logLine   = regexp.MustCompile(`^\S+ \S+ \S+ \[\d+\] (\S+)@(\S+) ([A-Z0-9]+):  (.*)$`)
-	statement = regexp.MustCompile(`(?s)^(?:statement|execute [^:]*): (.*)$`)
-)
+var statement = regexp.MustCompile(`(?s)^(?:statement|execute [^:]*): (.*)$`)
 
 // LogEntry is a message of a PostgreSQL server about one session. A DETAIL,
 // HINT or STATEMENT is an entry of its own after the message it belongs to.
@@ -61,11 +58,22 @@ func parseLog(text, database string) []LogEntry {
 			}
 			continue
 		}
-		m := logLine.FindStringSubmatch(line)
-		mine = m != nil && m[2] == database
-		if mine {
-			entries = append(entries, LogEntry{User: m[1], Database: m[2], Severity: m[3], Message: m[4]})
+		var e LogEntry
+		e, mine = parseLine(line)
+		if mine = mine && e.Database == database; mine {
+			entries = append(entries, e)
 		}
 	}
 	return entries
+}
+
+// parseLine reads the first line of a message, if it belongs to a session.
+func parseLine(line string) (e LogEntry, ok bool) {
+	_, rest, _ := strings.Cut(line, "] ")
+	who, rest, _ := strings.Cut(rest, " ")
+	if e.User, e.Database, ok = strings.Cut(who, "@"); !ok {
+		return e, false
+	}
+	e.Severity, e.Message, ok = strings.Cut(rest, ":  ")
+	return e, ok
 }

@@ -200,6 +200,7 @@ func (p *Postgres) configuration(data string, o PostgresOptions) ([]byte, error)
 	set("full_page_writes", "off")
 	set("autovacuum", "off")
 	set("log_statement", "all")
+	set("log_parameter_max_length", "1kB") // of each value
 	set("log_line_prefix", logPrefix)
 	set("log_timezone", "UTC")
 	if o.TLS != nil {

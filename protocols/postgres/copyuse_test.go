@@ -187,32 +187,34 @@ func uploaded(frames []event.Frame) string {
 
 // A hang-up is noticed while a COPY waits for a lock, before it takes data.
 func TestHangUpBeforeACopyBegins(t *testing.T) {
+	t.Parallel()
 	for _, sql := range []string{"COPY t FROM STDIN", "COPY t TO STDOUT"} {
-		g := startGate(t, gateConfig{sql: awkward, plugins: []pipeline.Plugin{columns{}}})
-		c := g.direct(t)
-		if _, err := c.Exec(t.Context(), "BEGIN; LOCK TABLE t"); err != nil {
-			t.Fatal(err)
-		}
-		r := g.raw(t)
-		r.send(simply(sql)...)
-		waitFor(t, func() bool {
-			var n int
-			err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass").Scan(&n)
-			return err == nil && n == 1
-		})
-		r.Close()
-		closed := func() bool {
-			all := g.tapes[0].all()
-			return all[len(all)-1].Kind == event.KindClose
-		}
-		for range 3 { // the session waits seconds for the server's last words
-			for k := 0; k < 400 && !closed(); k++ {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel() // the session waits seconds for the server's last words
+			g := startGate(t, gateConfig{sql: awkward, plugins: []pipeline.Plugin{columns{}}})
+			c := g.direct(t)
+			if _, err := c.Exec(t.Context(), "BEGIN; LOCK TABLE t"); err != nil {
+				t.Fatal(err)
+			}
+			r := g.raw(t)
+			r.send(simply(sql)...)
+			waitFor(t, func() bool {
+				var n int
+				err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass").Scan(&n)
+				return err == nil && n == 1
+			})
+			r.Close()
+			closed := func() bool {
+				all := g.tapes[0].all()
+				return all[len(all)-1].Kind == event.KindClose
+			}
+			for k := 0; k < 1200 && !closed(); k++ {
 				time.Sleep(10 * time.Millisecond)
 			}
-		}
-		if !closed() {
-			t.Errorf("%s: the session goes on", sql)
-		}
+			if !closed() {
+				t.Error("the session goes on")
+			}
+		})
 	}
 }
 

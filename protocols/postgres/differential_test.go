@@ -204,9 +204,6 @@ const maxFailures = 6
 
 // Whatever a client sends, it gets the same replies as from the server alone.
 func TestSameRepliesAsTheServer(t *testing.T) {
-	if err := analyzer().Warm(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	const workers = 2
 	seeds := make(chan uint64)
 	var failures atomic.Int32

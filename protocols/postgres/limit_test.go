@@ -94,6 +94,7 @@ func TestGuessedCancelKeysAreLimited(t *testing.T) {
 }
 
 func TestIdleSessionsEnd(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, gateConfig{limits: postgres.Limits{Idle: 3 * time.Second}})
 	r := g.raw(t)
 	r.send(sql("SELECT pg_sleep(4)")) // which is not idle
@@ -112,6 +113,7 @@ func TestIdleSessionsEnd(t *testing.T) {
 }
 
 func TestSessionsIdleInATransactionEnd(t *testing.T) {
+	t.Parallel()
 	g := startGate(t, gateConfig{sql: customersSQL, limits: postgres.Limits{IdleInTransaction: time.Second}})
 	idle := g.raw(t)
 	r := g.raw(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -51,10 +52,10 @@ func TestSplitAtEveryByte(t *testing.T) {
 			})
 		}
 		check(trouble{"bytewise", 0}, trouble{"bytewise", 0})
-		for at := range ofClient {
+		for at := 0; at < ofClient; at += nth {
 			check(trouble{"split", at}, trouble{})
 		}
-		for at := range ofServer {
+		for at := 0; at < ofServer; at += nth {
 			check(trouble{}, trouble{"split", at})
 		}
 	}
@@ -66,7 +67,7 @@ func TestStallAndCloseAtEveryByte(t *testing.T) {
 	for _, c := range recorded(t) {
 		ofClient, ofServer := c.lengths()
 		for _, kind := range []string{"stall", "close"} {
-			for at := range ofClient {
+			for at := 0; at < ofClient; at += nth {
 				inBubble(t, func(t *testing.T) {
 					got, g := play(t, c, trouble{kind, at}, trouble{})
 					if len(got) > len(c.answer) {
@@ -78,7 +79,7 @@ func TestStallAndCloseAtEveryByte(t *testing.T) {
 					}
 				})
 			}
-			for at := range ofServer {
+			for at := 0; at < ofServer; at += nth {
 				inBubble(t, func(t *testing.T) { play(t, c, trouble{}, trouble{kind, at}) })
 			}
 		}
@@ -131,6 +132,14 @@ func lying(f []byte) (all [][]byte) {
 	return all
 }
 
+// some are every nth of all.
+func some(all [][]byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := 0; i < len(all) && yield(all[i]); i += nth {
+		}
+	}
+}
+
 // A client or a server whose lengths and counts are wrong ends its own session
 // at the most.
 func TestLengthsThatLie(t *testing.T) {
@@ -138,7 +147,7 @@ func TestLengthsThatLie(t *testing.T) {
 		for i, step := range c.steps {
 			fs := frames(step)
 			for k := range fs {
-				for _, lie := range lying(fs[k]) {
+				for lie := range some(lying(fs[k])) {
 					steps := slices.Clone(c.steps)
 					steps[i] = slices.Concat(slices.Concat(fs[:k]...), lie, slices.Concat(fs[k+1:]...))
 					inBubble(t, func(t *testing.T) { play(t, c.with(steps, nil), trouble{}, trouble{}) })
@@ -146,7 +155,7 @@ func TestLengthsThatLie(t *testing.T) {
 			}
 		}
 		for i := range c.script {
-			for _, lie := range lying(c.script[i].frame) {
+			for lie := range some(lying(c.script[i].frame)) {
 				script := slices.Clone(c.script)
 				script[i].frame = lie
 				inBubble(t, func(t *testing.T) { play(t, c.with(nil, script), trouble{}, trouble{}) })

@@ -75,9 +75,9 @@ func TestLongParametersAreCutForPluginsAlone(t *testing.T) {
 	}
 }
 
-// A parameter of 200 MB is in memory about once.
+// A parameter of 50 MB is in memory about once.
 func TestLongParametersTakeLittleMemory(t *testing.T) {
-	const size = 200_000_000
+	const size = 50_000_000
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(words)}, limits: postgres.Limits{MessageSize: 1 << 30}, record: onDisk(t)})
 	r := g.raw(t)
 	r.SetDeadline(time.Now().Add(10 * time.Minute))
@@ -112,7 +112,7 @@ func TestLongParametersTakeLittleMemory(t *testing.T) {
 		if m == "Z I" {
 			break
 		}
-		if m == "D 200000000" || m == "1" || m == "2" || m == "C SELECT 1" {
+		if m == "D 50000000" || m == "1" || m == "2" || m == "C SELECT 1" {
 			continue
 		}
 		t.Fatalf("got %q", m)

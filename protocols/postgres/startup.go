@@ -291,8 +291,11 @@ func refuseStartup(message, hint string) error {
 	return &endError{refusal{code: codeUnauthenticated, message: "gatehouse: " + message, hint: hint}, nil}
 }
 
+// separators are what names of encodings may be spelt with.
+var separators = strings.NewReplacer("-", "", "_", "")
+
 func isUTF8(encoding string) bool {
-	switch strings.ToUpper(strings.NewReplacer("-", "", "_", "").Replace(encoding)) {
+	switch strings.ToUpper(separators.Replace(encoding)) {
 	case "UTF8", "UNICODE":
 		return true
 	}

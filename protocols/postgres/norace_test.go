@@ -1,0 +1,5 @@
+//go:build !race
+
+package postgres_test
+
+const nth = 1 // of the mutations all are tried: see race_test.go
