@@ -57,8 +57,9 @@ type Options struct {
 	// LogEvery is how often a checkpoint is signed while there is news.
 	LogEvery time.Duration
 	// SpoolLimit is how many bytes the spool may hold. Sessions wait when it
-	// is reached. What they have buffered by then may exceed it, by at most
-	// a piece for each session.
+	// is reached, or all but DiskMargin of the spool's disk is. What they
+	// have buffered by then may exceed it, by at most a piece for each
+	// session.
 	SpoolLimit int64
 	// FullWait is how long they wait before they fail with ErrSpoolFull.
 	FullWait time.Duration
@@ -175,6 +176,7 @@ type Recorder struct {
 	syncer *syncer
 
 	used  atomic.Int64 // bytes in the spool
+	limit atomic.Int64 // of used
 	freed bell
 	stats counters
 
@@ -202,6 +204,7 @@ func Open(o Options) (*Recorder, error) {
 	if r.lock, err = lockFile(filepath.Join(o.Spool, "lock")); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
+	r.measure()
 	if err := r.start(); err != nil {
 		return nil, errors.Join(err, r.lock.Close())
 	}
@@ -337,34 +340,4 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.cancel()
 	r.work.Wait()
 	return errors.Join(append(errs, r.lock.Close())...)
-}
-
-// admit returns when the spool has room.
-func (r *Recorder) admit(ctx context.Context) error {
-	if r.used.Load() < r.o.SpoolLimit {
-		return nil
-	}
-	timeout := time.NewTimer(r.o.FullWait)
-	defer timeout.Stop()
-	for {
-		freed := r.freed.wait()
-		if r.used.Load() < r.o.SpoolLimit {
-			return nil
-		}
-		select {
-		case <-freed:
-		case <-timeout.C:
-			return ErrSpoolFull
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// hold changes how many bytes the spool is known to hold.
-func (r *Recorder) hold(n int64) {
-	r.used.Add(n)
-	if n < 0 {
-		r.freed.ring()
-	}
 }

@@ -182,7 +182,7 @@ func (s *Session) Commit(ctx context.Context) error {
 // write writes the buffer, if any, to the spool, once that has room for more.
 // It gives up the lock while it waits for that.
 func (s *Session) write(ctx context.Context) error {
-	if s.r.used.Load() >= s.r.o.SpoolLimit {
+	if s.r.full() {
 		s.mu.Unlock()
 		err := s.r.admit(ctx)
 		s.mu.Lock()
@@ -248,6 +248,7 @@ func (s *Session) extend(data ...[]byte) error {
 	err := s.extendFile(data)
 	if err != nil {
 		s.r.failed(failedSpool, "write spool", err, "session", s.info.ID)
+		s.r.measure() // perhaps another filled the disk
 	}
 	return err
 }
@@ -313,6 +314,7 @@ func (s *Session) newPart() error {
 	s.file = &spoolFile{File: f, part: p, refs: 1}
 	s.next++
 	s.parts = append(s.parts, p)
+	s.r.measure()
 	s.r.aging.push(aged{s, p, time.Now().Add(s.r.o.SealAfter)})
 	return nil
 }

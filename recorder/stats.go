@@ -28,7 +28,7 @@ type Stats struct {
 
 	Sessions   int   // not entirely stored and logged
 	Backlog    int64 // bytes in the spool
-	SpoolLimit int64
+	SpoolLimit int64 // that it may hold at present: see Options.SpoolLimit
 
 	LogSize    int64     // entries in the log
 	Checkpoint time.Time // when the last checkpoint was stored; zero if none was
@@ -49,6 +49,7 @@ func (r *Recorder) Outage() (since time.Time, why error) { return r.stats.outage
 
 // Stats returns the present figures.
 func (r *Recorder) Stats() Stats {
+	r.measure()
 	r.mu.Lock()
 	sessions := len(r.sessions)
 	r.mu.Unlock()
@@ -56,7 +57,7 @@ func (r *Recorder) Stats() Stats {
 	s := Stats{
 		Bytes: c.bytes.Load(), Commits: c.commits.Load(), Frames: c.frames.Load(),
 		Sealed: c.sealed.Load(), Stored: c.stored.Load(), FailuresBy: make(map[string]int64, failureKinds),
-		Sessions: sessions, Backlog: r.used.Load(), SpoolLimit: r.o.SpoolLimit,
+		Sessions: sessions, Backlog: r.used.Load(), SpoolLimit: r.limit.Load(),
 	}
 	for kind, name := range failureNames {
 		n := c.failures[kind].Load()

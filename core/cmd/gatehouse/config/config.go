@@ -325,7 +325,8 @@ type Spool struct {
 	// Directory is created if it is not there. One gate uses it at a time.
 	Directory Path `json:"directory" jsonschema:"required"`
 	// Size is how much of the disk the spool takes. It fills while the
-	// store is not to be reached.
+	// store is not to be reached. An eighth of the disk, at most 64 MiB,
+	// stays free in any case.
 	Size Size `json:"size" jsonschema:"default=8GiB"`
 	// Wait is how long requests wait for a full spool before they are
 	// refused.
