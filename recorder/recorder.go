@@ -19,7 +19,7 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultPieceSize  = 1 << 20
+	DefaultPieceSize  = 4 << 20
 	DefaultSealAfter  = time.Second
 	DefaultLogEvery   = time.Second
 	DefaultSpoolLimit = 8 << 30

@@ -343,7 +343,7 @@ type Seal struct {
 	// Age is after what time.
 	Age Duration `json:"age" jsonschema:"default=1s"`
 	// Size is at what size.
-	Size Size `json:"size" jsonschema:"default=1MiB"`
+	Size Size `json:"size" jsonschema:"default=4MiB"`
 }
 
 // Store is where pieces are kept. It is either a directory or S3.
