@@ -44,6 +44,10 @@ type Config struct {
 	// Columns are the treatments of what the patterns match:
 	// "schema.table.column", in which * stands for any characters.
 	Columns map[string]event.Treatment
+	// Implied are treatments of what holds values of protected columns in
+	// turn, such as a catalogue's statistics. They protect as long as any of
+	// Columns does.
+	Implied map[string]event.Treatment
 }
 
 // Columns are the protected columns of a resource, as one principal finds them.
@@ -57,6 +61,7 @@ type Columns struct {
 type column struct {
 	pattern   string
 	treatment event.Treatment
+	implied   bool
 }
 
 // New returns the columns that c protects, or all that is wrong with it.
@@ -71,14 +76,16 @@ func New(c Config) (*Columns, error) {
 		if t.Kind == event.Pass || t.Kind == event.Inspect || t.Kind == event.Replace {
 			wrong = append(wrong, fmt.Errorf("%q has no treatment that protects it", pattern))
 		}
-		t.Rule = "protect/" + pattern
-		p.columns = append(p.columns, column{pattern, t})
+		p.add(pattern, t, false)
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(c.Implied)) {
+		p.add(pattern, c.Implied[pattern], true)
 	}
 	slices.SortStableFunc(p.columns, func(a, b column) int { return a.treatment.Compare(b.treatment) })
 	switch {
-	case c.Mode == Detect && len(p.columns) > 0:
+	case c.Mode == Detect && len(c.Columns) > 0:
 		wrong = append(wrong, errors.New("columns have no use with mode detect"))
-	case c.Mode != Detect && len(p.columns) == 0:
+	case c.Mode != Detect && len(c.Columns) == 0:
 		wrong = append(wrong, errors.New("no columns are protected"))
 	}
 	if err := errors.Join(wrong...); err != nil {
@@ -90,9 +97,15 @@ func New(c Config) (*Columns, error) {
 	return p, nil
 }
 
-// CheckPattern returns what is wrong with a pattern of columns.
+func (p *Columns) add(pattern string, t event.Treatment, implied bool) {
+	t.Rule = "protect/" + pattern
+	p.columns = append(p.columns, column{pattern, t, implied})
+}
+
+// CheckPattern returns what is wrong with a pattern of columns, or of functions:
+// "schema.function()".
 func CheckPattern(pattern string) error {
-	if !strings.Contains(pattern, "*") && strings.Count(pattern, ".") < 2 {
+	if !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "()") && strings.Count(pattern, ".") < 2 {
 		return fmt.Errorf("%q is not schema.table.column", pattern)
 	}
 	return nil
@@ -112,7 +125,7 @@ func (p *Columns) Without(patterns []string) *Columns {
 			left.columns = append(left.columns, c)
 		}
 	}
-	if len(left.columns) == 0 {
+	if !slices.ContainsFunc(left.columns, func(c column) bool { return !c.implied }) {
 		return nil
 	}
 	return left

@@ -101,6 +101,26 @@ func TestClearedColumnsAreNotProtected(t *testing.T) {
 	}
 }
 
+// What holds protected values in turn is protected as long as a column is.
+func TestImpliedColumns(t *testing.T) {
+	p, err := protect.New(protect.Config{
+		Columns: map[string]event.Treatment{"hr.people.ssn": {Kind: event.Redact}},
+		Implied: map[string]event.Treatment{"db.stats.*": {}, "db.setting()": {}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, protected := p.Column("db.stats.most"); !protected || got.Kind != event.Null {
+		t.Errorf("implied: %+v, %t", got, protected)
+	}
+	if _, protected := p.Without([]string{"db.setting()"}).Column("db.setting()"); protected {
+		t.Error("what is implied cannot be cleared")
+	}
+	if rest := p.Without([]string{"hr.people.ssn"}); rest != nil {
+		t.Errorf("%s remains where every column is cleared", rest.Identity())
+	}
+}
+
 func TestWrongConfigurations(t *testing.T) {
 	redact := map[string]event.Treatment{"a.b.c": {Kind: event.Redact}}
 	for _, test := range []struct {

@@ -24,6 +24,9 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 	if ref := s.refuseCopies(facts); ref != nil {
 		return nil, nil, ref, nil
 	}
+	if ref := s.refuseProtected(facts.Statements); ref != nil {
+		return nil, nil, ref, nil
+	}
 	if name := changesReading(facts.Statements); name != "" {
 		return nil, nil, &refusal{code: codeAccessDenied,
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil

@@ -65,7 +65,7 @@ type catalog struct {
 
 	mu        sync.Mutex
 	origins   map[column]origin
-	heads     map[string]*head     // by RowDescription
+	heads     map[string]*head     // by RowDescription, and what the text tells of it
 	functions map[uint32]*function // that were called by the fast path
 	kept      int                  // bytes of the keys of heads
 	since     time.Time            // when the oldest of them was learnt
@@ -121,13 +121,19 @@ func (c *catalog) fresh() {
 	}
 }
 
-// describeRows reads a RowDescription and finds the fields' origins.
-func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
+// describeRows reads a RowDescription and finds the fields' origins. What the
+// text tells of them is r, which may be nil.
+func (s *session) describeRows(ctx context.Context, f []byte, r *reading) (*head, error) {
 	body := f[frameHeader:]
+	key := body
+	if r != nil {
+		key = r.key(append(s.rows.key[:0], body...))
+		s.rows.key = key
+	}
 	c := s.catalog
 	c.mu.Lock()
 	c.fresh()
-	h := c.heads[string(body)]
+	h := c.heads[string(key)]
 	c.mu.Unlock()
 	if h != nil {
 		return h, nil
@@ -139,11 +145,14 @@ func (s *session) describeRows(ctx context.Context, f []byte) (*head, error) {
 	if err := c.resolve(ctx, columns, h); err != nil {
 		return nil, &endError{refusal{code: codeInternal, message: "gatehouse: the result's origins cannot be determined"}, err}
 	}
+	if r != nil {
+		r.apply(h)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.heads != nil && c.heads[string(body)] == nil {
-		c.heads[string(body)] = h
-		c.kept += len(body)
+	if c.heads != nil && c.heads[string(key)] == nil {
+		c.heads[string(key)] = h
+		c.kept += len(key)
 	}
 	return h, nil
 }

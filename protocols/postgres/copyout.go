@@ -26,8 +26,9 @@ type copyProbe struct {
 	query bool
 	// quiet is whether an error is the gate's own affair, because the COPY
 	// will meet it too.
-	quiet bool
-	head  *head // for the responses' goroutine; nil before the answer, or where there is none
+	quiet   bool
+	reading *reading
+	head    *head // for the responses' goroutine; nil before the answer, or where there is none
 }
 
 // A copying is a COPY TO whose data is coming.
@@ -101,6 +102,9 @@ func copyOut(facts *statement.Result) *statement.Copy {
 // will discard it.
 func (s *session) probe(e *owed, c *statement.Copy, quiet bool) bool {
 	e.probe = &copyProbe{query: c.Query, quiet: quiet}
+	if e.guarded {
+		e.probe.reading = &reading{constants: c.Constants, calls: e.calls}
+	}
 	x := e.x
 	if quiet {
 		x = nil
@@ -162,7 +166,7 @@ func (s *session) probed(ctx context.Context, e *owed, f []byte) error {
 	case e.kind == 'D' && f[0] == 't':
 		return nil // more follows
 	case e.kind == 'D' && f[0] == 'T':
-		h, err := s.describeRows(ctx, f)
+		h, err := s.describeRows(ctx, f, e.probe.reading)
 		if err != nil {
 			return err
 		}

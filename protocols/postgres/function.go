@@ -111,7 +111,13 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 	req.Statements = statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, fn.st, s.protocol.config.Limits.Parameters)
-	e := &owed{kind: 'F', head: fn.results[m.results[1]]}
+	e := s.guard(&owed{kind: 'F', head: fn.results[m.results[1]]}, statements)
+	if e.guarded {
+		h := *e.head
+		h.Fields = slices.Clone(h.Fields)
+		e.reads().apply(&h)
+		e.head = &h
+	}
 	if ref, err = s.judge(ctx, e, req, cut...); err != nil || ref == errSkipped {
 		return err
 	}
@@ -136,6 +142,7 @@ func (s *session) called(ctx context.Context, e *owed) (columns []int, fields []
 		return nil, nil, violated("the server answered a function call twice")
 	}
 	e.described = true
+	s.shown.computed = true
 	if err := e.x.Head(ctx, &e.head.Head); err != nil {
 		return nil, nil, s.untreated(e, err)
 	}

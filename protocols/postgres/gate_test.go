@@ -20,6 +20,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/core/peers"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/protect"
 	"gatehouse/core/proxy"
 	"gatehouse/protocols/postgres"
 	"gatehouse/protocols/postgres/statement"
@@ -146,6 +147,7 @@ type gateConfig struct {
 	version  int
 	sql      string // that makes the database
 	plugins  []pipeline.Plugin
+	columns  *protect.Columns // nil: none are protected
 	holdFor  time.Duration
 	expires  time.Time
 	limits   postgres.Limits
@@ -170,6 +172,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 		c.log = t.Output()
 	}
 	g := &gate{desk: newDesk(), policy: newBook(c.holdFor, c.plugins...)}
+	g.policy.columns = c.columns
 	if c.server == nil {
 		g.pg = peers.SharedPostgres(t, c.version)
 		g.database = g.pg.NewDatabase(t, c.sql)

@@ -38,6 +38,8 @@ type owed struct {
 	copying   *copying   // its data is coming
 	copied    bool       // its data has come
 	before    int64      // rows of the statements before it
+	guarded   bool       // columns are protected
+	calls     []string   // protected functions that its result may come from
 	queued    bool       // it is owed; guarded by the queue's mutex
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/protect"
 )
 
 // A book is a policy that tests change.
@@ -26,6 +27,7 @@ type book struct {
 	version int
 	plugins []pipeline.Plugin
 	quota   pipeline.Quota
+	columns *protect.Columns
 	denied  error
 	inForce context.Context
 	retire  context.CancelFunc
@@ -61,7 +63,7 @@ func (b *book) terms(s *event.Session) (pipeline.Terms, error) {
 	as.Policy = strconv.Itoa(version)
 	b.holders[version]++
 	return pipeline.Terms{
-		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, InForce: b.inForce,
+		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, Protected: b.columns, InForce: b.inForce,
 		Renew: func(context.Context) (pipeline.Terms, error) { return b.terms(s) },
 		Release: func() {
 			b.mu.Lock()

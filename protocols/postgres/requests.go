@@ -188,6 +188,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
+	s.guard(e, statements)
 	if defines(facts.Statements) {
 		if ref, err = s.tooMany(ctx, "by SQL"); err != nil {
 			return err
@@ -361,6 +362,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, r)
 	}
 	e.x, e.st = p.x, p.st
+	s.guard(e, p.req.Statements)
 	if defines(p.st.facts.Statements) && !p.st.viaSQL {
 		r, err := s.tooMany(ctx, "by SQL")
 		if err != nil {
@@ -403,7 +405,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		s.probe(e, copies, false)
 	case copies == nil && p.asked != s.segment && !p.known.Load():
 		// The portal's own description is the one that cannot be stale.
-		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true}); err != nil {
+		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, calls: e.calls}); err != nil {
 			return err
 		}
 		p.asked = s.segment
@@ -452,6 +454,9 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 	}
 	if e.portal != nil {
 		e.portal.asked, e.x = s.segment, e.portal.x
+		if e.portal.req != nil {
+			s.guard(e, e.portal.req.Statements)
+		}
 	}
 	return s.forward(f, e)
 }

@@ -105,8 +105,10 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		return violated("the server sent a malformed %q", f[0])
 	}
 	switch f[0] {
-	case 'N', 'A':
-		return s.send(nil, f)
+	case 'N':
+		return s.notice(f)
+	case 'A':
+		return s.notification(f)
 	case 'S':
 		return s.parameterStatus(f)
 	case 'E':
@@ -227,11 +229,15 @@ func (s *session) parameterStatus(f []byte) error {
 	if err := checkParam(m.Name, m.Value); err != nil {
 		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: the session ends: " + err.Error()}, err}
 	}
-	if s.settings.report(m.Name, m.Value) {
+	show := !s.guarded() || s.shown.report(m.Name, m.Value)
+	if s.settings.report(m.Name, m.Value, show) {
 		s.reported.Add(1)
 	}
 	if m.Name == paramReadOnly {
 		s.readOnly.Store(m.Value == "on")
+	}
+	if !show {
+		return nil
 	}
 	return s.send(nil, f)
 }
@@ -245,6 +251,9 @@ func (s *session) prepared(e *owed, f []byte) error {
 
 // defined takes a confirmed Parse, Bind or Close into account.
 func (s *session) defined(e *owed, f []byte) error {
+	if e.kind == 'B' {
+		s.shown.ran(e) // planning runs functions
+	}
 	s.queue.define(e)
 	s.queue.pop()
 	return s.send(e, f)
@@ -284,7 +293,7 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 		}
 		return s.send(e, f)
 	}
-	h, err := s.describeRows(ctx, f)
+	h, err := s.describeRows(ctx, f, e.reads())
 	if err != nil {
 		return err
 	}
@@ -339,17 +348,20 @@ func (s *session) complete(e *owed, f []byte) error {
 	if e.copying != nil || s.queue.copyingIn(e) {
 		return violated("the server ended a COPY whose data goes on")
 	}
-	if err := s.send(e, f); err != nil {
-		return err
-	}
 	tag := ""
 	if f[0] == 'C' {
 		t, err := text(f[frameHeader:])
 		if err != nil {
 			return err
 		}
-		tag = string(t)
+		if tag = string(t); !knownTag(tag) {
+			return violated("the server completed a command with an unknown tag")
+		}
 	}
+	if err := s.send(e, f); err != nil {
+		return err
+	}
+	s.shown.ran(e)
 	if n, ok := copiedRows(tag); ok && e.copied {
 		e.rows, e.copied = e.before+n, false
 	}
@@ -403,6 +415,7 @@ func (s *session) ready(e *owed, f []byte) error {
 		}
 	}
 	s.queue.ready(f[frameHeader])
+	s.shown.computed = false
 	if e.kind == 'S' {
 		return s.settled(f[frameHeader])
 	}
@@ -450,6 +463,13 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	var m pgproto3.ErrorResponse
 	if err := m.Decode(f[frameHeader:]); err != nil {
 		return violated("malformed ErrorResponse")
+	}
+	if s.guarded() {
+		scrub(&m)
+		var err error
+		if f, err = m.Encode(nil); err != nil {
+			return err
+		}
 	}
 	if m.SeverityUnlocalized == "FATAL" || m.SeverityUnlocalized == "PANIC" {
 		// The server leaves, and what is owed stays owed.

@@ -28,6 +28,7 @@ type rowBuffers struct {
 	text   []byte   // cells converted to text
 	types  *pgtype.Map
 	parts  []cutPart // of COPY data
+	key    []byte    // of a description
 }
 
 // rowHead returns how a row of e looks that begins with body, and which of its

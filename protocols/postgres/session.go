@@ -54,6 +54,9 @@ type session struct {
 	cut  *pipeline.Exchange // responses: whose result could not be treated, recorded as such
 	rows rowBuffers
 
+	listens listens
+	shown   shown // responses
+
 	reported atomic.Uint64 // counts changes of settings that the server reported
 	settings settings
 	readOnly atomic.Bool // transactions only read by default, as the server reports
@@ -87,6 +90,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 	s.catalog = s.resource.catalogs.of(s.resource, s.database, u.address)
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
 	s.settings.begin(u.params, st.params)
+	s.shown.begin(u.params)
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(u.pid, st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })
 	s.fromServer.inPieces, s.fromServer.whole = longFromServer, s.protocol.config.Limits.Buffer

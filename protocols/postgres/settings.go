@@ -42,6 +42,7 @@ func (s *session) stale(p *portal) bool {
 
 // note takes into account what a request that goes to the server may change.
 func (s *session) note(facts *statement.Result) {
+	s.listens.note(facts.Statements)
 	if facts.Context || facts.Code {
 		s.context.runs++
 	}
@@ -86,6 +87,7 @@ type settings struct {
 	reported map[string]string
 	path     string // search_path where it is not reported
 	role     string
+	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
 }
 
@@ -98,11 +100,14 @@ func (k *settings) begin(reported, asked map[string]string) {
 	}
 }
 
-// report takes a ParameterStatus into account. It returns whether what a
-// statement means may be another thing now.
-func (k *settings) report(name, value string) bool {
+// report takes a ParameterStatus into account, and whether its value may be
+// shown. It returns whether what a statement means may be another thing now.
+func (k *settings) report(name, value string, shown bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if name == "search_path" {
+		k.hidden = !shown
+	}
 	if old, known := k.reported[name]; known && old == value {
 		return false
 	}
@@ -164,7 +169,7 @@ func (k *settings) known(settled bool) (path, role string) {
 	switch {
 	case !reports:
 		path = k.path
-	case k.unsure:
+	case k.unsure, k.hidden:
 		path = unknown
 	}
 	return path, k.role

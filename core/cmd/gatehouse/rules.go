@@ -20,6 +20,7 @@ import (
 	"gatehouse/core/protect"
 	"gatehouse/plugins"
 	"gatehouse/plugins/host"
+	"gatehouse/protocols/postgres"
 )
 
 // A ruleset is a policy with the plugins that it names, loaded.
@@ -282,7 +283,9 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 	for name, r := range p.config.Resources {
 		c.Resources[name] = append([]string{r.Database}, r.Databases...)
 		if r.Protect != nil {
-			columns, err := protect.New(r.Protect.Protected())
+			config := r.Protect.Protected()
+			config.Implied = postgres.ProtectedCatalog()
+			columns, err := protect.New(config)
 			p.problem(err, "resources", name, "protect")
 			c.Protected[name] = columns
 		}

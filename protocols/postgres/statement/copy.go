@@ -26,6 +26,9 @@ type Copy struct {
 	// Columns are the names of the columns that the text lists, or that its
 	// query's list gives them; nil where the text does not tell all of them.
 	Columns []string
+	// Constants are the fields of its query that are constants, as
+	// Result.Constants has them.
+	Constants []bool
 	// Options are what WITH says, in order, whichever of its forms it has.
 	Options []CopyOption
 }
@@ -53,7 +56,7 @@ func (c *Copy) size() int {
 	if c == nil {
 		return 0
 	}
-	n := 128 + len(c.Select)
+	n := 128 + len(c.Select) + len(c.Constants)
 	for _, name := range c.Columns {
 		n += 16 + len(name)
 	}
@@ -76,7 +79,7 @@ func (b *builder) clientCopy(c *tree.CopyStmt, sql string, start int) *Copy {
 	switch {
 	case out.In:
 	case c.GetQuery() != nil:
-		out.Query, out.Columns = true, targetNames(c.GetQuery())
+		out.Query, out.Columns, out.Constants = true, targetNames(c.GetQuery()), constants(c.GetQuery())
 		out.Select = b.cutQuery(c.GetQuery(), sql, start)
 	default:
 		out.Select = selectOnly(c.GetRelation(), out.Columns)

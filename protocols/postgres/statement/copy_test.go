@@ -15,11 +15,11 @@ func TestCopyOf(t *testing.T) {
 		{"COPY t TO STDOUT", &Copy{Select: `SELECT * FROM ONLY "t"`}},
 		{`COPY d.s."T""x" (a, "B") TO STDOUT`, &Copy{Select: `SELECT "a", "B" FROM ONLY "d"."s"."T""x"`, Columns: []string{"a", "B"}}},
 		{"copy /* ( */ (SELECT ')', a AS b, t.c FROM t) TO STDOUT", &Copy{Query: true,
-			Select: strings.Repeat(" ", 14) + "SELECT ')', a AS b, t.c FROM t"}},
+			Select: strings.Repeat(" ", 14) + "SELECT ')', a AS b, t.c FROM t", Constants: []bool{true, false, false}}},
 		{"/* é */ COPY (TABLE t) TO STDOUT", &Copy{Query: true, Select: strings.Repeat(" ", 14) + "TABLE t"}},
 		{"COPY ((SELECT a, t.b FROM t) UNION SELECT 1, 2 -- )\n) TO STDOUT", &Copy{Query: true, Columns: []string{"a", "b"},
 			Select: strings.Repeat(" ", 6) + "(SELECT a, t.b FROM t) UNION SELECT 1, 2 -- )\n"}},
-		{"COPY (DELETE FROM t RETURNING id) TO STDOUT", &Copy{Query: true, Columns: []string{"id"}, Select: strings.Repeat(" ", 6) + "DELETE FROM t RETURNING id"}},
+		{"COPY (DELETE FROM t RETURNING id) TO STDOUT", &Copy{Query: true, Columns: []string{"id"}, Select: strings.Repeat(" ", 6) + "DELETE FROM t RETURNING id", Constants: []bool{false}}},
 		{"COPY (SELECT * FROM t) TO STDOUT", &Copy{Query: true, Select: strings.Repeat(" ", 6) + "SELECT * FROM t"}},
 		{"COPY t (a) FROM STDIN WITH (FORMAT csv, HEADER, DELIMITER ';', FORCE_NOT_NULL (a, b), ON_ERROR ignore)", &Copy{In: true, Columns: []string{"a"}, Options: []CopyOption{
 			{Name: "format", Value: "csv"}, {Name: "header", Value: "true"}, {Name: "delimiter", Value: ";"},

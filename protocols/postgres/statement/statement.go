@@ -163,6 +163,7 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 		if c, ok := b.top.(*tree.CopyStmt); ok && c.GetFilename() == "" && !c.GetIsProgram() {
 			b.spans[len(b.spans)-1].copy = b.clientCopy(c, sql, start)
 		}
+		b.spans[len(b.spans)-1].constants = constants(raw.GetStmt())
 		b.statement(raw.GetStmt(), outermost)
 	}
 	if err := ctx.Err(); err != nil {
@@ -218,11 +219,12 @@ type Result struct {
 	fetches  bool
 }
 
-// A span is where a top-level statement stands, its index in Statements, and
-// what it copies from or to the client.
+// A span is where a top-level statement stands, its index in Statements, what it
+// copies from or to the client, and which fields it returns are constants.
 type span struct {
 	start, end, first int
 	copy              *Copy
+	constants         []bool // of the fields of its result
 }
 
 // IsEmpty is whether the text holds no statement: white space and comments.
@@ -302,7 +304,7 @@ func (r *Result) size() int {
 	}
 	n := 128
 	for _, s := range r.spans {
-		n += 32 + s.copy.size()
+		n += 56 + s.copy.size() + len(s.constants)
 	}
 	for i := range r.Statements {
 		s := &r.Statements[i]
