@@ -18,8 +18,8 @@ import (
 	"gatehouse/core/peers"
 )
 
-// plugins are what the policy of each of the gate's routes names.
-var plugins = map[string]string{
+// pluginsOf are what the policy of each of the gate's routes names.
+var pluginsOf = map[string]string{
 	gate:      "classify, guard, approve",
 	masking:   "classify, guard, approve, columns",
 	detecting: "classify, guard, approve, columns-and-values",
@@ -81,7 +81,7 @@ func startGate(ctx context.Context, name, program string, l *lab, env ...string)
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(configuration, addr, url, peers.Host, l.postgres.Port, plugins[name], console)
+	config := fmt.Sprintf(configuration, addr, url, peers.Host, l.postgres.Port, pluginsOf[name], console)
 	if err := g.serve(ctx, program, config, l.password, addr, env); err != nil {
 		return nil, err
 	}

@@ -1,69 +1,38 @@
 package main
 
 import (
-	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"strings"
-
-	"gatehouse/core/peers"
 )
 
-// relayCommand makes this program the relay: it listens, prints its address,
-// and copies bytes between each client and the server at the address that
-// follows, until its input ends.
+// relayCommand makes this program the relay, which copies bytes between each
+// client and the server at the address that follows.
 const relayCommand = "relay-to"
 
 // startRelay starts the relay: what any proxy costs that is written in Go with
 // a goroutine for each direction and does nothing but copy.
 func startRelay(l *lab) (*route, error) {
-	program, err := os.Executable()
+	addr, pid, stop, err := startSelf(relayCommand, l.postgres.Addr())
 	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+		return nil, err
 	}
-	cmd := exec.Command(program, relayCommand, l.postgres.Addr())
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start relay: %w", err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start relay: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start relay: %w", err)
-	}
-	stop := func() error {
-		in.Close() // ends it
-		return cmd.Wait()
-	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("start relay: %w, %w", err, stop())
-	}
-	return l.viaProxy(relay, strings.TrimSpace(addr), cmd.Process.Pid, stop), nil
+	return l.viaProxy(relay, addr, pid, stop), nil
 }
 
 // runRelay is the relay's process.
-func runRelay(server string) error {
-	l, err := net.Listen("tcp", net.JoinHostPort(peers.Host, "0"))
-	if err != nil {
-		return fmt.Errorf("relay: %w", err)
-	}
-	fmt.Println(l.Addr())
-	go func() {
-		_, _ = os.Stdin.Read(make([]byte, 1)) // until whoever started it closes
-		os.Exit(0)
-	}()
+func runRelay(ctx context.Context, l net.Listener, args []string) error {
+	context.AfterFunc(ctx, func() { l.Close() })
 	for {
 		client, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("relay: %w", err)
 		}
-		upstream, err := net.Dial("tcp", server)
+		upstream, err := net.Dial("tcp", args[0])
 		if err != nil {
 			return fmt.Errorf("relay: %w", err)
 		}

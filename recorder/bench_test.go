@@ -1,9 +1,7 @@
 package recorder_test
 
 import (
-	"crypto/rand"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -117,59 +115,4 @@ func benchmarkGroupCommit(b *testing.B, safe bool, sessions int) {
 	wg.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
-}
-
-// BenchmarkVerify compares verification with sha256sum of the same 200 MB.
-func BenchmarkVerify(b *testing.B) {
-	store := filepath.Join(b.TempDir(), "store")
-	dir, err := recorder.OpenDir(store)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer dir.Close()
-	key, vkey, err := recorder.GenerateKey("bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	r, err := recorder.Open(recorder.Options{Spool: b.TempDir(), Store: dir, Key: key})
-	if err != nil {
-		b.Fatal(err)
-	}
-	const sessions, frames, size = 20, 1000, 10_000
-	noise := make([]byte, size) // does not compress
-	for i := range sessions {
-		s, err := r.Begin(info(i))
-		if err != nil {
-			b.Fatal(err)
-		}
-		appendFrame(b, s, event.KindOpen, 0, info(i).Append(nil))
-		for range frames {
-			if _, err := rand.Read(noise); err != nil {
-				b.Fatal(err)
-			}
-			appendFrame(b, s, event.KindData, 1, noise)
-		}
-		end(b, s)
-	}
-	if err := r.Close(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	b.Run("verify", func(b *testing.B) {
-		b.SetBytes(sessions * frames * size)
-		for b.Loop() {
-			report, err := recorder.Verify(b.Context(), dir, vkey, recorder.VerifyOptions{})
-			if err != nil || !report.OK() {
-				b.Fatal(report, err)
-			}
-		}
-	})
-	b.Run("sha256sum", func(b *testing.B) {
-		b.SetBytes(sessions * frames * size)
-		for b.Loop() {
-			c := exec.Command("sh", "-c", `find "$0" -type f -print0 | xargs -0 sha256sum`, store)
-			if out, err := c.Output(); err != nil || len(out) == 0 {
-				b.Fatal(err)
-			}
-		}
-	})
 }

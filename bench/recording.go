@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"gatehouse/core/approval"
+	"gatehouse/core/event"
+	"gatehouse/core/peers"
+	"gatehouse/core/pipeline"
+	"gatehouse/core/proxy"
+	"gatehouse/plugins"
+	"gatehouse/plugins/host"
+	"gatehouse/protocols/postgres"
+	"gatehouse/protocols/postgres/statement"
+	"gatehouse/recorder"
+)
+
+// recordingGoal is the least share of the rate without recording that a gate
+// should reach with it.
+const recordingGoal = 0.9
+
+// gateCommand makes this program a gate in front of the server at the port that
+// follows, made of the packages that the real one is made of, with the plugins
+// of the route of that name. What it records goes to a recorder of the
+// directory that follows, or if there is none is thrown away: a gate that can be
+// configured so does not exist outside of this program.
+const gateCommand = "gate-to"
+
+// The routes of which one records.
+const (
+	recorded   = "recorded"
+	unrecorded = "unrecorded"
+)
+
+// measureRecording runs pgbench's read-only transaction through two gates that
+// differ in that one of them records.
+func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err error) {
+	dir, err := os.MkdirTemp("", "gatehouse-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make the recorder's directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var routes []*route
+	for name, args := range map[string][]string{recorded: {dir}, unrecorded: nil} {
+		addr, pid, stop, err := startSelf(append([]string{gateCommand, strconv.Itoa(l.postgres.Port), l.password}, args...)...)
+		if err != nil {
+			return nil, fmt.Errorf("start the %s gate: %w", name, err)
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+		routes = append(routes, l.viaProxy(name, addr, pid, nil))
+	}
+	t := table{title: "pgbench through a gate that records, and through one that does not", columns: []string{
+		"mode", "clients", "a second", "without recording", "of that", "µs more", "CPU µs more",
+	}}
+	for _, r := range routes {
+		if _, err := transaction(ctx, r, modes[0], clients[0], s.duration); err != nil {
+			return nil, fmt.Errorf("warm up the %s gate: %w", r.name, err)
+		}
+	}
+	var goals []goal
+	for _, mode := range modes {
+		for _, n := range clients {
+			took, err := interleave(s.rounds, routes, func(r *route) (sample, error) {
+				return transaction(ctx, r, mode, n, s.duration)
+			})
+			if err != nil {
+				return nil, err
+			}
+			share := took.speed(recorded, unrecorded)
+			t.add(mode, strconv.Itoa(n), whole(float64(n)*1e6/took.time(recorded)), whole(float64(n)*1e6/took.time(unrecorded)), ratio(share),
+				whole(took.median(func(round map[string]sample) float64 { return round[recorded].time - round[unrecorded].time })),
+				whole(took.median(func(round map[string]sample) float64 { return round[recorded].cpu - round[unrecorded].cpu })))
+			goals = append(goals, goal{
+				what: fmt.Sprintf("rate with recording, of that without, %s, %d clients", mode, n), got: share, bound: recordingGoal, least: true,
+			})
+		}
+	}
+	return goals, t.print(os.Stdout)
+}
+
+// runGate is the process of a gate.
+func runGate(ctx context.Context, l net.Listener, args []string) error {
+	port, err := strconv.ParseUint(args[0], 10, 16)
+	if err != nil {
+		return fmt.Errorf("gate: %w", err)
+	}
+	record := func(*event.Session) (pipeline.Recorder, error) { return discarder{}, nil }
+	if len(args) > 2 {
+		r, err := openRecorder(args[2])
+		if err != nil {
+			return fmt.Errorf("gate: %w", err)
+		}
+		defer r.Close(context.WithoutCancel(ctx))
+		record = func(s *event.Session) (pipeline.Recorder, error) { return r.Begin(s) }
+	}
+	chain, err := loadPlugins(ctx)
+	if err != nil {
+		return fmt.Errorf("gate: %w", err)
+	}
+	analyzer := statement.NewAnalyzer(statement.Limits{})
+	if err := analyzer.Warm(ctx); err != nil {
+		return fmt.Errorf("gate: %w", err)
+	}
+	p, err := postgres.New(postgres.Config{Plaintext: true, Analyzer: analyzer, Resources: map[string]*postgres.Resource{
+		database: {Name: database, Host: peers.Host, Port: uint16(port), User: role, Password: args[1], Database: database, SSLMode: "disable"},
+	}})
+	if err != nil {
+		return fmt.Errorf("gate: %w", err)
+	}
+	defer p.Close()
+	approvals := approval.New(approval.Limits{})
+	server := proxy.Server{Listener: l, Protocol: p, Env: proxy.Env{
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Authenticate: func(context.Context, string) (event.Principal, error) {
+			return event.Principal{Issuer: "bench", Subject: role, Groups: []string{role}}, nil
+		},
+		Open: func(ctx context.Context, s *event.Session) (*pipeline.Session, error) {
+			s.ID, s.Start = rand.Text(), time.Now()
+			r, err := record(s)
+			if err != nil {
+				return nil, err
+			}
+			return pipeline.New(pipeline.Config{
+				Terms:    pipeline.Terms{Session: s, Plugins: chain, HoldFor: time.Minute},
+				Recorder: r, Approver: approvals, Key: make([]byte, 32),
+			})
+		},
+	}}
+	return server.Serve(ctx, time.Second)
+}
+
+// loadPlugins loads those of the route gate.
+func loadPlugins(ctx context.Context) ([]pipeline.Plugin, error) {
+	if err := wazero.NewRuntime(ctx).Close(ctx); err != nil { // see core/cmd
+		return nil, err
+	}
+	h, err := host.New(ctx, host.Options{Instances: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return nil, err
+	}
+	var chain []pipeline.Plugin
+	for _, name := range strings.Split(pluginsOf[gate], ", ") {
+		module, err := plugins.Builtin(name)
+		if err != nil {
+			return nil, err
+		}
+		p, err := h.Load(ctx, name, module, nil)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, p.Pipeline())
+	}
+	return chain, nil
+}
+
+// openRecorder opens a recorder with the options that a gate has by default.
+func openRecorder(dir string) (*recorder.Recorder, error) {
+	store, err := recorder.OpenDir(filepath.Join(dir, "store"))
+	if err != nil {
+		return nil, err
+	}
+	key, _, err := recorder.GenerateKey("bench")
+	if err != nil {
+		return nil, err
+	}
+	return recorder.Open(recorder.Options{Spool: filepath.Join(dir, "spool"), Store: store, Key: key})
+}
+
+// A discarder throws away what it should record.
+type discarder struct{}
+
+// Append implements pipeline.Recorder.
+func (discarder) Append(event.Frame, ...[]byte) error { return nil }
+
+// Commit implements pipeline.Recorder.
+func (discarder) Commit(context.Context) error { return nil }
