@@ -98,6 +98,9 @@ func privilege(st *sdk.Statement) string {
 		return sdk.Subject(st) + " changes the catalogue of privileges"
 	}
 	if isDefinition(st) {
+		if st.Kind == "ALTER EVENT TRIGGER" && has(st.Options, switches...) {
+			return "ALTER EVENT TRIGGER switches a trigger on or off"
+		}
 		if o := first(st.Options, privilegeOptions); o != "" {
 			return sdk.Subject(st) + " " + o + " changes privileges or what enforces them"
 		}
@@ -138,8 +141,8 @@ func administration(st *sdk.Statement) string {
 	switch {
 	case administrationKinds[st.Kind]:
 		return sdk.Subject(st) + " administers the server"
-	case st.Kind == "ALTER DATABASE" && has(st.Options, "SET", "RESET"):
-		return sdk.Subject(st) + " changes settings for every session"
+	case st.Kind == "ALTER DATABASE" && has(st.Options, databaseOptions...):
+		return sdk.Subject(st) + " changes the database for every session"
 	case isWrite(st) && anyObject(st.Writes, isCatalogue):
 		return sdk.Subject(st) + " changes the system's catalogue"
 	}

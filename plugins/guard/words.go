@@ -55,6 +55,12 @@ var codeKinds = func() map[string]bool {
 	return m
 }()
 
+// Options of ALTER EVENT TRIGGER that switch it.
+var switches = []string{"DISABLE", "ENABLE", "ENABLE REPLICA", "ENABLE ALWAYS"}
+
+// Options of ALTER DATABASE that change the database for every session.
+var databaseOptions = []string{"SET", "RESET", "ALLOW CONNECTIONS", "CONNECTION LIMIT", "IS TEMPLATE", "TABLESPACE"}
+
 var lockKinds = set("LOCK TABLE", "CLUSTER", "REINDEX")
 
 // Options of ALTER that destroy data.
@@ -65,14 +71,14 @@ var destroyingOptions = []string{
 
 // Options of CREATE and ALTER that change privileges or what enforces them.
 var privilegeOptions = []string{
-	"OWNER TO", "SECURITY DEFINER", "LEAKPROOF",
+	"OWNER TO", "AUTHORIZATION", "SECURITY DEFINER", "LEAKPROOF",
 	"ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY",
 	"ENABLE TRIGGER", "ENABLE ALWAYS TRIGGER", "ENABLE REPLICA TRIGGER", "DISABLE TRIGGER",
 	"ENABLE RULE", "ENABLE ALWAYS RULE", "ENABLE REPLICA RULE", "DISABLE RULE",
 }
 
 // Functions that destroy data, by patterns of their names.
-var destroyers = []string{"lo_unlink"}
+var destroyers = []string{"lo_unlink", "lo_truncate*"}
 
 // Functions that reach outside of the database.
 var outsiders = []string{

@@ -141,7 +141,9 @@ func (b *builder) changeInstallation(m proto.Message) bool {
 		b.setVariable(m.GetSetstmt())
 	case *tree.AlterDatabaseStmt:
 		b.alter("DATABASE", only(m.GetDbname()))
-		b.optionNames(m.GetOptions())
+		for _, n := range m.GetOptions() {
+			b.option(optionName(n.GetDefElem())) // on or off
+		}
 	case *tree.AlterDatabaseRefreshCollStmt:
 		b.alter("DATABASE", only(m.GetDbname()))
 		b.option("REFRESH COLLATION VERSION")
@@ -206,9 +208,13 @@ func (b *builder) optionNames(options []*tree.Node) {
 	b.literal = true
 	for _, n := range options {
 		if d := n.GetDefElem(); mayBeTrue(d.GetArg()) {
-			b.option(strings.ToUpper(strings.ReplaceAll(d.GetDefname(), "_", " ")))
+			b.option(optionName(d))
 		}
 	}
+}
+
+func optionName(d *tree.DefElem) string {
+	return strings.ToUpper(strings.ReplaceAll(d.GetDefname(), "_", " "))
 }
 
 func (b *builder) drop(s *tree.DropStmt) {

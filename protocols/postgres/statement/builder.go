@@ -3,6 +3,7 @@ package statement
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
@@ -40,19 +41,34 @@ type fact struct {
 	schema, name string
 }
 
-// Names are the names in scope and the relation that each stands for: none for
-// a subquery, a WITH query or a function. The name that came last hides others.
+// Names are the names in scope and what each stands for. The name that came
+// last hides others.
 type names struct {
-	stack []string            // in the order they came
-	at    map[string][]string // what each stands for, the last one last
+	stack []string           // in the order they came
+	at    map[string][]scope // what each stands for, the last one last
+}
+
+// A scope is what a name stands for: a relation, or none for a subquery, a WITH
+// query or a function.
+type scope struct {
+	relation string
+	query    *tree.SelectStmt // of a WITH query
+	place    int              // in the stack
 }
 
 func (n *names) push(name, relation string) {
 	if n.at == nil {
-		n.at = make(map[string][]string)
+		n.at = make(map[string][]scope)
 	}
+	n.at[name] = append(n.at[name], scope{relation: relation, place: len(n.stack)})
 	n.stack = append(n.stack, name)
-	n.at[name] = append(n.at[name], relation)
+}
+
+// reads says what the WITH query of a name reads.
+func (n *names) reads(name string, q *tree.SelectStmt) {
+	if list := n.at[name]; len(list) > 0 {
+		list[len(list)-1].query = q
+	}
 }
 
 // cut takes the names after the first size out of scope.
@@ -66,11 +82,18 @@ func (n *names) cut(size int) {
 func (n *names) len() int { return len(n.stack) }
 
 func (n *names) lookup(name string) (relation string, ok bool) {
-	list := n.at[name]
-	if len(list) == 0 {
-		return "", false
+	found, ok := n.before(name, len(n.stack))
+	return found.relation, ok
+}
+
+// before is what a name stood for when the scope had size names.
+func (n *names) before(name string, size int) (scope, bool) {
+	for _, s := range slices.Backward(n.at[name]) {
+		if s.place < size {
+			return s, true
+		}
 	}
-	return list[len(list)-1], true
+	return scope{}, false
 }
 
 // A place says how a statement is contained in another.

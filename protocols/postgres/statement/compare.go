@@ -16,16 +16,18 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 	switch e.GetKind() {
 	case tree.A_Expr_Kind_AEXPR_OP:
 		switch op {
-		case "=", "<=", ">=":
+		case "=", "<=", ">=", "<>", "<", ">":
 			if op == "=" && s.selfJoin(e) {
 				return always
 			}
-			if same(e.GetLexpr(), e.GetRexpr()) {
-				return always
+			return s.ordered(op, e.GetLexpr(), e.GetRexpr())
+		case "@>", "<@":
+			whole, part := e.GetLexpr(), e.GetRexpr()
+			if op == "<@" {
+				whole, part = part, whole
 			}
-		case "<>", "<", ">":
-			if same(e.GetLexpr(), e.GetRexpr()) {
-				return never
+			if s.emptyContainer(part) || same(whole, part) {
+				return always
 			}
 		case "~", "~*", "^@":
 			if s.matchesAll(e.GetRexpr(), trivialRegexp) {
@@ -45,11 +47,13 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 			return chosen(!strings.HasPrefix(op, "!"))
 		}
 	case tree.A_Expr_Kind_AEXPR_IN:
-		if s.oneOf(e.GetLexpr(), e.GetRexpr().GetList().GetItems()) {
+		items := e.GetRexpr().GetList().GetItems()
+		if s.oneOf(e.GetLexpr(), items) || bothBooleans(items) {
 			return chosen(op == "=")
 		}
 	case tree.A_Expr_Kind_AEXPR_OP_ANY:
-		if op == "=" && (s.oneOf(e.GetLexpr(), e.GetRexpr().GetAArrayExpr().GetElements()) || s.allOfTarget(e.GetLexpr(), e.GetRexpr().GetSubLink())) {
+		list := stripped(e.GetRexpr())
+		if op == "=" && (s.oneOf(e.GetLexpr(), list.GetAArrayExpr().GetElements()) || s.allOfTarget(e.GetLexpr(), list.GetSubLink())) {
 			return always
 		}
 	case tree.A_Expr_Kind_AEXPR_BETWEEN, tree.A_Expr_Kind_AEXPR_BETWEEN_SYM,
@@ -70,63 +74,50 @@ func chosen(rows bool) effect {
 	return never
 }
 
-// fold decides comparisons of two constants, which generated conditions have.
-func (s *scoper) fold(e *tree.A_Expr) effect {
-	left, right := e.GetLexpr().GetAConst(), e.GetRexpr().GetAConst()
-	if left == nil || right == nil || e.GetKind() != tree.A_Expr_Kind_AEXPR_OP {
-		return free
-	}
-	s.literal = true
-	var order int
-	switch l := left.GetVal().(type) {
-	case *tree.A_Const_Ival:
-		r, ok := right.GetVal().(*tree.A_Const_Ival)
-		if !ok {
-			return free
-		}
-		order = int(l.Ival.GetIval()) - int(r.Ival.GetIval())
-	case *tree.A_Const_Sval:
-		r, ok := right.GetVal().(*tree.A_Const_Sval)
-		if !ok || operator(e) != "=" && operator(e) != "<>" {
-			return free
-		}
-		order = strings.Compare(l.Sval.GetSval(), r.Sval.GetSval())
-	default:
-		return free
-	}
-	switch operator(e) {
-	case "=":
-		return chosen(order == 0)
-	case "<>":
-		return chosen(order != 0)
-	case "<":
-		return chosen(order < 0)
-	case "<=":
-		return chosen(order <= 0)
-	case ">":
-		return chosen(order > 0)
-	case ">=":
-		return chosen(order >= 0)
-	}
-	return free
-}
-
 // oneOf reports whether a value is compared with itself in a list.
 func (s *scoper) oneOf(value *tree.Node, list []*tree.Node) bool {
 	own := ""
+	value = s.reduced(value)
 	for _, n := range list {
 		constant := n.GetAConst() != nil && value.GetAConst() == nil
-		if constant || n.GetParamRef() != nil || !s.alike(value, n) {
+		if constant || n.GetParamRef() != nil {
+			continue
+		}
+		if n = s.reduced(n); !alike(value, n) {
 			continue
 		}
 		if own == "" {
-			own = s.key("", []*tree.Node{s.neutral(stripped(value))})
+			own = s.key("", []*tree.Node{value})
 		}
-		if s.key("", []*tree.Node{s.neutral(stripped(n))}) == own {
+		if s.key("", []*tree.Node{n}) == own {
 			return true
 		}
 	}
 	return false
+}
+
+// bothBooleans reports whether a list has true and false.
+func bothBooleans(list []*tree.Node) bool {
+	var seen [2]bool
+	for _, n := range list {
+		if b := n.GetAConst().GetBoolval(); b != nil {
+			seen[map[bool]int{true: 1}[b.GetBoolval()]] = true
+		}
+	}
+	return seen[0] && seen[1]
+}
+
+// emptyContainer reports whether n is an array or a JSON document without
+// elements, which every other one contains.
+func (s *scoper) emptyContainer(n *tree.Node) bool {
+	n = stripped(n)
+	if a := n.GetAArrayExpr(); a != nil {
+		return len(a.GetElements()) == 0
+	}
+	value, ok := constant(n)
+	s.literal = s.literal || ok
+	value = strings.Join(strings.Fields(value), "")
+	return value == "{}" || value == "[]"
 }
 
 // matchesAll reports whether a pattern is a constant that matches every text.
@@ -138,10 +129,7 @@ func (s *scoper) matchesAll(n *tree.Node, trivial func(string) bool) bool {
 			n = f.GetArgs()[0]
 		}
 	}
-	pattern, ok := constant(n)
-	if ok {
-		s.literal = true
-	}
+	pattern, ok := s.textOf(n)
 	return ok && trivial(pattern)
 }
 

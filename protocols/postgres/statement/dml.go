@@ -93,6 +93,7 @@ func (b *builder) with(w *tree.WithClause) {
 		if !w.GetRecursive() {
 			b.ctes.push(cte.GetCtename(), "")
 		}
+		b.ctes.reads(cte.GetCtename(), cte.GetCtequery().GetSelectStmt())
 	}
 }
 

@@ -36,6 +36,9 @@ func (s *scoper) complete(args []*tree.Node, negated bool) bool {
 
 var sideName = [2]string{"+", "-"}
 
+// isTrue is the class of tests of a boolean. What is unknown counts as neither.
+const isTrue = "true"
+
 // A test is a condition taken apart, so that it can be compared with its
 // negation.
 type test struct {
@@ -66,10 +69,10 @@ func testOf(n *tree.Node, negated bool) test {
 		return test{"null", negated, []*tree.Node{m.GetArg()}}
 	case *tree.BooleanTest:
 		switch m.GetBooltesttype() {
-		case tree.BoolTestType_IS_TRUE, tree.BoolTestType_IS_NOT_TRUE:
-			return test{"true", negated != (m.GetBooltesttype() == tree.BoolTestType_IS_NOT_TRUE), []*tree.Node{m.GetArg()}}
-		case tree.BoolTestType_IS_FALSE, tree.BoolTestType_IS_NOT_FALSE:
-			return test{"false", negated != (m.GetBooltesttype() == tree.BoolTestType_IS_NOT_FALSE), []*tree.Node{m.GetArg()}}
+		case tree.BoolTestType_IS_TRUE, tree.BoolTestType_IS_NOT_FALSE:
+			return test{isTrue, negated, []*tree.Node{m.GetArg()}}
+		case tree.BoolTestType_IS_FALSE, tree.BoolTestType_IS_NOT_TRUE:
+			return test{isTrue, !negated, []*tree.Node{m.GetArg()}}
 		}
 	case *tree.A_Expr:
 		op := operator(m)
@@ -85,22 +88,25 @@ func testOf(n *tree.Node, negated bool) test {
 		if strings.HasPrefix(op, "NOT ") {
 			op, negated = op[len("NOT "):], !negated
 		}
-		return test{m.GetKind().String() + op, negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
+		if b := m.GetRexpr().GetAConst().GetBoolval(); b != nil && op == "=" && m.GetKind() == tree.A_Expr_Kind_AEXPR_OP {
+			return test{isTrue, negated != !b.GetBoolval(), []*tree.Node{m.GetLexpr()}}
+		}
+		return test{strings.Replace(m.GetKind().String(), "_NOT_", "_", 1) + op, negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
 	}
-	return test{"", negated, []*tree.Node{n}}
+	return test{isTrue, negated, []*tree.Node{n}}
 }
 
 // equal reports whether two expressions are the same but for what leaves a
 // value as it is.
 func (s *scoper) equal(a, b *tree.Node) bool {
-	return s.alike(a, b) &&
-		s.key("", []*tree.Node{s.neutral(stripped(a))}) == s.key("", []*tree.Node{s.neutral(stripped(b))})
+	a, b = s.reduced(a), s.reduced(b)
+	return alike(a, b) && s.key("", []*tree.Node{a}) == s.key("", []*tree.Node{b})
 }
 
 // alike reports whether two expressions are of one kind, which costs less to
 // find out than whether they are equal.
-func (s *scoper) alike(a, b *tree.Node) bool {
-	left, right := message(s.neutral(stripped(a))), message(s.neutral(stripped(b)))
+func alike(a, b *tree.Node) bool {
+	left, right := message(a), message(b)
 	return left != nil && right != nil && left.ProtoReflect().Descriptor() == right.ProtoReflect().Descriptor()
 }
 
@@ -131,43 +137,6 @@ func bare(q *tree.SelectStmt) *tree.Node {
 		return nil
 	}
 	return q.GetTargetList()[0].GetResTarget().GetVal()
-}
-
-// neutral removes operations that change nothing: x + 0, x * 1, x || ”.
-func (s *scoper) neutral(n *tree.Node) *tree.Node {
-	for {
-		e := n.GetAExpr()
-		if e.GetKind() != tree.A_Expr_Kind_AEXPR_OP {
-			return n
-		}
-		c := e.GetRexpr().GetAConst()
-		if c == nil || e.GetLexpr() == nil {
-			return n
-		}
-		s.literal = true
-		switch v := c.GetVal().(type) {
-		case *tree.A_Const_Ival:
-			switch operator(e) {
-			case "+", "-":
-				if v.Ival.GetIval() != 0 {
-					return n
-				}
-			case "*", "/":
-				if v.Ival.GetIval() != 1 {
-					return n
-				}
-			default:
-				return n
-			}
-		case *tree.A_Const_Sval:
-			if operator(e) != "||" || v.Sval.GetSval() != "" {
-				return n
-			}
-		default:
-			return n
-		}
-		n = stripped(e.GetLexpr())
-	}
 }
 
 // key writes expressions so that equal ones have the same key, wherever they
@@ -235,8 +204,12 @@ func appendScalar(out []byte, v protoreflect.Value) []byte {
 // appendColumn writes the target's columns without their qualifier.
 func (s *scoper) appendColumn(out []byte, c *tree.ColumnRef) []byte {
 	fields := c.GetFields()
-	if s.owns(c) && len(fields) > 1 && slices.Contains(s.names[:1], text(fields[0])) {
-		fields = fields[1:]
+	if s.owns(c) && len(fields) > 1 {
+		if slices.Contains(s.names[:1], text(fields[0])) {
+			fields = fields[1:]
+		} else if len(fields) == 3 && slices.Contains(s.names[:1], text(fields[1])) {
+			fields = fields[2:]
+		}
 	}
 	out = append(out, "column"...)
 	for _, n := range fields {

@@ -38,6 +38,8 @@ type scoper struct {
 	vars   map[string]struct{} // names that may be a routine's variables
 	// literal is set when a literal's value was looked at.
 	literal bool
+	cases   int   // how many CASEs were looked at
+	ctes    names // WITH queries in scope
 }
 
 // scopeOf returns which rows of target a condition selects. With further
@@ -50,7 +52,7 @@ func (b *builder) scopeOf(target *tree.RangeVar, others []*tree.Node, where *tre
 		return event.ScopeRestricted
 	}
 	s := newScoper(target, len(others) == 0)
-	s.vars = b.vars
+	s.vars, s.ctes = b.vars, b.ctes
 	s.joinSelf(others, where)
 	e := s.effect(where, false)
 	b.literal = b.literal || s.literal
@@ -199,7 +201,7 @@ func (s *scoper) any(args []*tree.Node, negated bool) effect {
 			result = restricts
 		}
 	}
-	if result == restricts && s.complete(args, negated) {
+	if result == restricts && (s.complete(args, negated) || s.coversAll(args, negated)) {
 		return always
 	}
 	return result
@@ -233,6 +235,9 @@ func (s *scoper) leaf(n *tree.Node) effect {
 		}
 		return free
 	case *tree.NullTest:
+		if isSystemColumn(m.GetArg()) {
+			return chosen(m.GetNulltesttype() == tree.NullTestType_IS_NOT_NULL)
+		}
 		// Of a computed value nobody knows whether it is ever null.
 		if s.depends(m.GetArg()) && (m.GetArg().GetColumnRef() != nil || m.GetArg().GetRowExpr() != nil) {
 			return restricts
@@ -244,6 +249,15 @@ func (s *scoper) leaf(n *tree.Node) effect {
 		return s.subquery(m)
 	case *tree.CaseExpr:
 		return s.caseExpr(m)
+	case *tree.CoalesceExpr:
+		// What comes behind something that is never null does not count.
+		if e := s.effect(m.GetArgs()[0], false); m.GetArgs()[0].GetAConst() != nil && e != restricts {
+			return e
+		}
+	case *tree.FuncCall:
+		if args := m.GetArgs(); routine(m.GetFuncname()) == "starts_with" && len(args) == 2 && s.matchesAll(args[1], isEmpty) {
+			return always
+		}
 	}
 	if s.depends(message(n)) {
 		return restricts
@@ -251,11 +265,15 @@ func (s *scoper) leaf(n *tree.Node) effect {
 	return free
 }
 
-// caseExpr looks for a CASE whose every result is the same.
+// caseExpr is the effect of a CASE: that of its results, where they agree.
 func (s *scoper) caseExpr(c *tree.CaseExpr) effect {
-	result := s.leafOrNever(c.GetDefresult())
-	for _, n := range c.GetArgs() {
-		if e := s.leafOrNever(n.GetCaseWhen().GetResult()); e != result {
+	if s.cases++; s.cases > maxCases {
+		return restricts
+	}
+	list := s.results(c)
+	result := s.effect(list[0], false)
+	for _, n := range list[1:] {
+		if s.effect(n, false) != result {
 			result = restricts
 		}
 	}
@@ -265,11 +283,20 @@ func (s *scoper) caseExpr(c *tree.CaseExpr) effect {
 	return result
 }
 
-func (s *scoper) leafOrNever(n *tree.Node) effect {
-	if n == nil {
-		return never
+func isEmpty(s string) bool { return s == "" }
+
+// isSystemColumn reports whether n is a column that every table has and that is
+// never null.
+func isSystemColumn(n *tree.Node) bool {
+	parts := columnParts(n)
+	if len(parts) == 0 {
+		return false
 	}
-	return s.effect(n, false)
+	switch parts[len(parts)-1] {
+	case "ctid", "tableoid", "xmin", "xmax", "cmin", "cmax":
+		return true
+	}
+	return false
 }
 
 // depends reports whether anything in a part of the tree is the target's.
@@ -296,6 +323,8 @@ func (s *scoper) owns(c *tree.ColumnRef) bool {
 	}
 	first := text(fields[0])
 	switch {
+	case text(fields[len(fields)-1]) == "tableoid":
+		return false // it tells tables apart, not rows
 	case len(fields) == 1:
 		if _, declared := s.vars[first]; declared {
 			return false

@@ -1,9 +1,11 @@
 package statement
 
 import (
+	"cmp"
 	"slices"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
 )
 
 // subquery is the effect of a condition with a subquery.
@@ -21,6 +23,12 @@ func (s *scoper) subquery(l *tree.SubLink) effect {
 				return always
 			}
 		}
+	case tree.SubLinkType_ALL_SUBLINK:
+		op := texts(l.GetOperName())
+		bound := &tree.Node{Node: &tree.Node_SubLink{SubLink: l}}
+		if len(op) > 0 && s.extreme(op[len(op)-1], l.GetTestexpr(), bound) {
+			return always
+		}
 	}
 	if s.depends(l) {
 		return restricts
@@ -35,24 +43,123 @@ func (s *scoper) allOfTarget(value *tree.Node, l *tree.SubLink) bool {
 	if inner := bare(q); inner != nil {
 		return s.equal(value, inner)
 	}
-	if len(q.GetFromClause()) != 1 || len(q.GetTargetList()) != 1 || q.GetHavingClause() != nil || q.GetLimitCount() != nil || q.GetLimitOffset() != nil {
+	values := []*tree.Node{value}
+	if row := value.GetRowExpr(); row != nil {
+		values = row.GetArgs()
+	}
+	var wanted []string
+	for _, n := range values {
+		parts := columnParts(n)
+		if len(parts) == 0 || !s.depends(message(stripped(n))) {
+			return false
+		}
+		wanted = append(wanted, parts[len(parts)-1])
+	}
+	return s.yields(q, nil, wanted, s.ctes.len(), 0)
+}
+
+// maxNested is how deep queries in queries are looked at.
+const maxNested = 8
+
+// yields reports whether the columns of a query with the given names, or all of
+// them in order, are the wanted columns of every row of the target. The first
+// ctes of the WITH queries are in its scope.
+func (s *scoper) yields(q *tree.SelectStmt, names, wanted []string, ctes, depth int) bool {
+	if q == nil || depth > maxNested || q.GetHavingClause() != nil || q.GetLimitCount() != nil || q.GetLimitOffset() != nil {
 		return false
 	}
-	from := q.GetFromClause()[0].GetRangeVar()
-	if from == nil || !s.same(object(from)) {
+	if q.GetOp() == tree.SetOperation_SETOP_UNION {
+		return q.GetWithClause() == nil &&
+			(s.yields(q.GetLarg(), names, wanted, ctes, depth+1) || s.yields(q.GetRarg(), names, wanted, ctes, depth+1))
+	}
+	if q.GetLarg() != nil || len(q.GetFromClause()) != 1 {
 		return false
 	}
-	outer, inner := columnParts(value), columnParts(q.GetTargetList()[0].GetResTarget().GetVal())
-	if len(outer) == 0 || len(inner) == 0 || outer[len(outer)-1] != inner[len(inner)-1] {
+	inner, ok := outputs(q, names, wanted)
+	if !ok {
 		return false
 	}
-	if q.GetWhereClause() == nil {
-		return true
+	switch from := message(q.GetFromClause()[0]).(type) {
+	case *tree.RangeVar:
+		if w := q.GetWhereClause(); w != nil {
+			within := newScoper(from, true)
+			e := within.effect(w, false)
+			s.literal = s.literal || within.literal
+			if e == restricts {
+				return false
+			}
+		}
+		if from.GetSchemaname() == "" {
+			for _, n := range slices.Backward(q.GetWithClause().GetCtes()) {
+				if cte := n.GetCommonTableExpr(); cte.GetCtename() == from.GetRelname() {
+					return s.yields(cte.GetCtequery().GetSelectStmt(), inner, wanted, ctes, depth+1)
+				}
+			}
+			if cte, ok := s.ctes.before(from.GetRelname(), ctes); ok {
+				return s.yields(cte.query, inner, wanted, cte.place, depth+1)
+			}
+		}
+		return s.same(object(from)) && slices.Equal(inner, wanted)
+	case *tree.RangeSubselect:
+		return q.GetWhereClause() == nil && len(from.GetAlias().GetColnames()) == 0 &&
+			s.yields(from.GetSubquery().GetSelectStmt(), inner, wanted, ctes, depth+1)
 	}
-	within := newScoper(from, true)
-	e := within.effect(q.GetWhereClause(), false)
-	s.literal = s.literal || within.literal
-	return e != restricts
+	return false
+}
+
+// outputs returns the columns that a query reads for those that it yields under
+// names, or for all of them in order.
+func outputs(q *tree.SelectStmt, names, wanted []string) (inner []string, ok bool) {
+	targets := q.GetTargetList()
+	if names == nil && len(targets) != len(wanted) {
+		return nil, false
+	}
+	for i := range wanted {
+		column := ""
+		for j, n := range targets {
+			t := n.GetResTarget()
+			val := t.GetVal()
+			if f := val.GetFuncCall(); names == nil && len(f.GetArgs()) == 1 && routine(f.GetFuncname()) == "array_agg" {
+				val = f.GetArgs()[0]
+			}
+			parts := columnParts(val)
+			switch {
+			case isStar(val) && names != nil:
+				column = names[i]
+			case len(parts) == 0:
+			case names == nil && i == j, names != nil && cmp.Or(t.GetName(), parts[len(parts)-1]) == names[i]:
+				column = parts[len(parts)-1]
+			}
+		}
+		if column == "" {
+			return nil, false
+		}
+		inner = append(inner, column)
+	}
+	return inner, true
+}
+
+func isStar(n *tree.Node) bool {
+	fields := n.GetColumnRef().GetFields()
+	return len(fields) > 0 && fields[len(fields)-1].GetAStar() != nil
+}
+
+// extreme reports whether value op bound holds of every row, because bound is
+// the largest or the smallest of all.
+func (s *scoper) extreme(op string, value, bound *tree.Node) bool {
+	want := map[string]string{"<=": "max", ">=": "min"}[op]
+	q := bound.GetSubLink().GetSubselect().GetSelectStmt()
+	if want == "" || len(q.GetTargetList()) != 1 || len(columnParts(value)) == 0 {
+		return false
+	}
+	f := q.GetTargetList()[0].GetResTarget().GetVal().GetFuncCall()
+	if routine(f.GetFuncname()) != want || len(f.GetArgs()) != 1 || f.GetAggFilter() != nil || len(q.GetGroupClause()) > 0 {
+		return false
+	}
+	all := proto.CloneOf(q)
+	all.TargetList[0].GetResTarget().Val = f.GetArgs()[0]
+	parts := columnParts(value)
+	return s.yields(all, nil, parts[len(parts)-1:], s.ctes.len(), 0)
 }
 
 // correlated reports whether what a subquery finds depends on the target in a
