@@ -9,40 +9,53 @@ import (
 
 // A Long treats one value that is too long to be given to Rows. What comes out
 // is what Rows would have made of the value.
-type Long struct{ treating }
+type Long struct {
+	treating
+	x    *Exchange
+	k    int
+	size int
+}
 
 // Inspected is whether a plugin looks at the values of the field at index k of
 // those that Treated returned, so that Rows is to be given them.
 func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind == event.Inspect }
 
-// Long begins the treatment of a value of size bytes of the field at index k of
-// those that Treated returned. It returns nil where the value becomes NULL. A
-// value that a plugin wants to inspect is too long for that: it is redacted,
-// and the recording says so. Only one Long of an exchange may be in use.
-func (x *Exchange) Long(k, size int) (*Long, error) {
+// Long begins the treatment of a value of the field at index k of those that
+// Treated returned. It returns nil where the value becomes NULL. A value that a
+// plugin wants to inspect is too long for that: it is redacted. Only one Long of
+// an exchange may be in use.
+func (x *Exchange) Long(k int) *Long {
 	p := &x.plan
 	t := p.treatments[k]
-	if t.Kind == event.Inspect {
+	switch t.Kind {
+	case event.Null:
+		return nil
+	case event.Inspect:
 		t.Kind = event.Redact
-		n := event.Notice{Code: "redacted", Text: fmt.Sprintf("a value of %q, of %d bytes, is redacted: it is too long to be inspected", p.fields[k].Name, size)}
-		if err := x.s.record(event.KindNotice, x.ID, n.Append); err != nil {
-			return nil, err
-		}
 	}
-	if t.Kind == event.Null {
-		return nil, nil
-	}
-	l := new(Long)
+	l := &Long{x: x, k: k}
 	l.begin(p, t, x.s.key)
-	return l, nil
+	return l
 }
 
 // Append appends to b what a further part of the value's text becomes, as far
 // as that is known.
-func (l *Long) Append(b, part []byte) []byte { return l.append(b, part) }
+func (l *Long) Append(b, part []byte) []byte {
+	l.size += len(part)
+	return l.append(b, part)
+}
 
-// End appends to b what is still missing.
-func (l *Long) End(b []byte) []byte { return l.end(b) }
+// End appends to b what is still missing. Where a plugin should have inspected
+// the value, the recording says that it is redacted.
+func (l *Long) End(b []byte) ([]byte, error) {
+	if l.x.Inspected(l.k) {
+		n := event.Notice{Code: "redacted", Text: fmt.Sprintf("a value of %q, of %d bytes, is redacted: it is too long to be inspected", l.x.plan.fields[l.k].Name, l.size)}
+		if err := l.x.s.record(event.KindNotice, l.x.ID, n.Append); err != nil {
+			return b, err
+		}
+	}
+	return l.end(b), nil
+}
 
 // A treating is a value on its way through a treatment, at once or in parts.
 type treating struct {

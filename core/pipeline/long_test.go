@@ -29,19 +29,18 @@ func TestLongValuesAreTreatedAsOthersAre(t *testing.T) {
 		if err := x.Head(t.Context(), &event.Head{Fields: []event.Field{{Type: "text"}}}); err != nil {
 			t.Fatal(err)
 		}
-		l, err := x.Long(0, len(v))
-		if err != nil {
-			t.Fatal(err)
-		}
 		got := "NULL"
-		if l != nil {
+		if l := x.Long(0); l != nil {
 			var out []byte
 			for rest := v; rest != ""; {
 				n := 1 + random.IntN(len(rest))
 				out = l.Append(out, []byte(rest[:n]))
 				rest = rest[n:]
 			}
-			got = string(l.End(out))
+			if out, err = l.End(out); err != nil {
+				t.Fatal(err)
+			}
+			got = string(out)
 		}
 		if got != want[0] {
 			t.Fatalf("%v of %q in parts is %q, at once %q", how, v, got, want[0])
@@ -59,12 +58,10 @@ func TestValuesTooLongToBeInspectedAreRedacted(t *testing.T) {
 	if err := x.Head(t.Context(), &event.Head{Fields: []event.Field{{Name: "note", Type: "text"}}}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := x.Long(0, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := string(l.End(l.Append(nil, []byte("secret!")))); got != "[redacted]" {
-		t.Errorf("it became %q", got)
+	l := x.Long(0)
+	got, err := l.End(l.Append(nil, []byte("secret!")))
+	if err != nil || string(got) != "[redacted]" {
+		t.Errorf("it became %q, %v", got, err)
 	}
 	var n event.Notice
 	last := rec.frames[len(rec.frames)-1]

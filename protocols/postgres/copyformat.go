@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -177,177 +176,6 @@ func copyFormatOf(as []event.Attr) *copyFormat {
 	return &f
 }
 
-// copySignature begins data in binary format. Flags and the length of an
-// extension follow.
-const copySignature = "PGCOPY\n\xff\r\n\x00"
-
-// A copyPart says what a piece of a COPY's data is.
-type copyPart uint8
-
-const (
-	copyRow     copyPart = iota
-	copyHeader           // of a binary file, or the line that names the columns
-	copyTrailer          // of a binary file
-)
-
-// A copyReader cuts the stream of a COPY into its parts, wherever messages cut
-// it. It keeps no more than what is not cut yet, which is bounded by limit.
-type copyReader struct {
-	copyFormat
-	limit int
-	buf   []byte
-	from  int  // where the next part begins
-	at    int  // how far it was looked at
-	in    bool // CSV: at stands in a quoted value
-	left  int  // binary: values of the row that come at at; 0: a row begins
-	begun bool // the header has come
-	ended bool // the trailer has come
-}
-
-// reset drops what was cut already. Offsets from before are invalid.
-func (r *copyReader) reset() {
-	r.buf = r.buf[:copy(r.buf, r.buf[r.from:])]
-	r.at, r.from = r.at-r.from, 0
-	if cap(r.buf) > 4*maxBuffer && len(r.buf) < maxBuffer {
-		r.buf = append(make([]byte, 0, maxBuffer), r.buf...)
-	}
-}
-
-// feed adds data.
-func (r *copyReader) feed(data []byte) error {
-	if len(r.buf)-r.from+len(data) > r.limit {
-		return violated("a row of COPY is longer than the limit of %d bytes", r.limit)
-	}
-	r.buf = append(r.buf, data...)
-	return nil
-}
-
-// next returns the next whole part, which is r.buf[from:to]. It reports false
-// where more data is needed.
-func (r *copyReader) next() (kind copyPart, from, to int, ok bool, err error) {
-	from = r.from
-	switch {
-	case r.ended && r.from < len(r.buf):
-		return 0, 0, 0, false, violated("data behind the end of a COPY")
-	case r.ended:
-		return 0, 0, 0, false, nil
-	case r.binary && !r.begun:
-		kind = copyHeader
-		to, ok, err = r.binaryHeader()
-	case r.binary:
-		to, ok, err = r.binaryRow()
-		if r.ended {
-			kind = copyTrailer
-		}
-	default:
-		if r.header && !r.begun {
-			kind = copyHeader
-		}
-		to, ok = r.line()
-	}
-	if ok {
-		r.from, r.at, r.begun = to, to, true
-	}
-	return kind, from, to, ok, err
-}
-
-// whole reports whether the data ended where it may.
-func (r *copyReader) whole() bool {
-	return r.from == len(r.buf) && (!r.binary || r.ended)
-}
-
-// line looks for the end of a line: a line break that is neither escaped, in
-// text, nor quoted, in CSV.
-func (r *copyReader) line() (int, bool) {
-	if !r.csv {
-		for {
-			n := bytes.IndexByte(r.buf[r.at:], '\n')
-			if n < 0 {
-				r.at = len(r.buf)
-				return 0, false
-			}
-			r.at += n + 1
-			k := r.at - 1
-			for k > r.from && r.buf[k-1] == '\\' {
-				k--
-			}
-			if (r.at-1-k)%2 == 0 {
-				return r.at, true
-			}
-		}
-	}
-	for r.at < len(r.buf) {
-		c := r.buf[r.at]
-		switch {
-		case r.in && c == r.escape && r.escape != r.quote:
-			if r.at+1 == len(r.buf) {
-				return 0, false // the next byte tells
-			}
-			if n := r.buf[r.at+1]; n == r.quote || n == r.escape {
-				r.at++
-			}
-		case c == r.quote:
-			r.in = !r.in // a doubled quote leaves and comes back
-		case c == '\n' && !r.in:
-			return r.at + 1, true
-		}
-		r.at++
-	}
-	return 0, false
-}
-
-func (r *copyReader) binaryHeader() (int, bool, error) {
-	const fixed = len(copySignature) + 4 + 4
-	b := r.buf[r.from:]
-	if n := min(len(b), len(copySignature)); string(b[:n]) != copySignature[:n] {
-		return 0, false, violated("malformed header of a binary COPY")
-	}
-	if len(b) < fixed {
-		return 0, false, nil
-	}
-	if flags := binary.BigEndian.Uint32(b[len(copySignature):]); flags != 0 {
-		return 0, false, violated("flags %#x in a binary COPY", flags)
-	}
-	n := uint64(binary.BigEndian.Uint32(b[fixed-4:]))
-	if n > uint64(r.limit) {
-		return 0, false, violated("an extension of %d bytes in the header of a binary COPY", n)
-	}
-	if n > uint64(len(b)-fixed) {
-		return 0, false, nil
-	}
-	return r.from + fixed + int(n), true, nil
-}
-
-func (r *copyReader) binaryRow() (int, bool, error) {
-	if r.at == r.from {
-		if len(r.buf)-r.at < 2 {
-			return 0, false, nil
-		}
-		r.left = int(int16(binary.BigEndian.Uint16(r.buf[r.at:])))
-		r.at += 2
-		if r.left < -1 {
-			return 0, false, violated("a row of %d values in a binary COPY", r.left)
-		}
-		r.ended = r.left == -1
-	}
-	for r.left > 0 {
-		if len(r.buf)-r.at < 4 {
-			return 0, false, nil
-		}
-		n := int32(binary.BigEndian.Uint32(r.buf[r.at:]))
-		if n < -1 {
-			return 0, false, violated("a value of %d bytes in a binary COPY", n)
-		}
-		n = max(n, 0)
-		if int64(n) > int64(len(r.buf)-r.at-4) {
-			return 0, false, nil
-		}
-		r.at += 4 + int(n)
-		r.left--
-	}
-	return r.at, true, nil
-}
-
 // values calls value for each value of a row as it is written, and returns how
 // many there are. In binary format a value has its length before it.
 func (f *copyFormat) values(row []byte, value func(j int, raw []byte)) (n int) {
@@ -362,21 +190,16 @@ func (f *copyFormat) values(row []byte, value func(j int, raw []byte)) (n int) {
 		return n
 	}
 	row = line(row)
-	at, in := 0, false
-	for i := 0; i < len(row); i++ {
-		switch c := row[i]; {
-		case !f.csv && c == '\\', f.csv && in && c == f.escape && f.escape != f.quote && i+1 < len(row) && (row[i+1] == f.quote || row[i+1] == f.escape):
-			i++
-		case f.csv && c == f.quote:
-			in = !in
-		case c == f.delimiter && !in:
-			value(n, row[at:i])
-			n++
-			at = i + 1
+	scan := copyScanner{copyFormat: f}
+	for {
+		at, end := scan.next(row)
+		value(n, row[:at])
+		n++
+		if end == 0 {
+			return n
 		}
+		row = row[at+1:]
 	}
-	value(n, row[at:])
-	return n + 1
 }
 
 // line returns a row without its line break.
@@ -413,18 +236,28 @@ func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
 // unquote appends the value of a CSV value that has quotes.
 func (f *copyFormat) unquote(raw, to []byte) []byte {
 	in := false
+	to, _ = f.unquotePart(raw, to, &in, true)
+	return to
+}
+
+// unquotePart does so for a part of one, the last or not, which begins within
+// quotes or not. It returns how much of raw it has read: of all but the last part
+// it leaves an escape at the end.
+func (f *copyFormat) unquotePart(raw, to []byte, in *bool, last bool) (grown []byte, n int) {
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
-		case in && c == f.escape && i+1 < len(raw) && (raw[i+1] == f.quote || raw[i+1] == f.escape):
+		case *in && c == f.escape && i+1 == len(raw) && !last:
+			return to, i
+		case *in && c == f.escape && i+1 < len(raw) && (raw[i+1] == f.quote || raw[i+1] == f.escape):
 			i++
 			to = append(to, raw[i])
 		case c == f.quote:
-			in = !in
+			*in = !*in
 		default:
 			to = append(to, c)
 		}
 	}
-	return to
+	return to, len(raw)
 }
 
 // unescape appends the value of a text value that has backslashes.
@@ -488,6 +321,11 @@ func (f *copyFormat) append(to, v []byte, j, n int) ([]byte, error) {
 	case f.csv:
 		return f.appendQuoted(to, v, j, n), nil
 	}
+	return f.appendText(to, v), nil
+}
+
+// appendText appends what is not NULL in text format.
+func (f *copyFormat) appendText(to, v []byte) []byte {
 	for _, c := range v {
 		k := strings.IndexByte(escaped, c)
 		switch {
@@ -499,7 +337,7 @@ func (f *copyFormat) append(to, v []byte, j, n int) ([]byte, error) {
 			to = append(to, c)
 		}
 	}
-	return to, nil
+	return to
 }
 
 // appendQuoted appends a value of CSV, in quotes where it needs them.
@@ -511,12 +349,16 @@ func (f *copyFormat) appendQuoted(to, v []byte, j, n int) []byte {
 	if !quote {
 		return append(to, v...)
 	}
-	to = append(to, f.quote)
+	return append(f.appendEscaped(append(to, f.quote), v), f.quote)
+}
+
+// appendEscaped appends what is within the quotes of a value of CSV.
+func (f *copyFormat) appendEscaped(to, v []byte) []byte {
 	for _, c := range v {
 		if c == f.quote || c == f.escape {
 			to = append(to, f.escape)
 		}
 		to = append(to, c)
 	}
-	return append(to, f.quote)
+	return to
 }

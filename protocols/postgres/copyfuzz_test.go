@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"gatehouse/core/event"
@@ -61,6 +62,54 @@ func FuzzCopyReader(f *testing.F) {
 		}
 		for _, p := range whole {
 			format.values(p, func(_ int, raw []byte) { format.decode(raw, nil) })
+		}
+	})
+}
+
+// However rows in text or CSV are cut, their values are the same as those of
+// whole rows.
+func FuzzCopyValuesInParts(f *testing.F) {
+	for i := range byte(4) {
+		f.Add(i, []byte("1\ta\\\tb\\\\\n\\N\t\"x\"\"\ny\"\n'a\\''\n\\101\\x41z\n\"\"\"\"\n"), 3)
+	}
+	f.Fuzz(func(t *testing.T, i byte, data []byte, n int) {
+		format := copyFormats()[i%4]
+		whole, rest, err := parts(t, format, data, len(data)+1)
+		if err != nil {
+			return
+		}
+		var want, got []string
+		for _, row := range whole {
+			if bytes.HasSuffix(row, []byte("\r\n")) {
+				return // which is left out of whole rows
+			}
+			format.values(row, func(_ int, raw []byte) {
+				v, _ := format.decode(raw, nil)
+				want = append(want, string(raw)+"="+string(v))
+			})
+		}
+		scan := copyScanner{copyFormat: &format}
+		decoder := copyDecoder{copyFormat: &format}
+		var raw, v []byte
+		for data = data[:len(data)-len(rest)]; len(data) > 0; {
+			p := data[:min(len(data), n&0xff+1)]
+			data = data[len(p):]
+			for len(p) > 0 {
+				k, end := scan.next(p)
+				raw, v = append(raw, p[:k]...), decoder.append(v, p[:k], end != 0)
+				if end == 0 {
+					break
+				}
+				if string(raw) == format.null {
+					v = nil
+				}
+				got = append(got, string(raw)+"="+string(v))
+				raw, v, decoder = nil, nil, copyDecoder{copyFormat: &format}
+				p = p[k+1:]
+			}
+		}
+		if !slices.Equal(want, got) {
+			t.Errorf("%q whole, %q in parts", want, got)
 		}
 	})
 }

@@ -53,6 +53,11 @@ func (s *session) awaitCopyIn(ctx context.Context, e *owed) error {
 	return s.attend(ctx, func(ctx context.Context) error { return s.queue.awaitCopyIn(ctx, e) })
 }
 
+// copyingIn reports whether the server reads COPY data, as far as it said.
+func (s *session) copyingIn() bool {
+	return s.uploading != nil && s.queue.copyingIn(s.uploading)
+}
+
 // copyIn takes a message that may belong to an upload. It reports false where
 // the server no longer reads one.
 func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) {
@@ -92,6 +97,34 @@ func (s *session) upload(e *owed, f []byte) error {
 		s.up = append(s.up, next...)
 	}
 	return e.x.Upload(s.up[at:])
+}
+
+// uploadLong relays COPY data that is too long to be held, of which only the
+// header f has been read. Each piece is recorded, and sent, before the next is
+// read. Gone is why the client did not send the rest of it.
+func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
+	e := s.uploading
+	err = s.lead(func() error {
+		s.within = true
+		p := f
+		for {
+			if err := e.x.Upload(p); err != nil {
+				return err
+			}
+			s.up = append(s.up, p...)
+			if err := s.flushUp(ctx); err != nil {
+				return err
+			}
+			if s.fromClient.left == 0 {
+				s.within = false
+				return nil
+			}
+			if p, gone = s.fromClient.piece(pieceBuffer); gone != nil {
+				return nil
+			}
+		}
+	})
+	return gone, err
 }
 
 // misplaced ends the session as the server does where another message comes in

@@ -45,6 +45,7 @@ type rest struct {
 // A result is what is known of an exchange's rows.
 type result struct {
 	copy      *copyReader // of a COPY's data; nil where there is none
+	long      *longCopied // its row that is too long to be read whole
 	fields    []event.Field
 	oids      []uint32
 	formats   []int16
@@ -324,12 +325,26 @@ func (d *Decoder) copied(r *result, data []byte, emit func(recorder.Part) error)
 	if err := r.announce(emit); err != nil {
 		return err
 	}
+	var err error
+	if r.long != nil {
+		data, err = d.copiedLong(r, data, emit)
+	}
 	c := r.copy
 	c.reset()
-	err := c.feed(data)
+	if err == nil {
+		err = c.feed(data)
+	}
 	for err == nil {
 		kind, from, to, ok, nerr := c.next()
-		if err = nerr; err != nil || !ok {
+		if err = nerr; err != nil {
+			break
+		}
+		if !ok {
+			if rest := c.buf[c.from:]; len(rest) > maxRead {
+				r.long = newLongCopied(&c.copyFormat)
+				c.restart()
+				_, err = d.copiedLong(r, rest, emit)
+			}
 			break
 		}
 		if kind == copyRow {
@@ -337,6 +352,9 @@ func (d *Decoder) copied(r *result, data []byte, emit func(recorder.Part) error)
 				return err
 			}
 		}
+	}
+	if err != nil && !isViolation(err) && !errors.Is(err, errMalformedRow) {
+		return err
 	}
 	if err != nil {
 		r.copy = nil
@@ -358,7 +376,7 @@ func (d *Decoder) copiedRow(r *result, row []byte, emit func(recorder.Part) erro
 // copyEnd reads the last row, which may have no line break, and why a client
 // gave up.
 func (d *Decoder) copyEnd(r *result, kind byte, body []byte, emit func(recorder.Part) error) error {
-	if c := r.copy; c != nil && !c.binary && c.from < len(c.buf) && kind == 'c' {
+	if c := r.copy; c != nil && !c.binary && (r.long != nil || c.from < len(c.buf)) && kind == 'c' {
 		if err := d.copied(r, []byte{'\n'}, emit); err != nil {
 			return err
 		}

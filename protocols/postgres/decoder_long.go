@@ -45,7 +45,11 @@ func (d *Decoder) long(at rest, r *result, l *longMessage, b []byte, emit func(r
 	n := min(len(b), l.left)
 	l.left -= n
 	if l.kind == 'D' {
-		if err := l.read(b[:n]); err != nil {
+		rest, err := l.read(b[:n])
+		if err == nil && len(rest) > 0 {
+			err = errMalformedRow
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -64,28 +68,41 @@ func (d *Decoder) long(at rest, r *result, l *longMessage, b []byte, emit func(r
 	if l.kind != 'D' {
 		return b, emit(recorder.Part{Message: &event.Notice{Code: "long", Text: fmt.Sprintf("a message %q of %d bytes, which is not shown", l.kind, l.size)}})
 	}
-	if l.values != 0 || l.value.left > 0 || len(l.word) > 0 {
+	if !l.whole() {
 		return nil, errMalformedRow
 	}
 	if err := d.announce(r, len(l.done), emit); err != nil {
 		return nil, err
 	}
-	for j := range l.done {
-		d.cells = append(d.cells, l.done[j].shown(d, r, j))
+	return b, d.longRow(r, l.done, emit)
+}
+
+// whole reports whether a row has ended.
+func (l *longMessage) whole() bool { return l.values == 0 && l.value.left == 0 && len(l.word) == 0 }
+
+func (d *Decoder) longRow(r *result, values []longValue, emit func(recorder.Part) error) error {
+	for j := range values {
+		d.cells = append(d.cells, values[j].shown(d, r, j))
 	}
-	return b, d.emitRow(emit)
+	return d.emitRow(emit)
 }
 
 var errMalformedRow = errors.New("malformed row in recorded data")
 
-// read reads the next bytes of a row.
-func (l *longMessage) read(b []byte) error {
-	for len(b) > 0 {
+// keep takes the next part of the value, of which it keeps what is shown.
+func (v *longValue) keep(p []byte, room *int) {
+	n := min(len(p), shownValue-len(v.head), *room)
+	v.head = append(v.head, p[:n]...)
+	*room -= n
+}
+
+// read reads the next bytes of a row and returns what is behind it.
+func (l *longMessage) read(b []byte) (rest []byte, err error) {
+	for len(b) > 0 && !l.whole() {
 		if l.value.left > 0 {
 			n := min(len(b), l.value.left)
-			keep := min(n, shownValue-len(l.value.head), l.room)
-			l.value.head = append(l.value.head, b[:keep]...)
-			l.value.left, l.room = l.value.left-n, l.room-keep
+			l.value.keep(b[:n], &l.room)
+			l.value.left -= n
 			if b = b[n:]; l.value.left == 0 {
 				l.done = append(l.done, l.value)
 			}
@@ -99,12 +116,12 @@ func (l *longMessage) read(b []byte) error {
 		l.word = append(l.word, b[:n]...)
 		if b = b[n:]; len(l.word) == width {
 			if err := l.number(); err != nil {
-				return err
+				return nil, err
 			}
 			l.word = l.word[:0]
 		}
 	}
-	return nil
+	return b, nil
 }
 
 // number takes a number that has come whole.
@@ -137,8 +154,78 @@ func (v *longValue) shown(d *Decoder, r *result, j int) []byte {
 		return d.shown(r, j, v.head)
 	}
 	text := v.head
-	if r.formats[j] == 0 || textual(r.oids[j]) {
+	if j >= len(r.formats) || r.formats[j] == 0 || textual(r.oids[j]) {
 		text = wholeRunes(text)
 	}
 	return fmt.Appendf(printableText(text), "… (%d bytes in all)", v.size)
+}
+
+// A longCopied is a row of a COPY that is too long to be read whole.
+type longCopied struct {
+	*copyFormat
+	scan  copyScanner  // in text and CSV
+	row   *longMessage // in binary format
+	value longValue
+	done  []longValue
+	room  int
+}
+
+// maxColumns is more columns than a table or a result can have.
+const maxColumns = 1 << 12
+
+func newLongCopied(f *copyFormat) *longCopied {
+	return &longCopied{copyFormat: f, scan: copyScanner{copyFormat: f}, row: newLongMessage('d', 0), room: shownRow}
+}
+
+// read reads the next bytes of the row. Whole is whether it has ended; rest is
+// behind it then.
+func (l *longCopied) read(b []byte) (rest []byte, whole bool, err error) {
+	if l.binary {
+		rest, err = l.row.read(b)
+		l.done = l.row.done
+		return rest, l.row.whole(), err
+	}
+	for len(b) > 0 {
+		n, end := l.scan.next(b)
+		l.value.keep(b[:n], &l.room)
+		if l.value.size += n; end == 0 {
+			return nil, false, nil
+		}
+		l.done = append(l.done, l.text(l.value))
+		if len(l.done) > maxColumns {
+			return nil, false, errMalformedRow
+		}
+		l.value, b = longValue{}, b[n+1:]
+		if end == '\n' {
+			return b, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// text returns what the value that v is as it is written stands for.
+func (l *longCopied) text(v longValue) longValue {
+	switch whole := len(v.head) == v.size; {
+	case whole && string(v.head) == l.null:
+		return longValue{size: -1}
+	case whole:
+		v.head, _ = l.decode(v.head, nil)
+		v.size = len(v.head)
+	default:
+		d := copyDecoder{copyFormat: l.copyFormat}
+		v.head = d.append(nil, v.head, false)
+	}
+	return v
+}
+
+// copiedLong reads what data has of a long row and returns what is behind it.
+func (d *Decoder) copiedLong(r *result, data []byte, emit func(recorder.Part) error) ([]byte, error) {
+	rest, whole, err := r.long.read(data)
+	if err != nil || !whole {
+		return nil, err
+	}
+	values := r.long.done
+	r.long = nil
+	d.cells, d.rows.text = d.cells[:0], d.rows.text[:0]
+	return rest, d.longRow(r, values, emit)
 }

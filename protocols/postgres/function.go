@@ -182,21 +182,14 @@ func valueAsRow(f []byte) []byte {
 
 // longResponse passes on what a function returned and is too long to be held.
 func (s *session) longResponse(ctx context.Context, e *owed) error {
-	start := binary.BigEndian.AppendUint32([]byte{'V'}, uint32(s.fromServer.left+4))
 	var columns []int
-	var fields []event.Field
 	err := s.locked(func() (err error) {
-		if columns, fields, err = s.called(ctx, e); err == nil {
-			err = s.take(e, s.fromServer.left+frameHeader)
-		}
+		columns, _, err = s.called(ctx, e)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if len(columns) > 0 {
-		return s.treatLong(ctx, e, e.head, columns, fields, start)
-	}
-	e.rows++
-	return s.stream(ctx, e, start)
+	start := binary.BigEndian.AppendUint32([]byte{'V'}, uint32(s.fromServer.left+4))
+	return s.relayLong(ctx, e, e.head, start, len(columns) > 0, (*longRow).dataRow)
 }

@@ -12,11 +12,11 @@ import (
 
 // longFromServer is whether a server's frames of a type may be so long that they
 // are relayed in pieces.
-func longFromServer(kind byte) bool { return kind == 'D' || kind == 'V' }
+func longFromServer(kind byte) bool { return kind == 'D' || kind == 'd' || kind == 'V' }
 
-// longFromClient is the same for clients. None of theirs is relayed in pieces:
-// every request is judged whole. But one that is too long is read to its end,
-// so that it can be refused in step.
+// longFromClient is the same for clients. Of theirs only the data of an upload is
+// relayed in pieces: every request is judged whole. But one that is too long is
+// read to its end, so that it can be refused in step.
 func longFromClient(byte) bool { return true }
 
 // respondLong relays a frame of which only the header has been read, f.
@@ -29,6 +29,8 @@ func (s *session) respondLong(ctx context.Context, f []byte) error {
 		return violated("the server answered with %q where only an error was due", kind)
 	case kind == 'D' && (e.kind == 'E' || e.kind == 'Q'):
 		return s.longRow(ctx, e)
+	case kind == 'd':
+		return s.longCopied(ctx, e)
 	case kind == 'V' && e.kind == 'F':
 		return s.longResponse(ctx, e)
 	}
@@ -37,27 +39,33 @@ func (s *session) respondLong(ctx context.Context, f []byte) error {
 
 // longRow relays a row that is too long to be held.
 func (s *session) longRow(ctx context.Context, e *owed) error {
-	size := s.fromServer.left
+	start := binary.BigEndian.AppendUint32([]byte{'D'}, uint32(s.fromServer.left+4))
 	count, err := s.fromServer.take(2)
 	if err != nil {
 		return s.serverLeft(ctx, err)
 	}
-	start := append(binary.BigEndian.AppendUint32([]byte{'D'}, uint32(size+4)), count...)
+	start = append(start, count...)
 	var h *head
 	var columns []int
-	var fields []event.Field
 	err = s.locked(func() (err error) {
-		h, columns, fields, err = s.rowHead(ctx, e, count)
+		h, columns, _, err = s.rowHead(ctx, e, count)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.locked(func() error { return s.take(e, size+frameHeader) }); err != nil {
+	return s.relayLong(ctx, e, h, start, len(columns) > 0, (*longRow).dataRow)
+}
+
+// relayLong relays the message that the server has begun, whose first bytes are
+// start. If its values are treated, read takes the rest of it to be so.
+func (s *session) relayLong(ctx context.Context, e *owed, h *head, start []byte, treated bool, read func(*longRow, context.Context) error) error {
+	size := len(start) + s.fromServer.left
+	if err := s.locked(func() error { return s.take(e, size) }); err != nil {
 		return err
 	}
-	if len(columns) > 0 {
-		return s.treatLong(ctx, e, h, columns, fields, start)
+	if treated {
+		return s.treatLong(ctx, e, h, start, read)
 	}
 	e.rows++
 	return s.stream(ctx, e, start)

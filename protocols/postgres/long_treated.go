@@ -13,17 +13,23 @@ import (
 	"gatehouse/core/pipeline"
 )
 
-// A longRow is a row that is too long to be held, on its way through its
-// treatments into a spill. Of the values that plugins inspect it holds as many
-// as may be held; all others are treated as they come.
+// A longRow is a message of one row, or of several of a COPY, that is too long
+// to be held, on its way through its treatments into a spill. Of the values that
+// plugins inspect it holds as many as may be held; all others are treated as they
+// come.
 type longRow struct {
-	s    *session
-	x    *pipeline.Exchange
-	h    *head
-	file *spill
-	held []heldValue
-	room int    // bytes of values that may still be held
-	out  []byte // what a part of a value became
+	s       *session
+	e       *owed
+	h       *head
+	copy    *copyReader // of the COPY that the row is of, or nil
+	columns []int       // those that are treated
+	fields  []event.Field
+	file    *spill
+	held    []heldValue
+	seen    int // how many of held the plugins have seen
+	room    int // bytes of values that may still be held
+	rows    int64
+	out     []byte // what a part of a value became
 }
 
 // A heldValue is one that a plugin is to inspect.
@@ -34,34 +40,22 @@ type heldValue struct {
 	v      []byte
 }
 
-// treatLong treats the row that the server has begun, whose first bytes, up to
-// the count of values, are start, and sends it.
-func (s *session) treatLong(ctx context.Context, e *owed, h *head, columns []int, fields []event.Field, start []byte) error {
+// treatLong treats the message that the server has begun, whose first bytes are
+// start, and sends it. Read takes the rest of it into the file.
+func (s *session) treatLong(ctx context.Context, e *owed, h *head, start []byte, read func(*longRow, context.Context) error) error {
 	file, err := s.protocol.spills.open()
 	if err != nil {
 		return spillError(err)
 	}
 	defer file.close()
-	r := &longRow{s: s, x: e.x, h: h, file: file, room: s.protocol.config.Limits.Inspect}
-	k := 0
-	for j := range h.oids {
-		treated := k < len(columns) && columns[k] == j
-		if err := r.read(j, k, treated); err != nil {
-			return s.longRowFailed(ctx, err)
-		}
-		if treated {
-			k++
-		}
-	}
-	if s.fromServer.left > 0 {
-		return violated("malformed DataRow")
-	}
-	if err := r.inspect(ctx, fields); err != nil {
-		return s.locked(func() error { return s.untreated(e, err) })
+	r := &longRow{s: s, e: e, h: h, file: file, room: s.protocol.config.Limits.Inspect}
+	r.columns, r.fields = e.x.Treated()
+	if err := read(r, ctx); err != nil {
+		return s.longRowFailed(ctx, err)
 	}
 	size := int64(len(start)) + file.size
 	for i := range r.held {
-		size += int64(4 + len(r.held[i].v))
+		size += int64(len(r.held[i].v))
 	}
 	if err := setLength(start, size); err != nil {
 		return err
@@ -72,9 +66,36 @@ func (s *session) treatLong(ctx context.Context, e *owed, h *head, columns []int
 	if err := r.send(ctx); err != nil {
 		return spillError(err)
 	}
-	e.rows++
+	e.rows += r.rows
 	s.finish()
 	return nil
+}
+
+// dataRow reads the values of a DataRow.
+func (r *longRow) dataRow(ctx context.Context) error {
+	if err := r.values(ctx); err != nil {
+		return err
+	}
+	if r.s.fromServer.left > 0 {
+		return violated("malformed DataRow")
+	}
+	return nil
+}
+
+// values reads the values of a row that has the length of each before it.
+func (r *longRow) values(ctx context.Context) error {
+	k := 0
+	for j := range r.h.oids {
+		treated := k < len(r.columns) && r.columns[k] == j
+		if err := r.read(j, k, treated); err != nil {
+			return err
+		}
+		if treated {
+			k++
+		}
+	}
+	r.rows++
+	return r.inspect(ctx)
 }
 
 // longRowFailed ends a session whose server left within a row, or which has no
@@ -103,7 +124,7 @@ func (r *longRow) read(j, k int, treated bool) error {
 	}
 	n := int(int32(binary.BigEndian.Uint32(word)))
 	if n < -1 || n > r.s.fromServer.left {
-		return violated("malformed DataRow")
+		return violated("a value of %d bytes where %d are left", n, r.s.fromServer.left)
 	}
 	switch {
 	case n < 0 || !treated:
@@ -114,7 +135,7 @@ func (r *longRow) read(j, k int, treated bool) error {
 			_, err := r.file.Write(p)
 			return err
 		})
-	case r.x.Inspected(k) && n <= r.room:
+	case r.e.x.Inspected(k) && n <= r.room:
 		r.room -= n
 		v := make([]byte, 0, n)
 		err := r.parts(n, func(p []byte) error {
@@ -144,20 +165,16 @@ func (r *longRow) parts(n int, f func([]byte) error) error {
 
 // treat writes what the value of column j, of n bytes, becomes.
 func (r *longRow) treat(j, k, n int) error {
-	l, err := r.x.Long(k, n)
-	if err != nil {
-		return err
-	}
+	l := r.e.x.Long(k)
 	form := formOf(r.h.oids[j], r.h.formats[j])
 	if l == nil || form == formNull {
-		if err := r.parts(n, func([]byte) error { return nil }); err != nil {
-			return err
-		}
-		_, err := r.file.Write([]byte{0xff, 0xff, 0xff, 0xff})
-		return err
+		return r.drop(n, l)
 	}
 	at := r.file.size
-	w := longValueWriter{file: r.file, form: form}
+	if _, err := r.file.Write(make([]byte, 4)); err != nil { // its length, which is not known yet
+		return err
+	}
+	w := longValueWriter{to: r.file, form: form}
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -165,7 +182,7 @@ func (r *longRow) treat(j, k, n int) error {
 	if form == formJSONB && n > 0 {
 		skip = 1 // its version, which is no part of the text
 	}
-	err = r.parts(n, func(p []byte) error {
+	err := r.parts(n, func(p []byte) error {
 		p, skip = p[skip:], 0
 		r.out = l.Append(r.out[:0], p)
 		return w.write(r.out)
@@ -173,7 +190,9 @@ func (r *longRow) treat(j, k, n int) error {
 	if err != nil {
 		return err
 	}
-	r.out = l.End(r.out[:0])
+	if r.out, err = l.End(r.out[:0]); err != nil {
+		return err
+	}
 	if err := w.write(r.out); err != nil {
 		return err
 	}
@@ -187,24 +206,41 @@ func (r *longRow) treat(j, k, n int) error {
 	return r.file.set(at, binary.BigEndian.AppendUint32(nil, uint32(size)))
 }
 
+// drop writes NULL in the place of a value of n bytes.
+func (r *longRow) drop(n int, l *pipeline.Long) error {
+	err := r.parts(n, func(p []byte) error {
+		if l != nil {
+			r.out = l.Append(r.out[:0], p)
+		}
+		return nil
+	})
+	if err == nil && l != nil {
+		r.out, err = l.End(r.out[:0])
+	}
+	if err == nil {
+		_, err = r.file.Write([]byte{0xff, 0xff, 0xff, 0xff})
+	}
+	return err
+}
+
 // A longValueWriter writes a treated text in the form in which a value has it,
 // as encodeCell does at once. The text is no JSON: no treatment of a long value
 // leaves it that.
 type longValueWriter struct {
-	file *spill
+	to   io.Writer
 	form form
 	rest []byte // the beginning of a character
 }
 
 func (w *longValueWriter) begin() error {
-	b := make([]byte, 4, 6) // the length is written when it is known
+	start := ""
 	switch w.form {
 	case formJSONB:
-		b = append(b, jsonbVersion, '"')
+		start = string(rune(jsonbVersion)) + `"`
 	case formJSON:
-		b = append(b, '"')
+		start = `"`
 	}
-	_, err := w.file.Write(b)
+	_, err := io.WriteString(w.to, start)
 	return err
 }
 
@@ -215,7 +251,7 @@ func (w *longValueWriter) write(text []byte) error {
 		w.rest = append([]byte(nil), all[len(text):]...)
 		text = jsonText(text)
 	}
-	_, err := w.file.Write(text)
+	_, err := w.to.Write(text)
 	return err
 }
 
@@ -223,7 +259,7 @@ func (w *longValueWriter) end() error {
 	if w.form != formJSON && w.form != formJSONB {
 		return nil
 	}
-	_, err := w.file.Write(append(jsonText(w.rest), '"'))
+	_, err := w.to.Write(append(jsonText(w.rest), '"'))
 	return err
 }
 
@@ -233,30 +269,57 @@ func jsonText(text []byte) []byte {
 	return b[1 : len(b)-1]
 }
 
-// inspect lets the plugins see the values that are held, and edits them.
-func (r *longRow) inspect(ctx context.Context, fields []event.Field) error {
-	if len(r.held) == 0 {
+// inspect lets the plugins see the values of a row that are held, edits them, and
+// puts them as they are sent.
+func (r *longRow) inspect(ctx context.Context) error {
+	held := r.held[r.seen:]
+	r.seen = len(r.held)
+	if len(held) == 0 {
 		return nil
 	}
 	b := rowBuffers{types: r.s.rows.types} // not kept: it may be large
-	b.rows.Reset(fields)
+	b.rows.Reset(r.fields)
 	cells := b.rows.Grow()
-	for i := range r.held {
-		v := &r.held[i]
-		cells[v.k] = b.textOf(r.h, v.column, v.v)
+	for i := range held {
+		v := &held[i]
+		cells[v.k] = r.textOf(&b, v)
 	}
 	b.given = append(b.given, cells...)
-	if err := r.x.Rows(ctx, &b.rows); err != nil {
-		return err
+	if err := r.e.x.Rows(ctx, &b.rows); err != nil {
+		return r.s.locked(func() error { return r.s.untreated(r.e, err) })
 	}
 	edited, _ := b.rows.Row(0)
-	for i := range r.held {
-		v := &r.held[i]
-		if !same(edited[v.k], b.given[v.k]) {
-			v.v = encodeCell(r.h.oids[v.column], r.h.formats[v.column], edited[v.k])
+	for i := range held {
+		v := &held[i]
+		if err := r.encode(v, edited[v.k], !same(edited[v.k], b.given[v.k])); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// textOf returns the text of a value that is held.
+func (r *longRow) textOf(b *rowBuffers, v *heldValue) []byte {
+	if r.copy != nil && !r.copy.binary {
+		text, _ := r.copy.decode(v.v, nil)
+		return text
+	}
+	return b.textOf(r.h, v.column, v.v)
+}
+
+// encode makes v what is sent of it, where the plugins made it text.
+func (r *longRow) encode(v *heldValue, text []byte, edited bool) (err error) {
+	sent := v.v
+	if edited {
+		sent = encodeCell(r.h.oids[v.column], r.h.formats[v.column], text)
+	}
+	switch {
+	case r.copy == nil || r.copy.binary:
+		v.v, err = appendValue(nil, sent)
+	case edited:
+		v.v, err = r.copy.append(nil, sent, v.column, len(r.h.oids))
+	}
+	return err
 }
 
 // send sends the values in their order, those in the file and those held.
@@ -277,11 +340,7 @@ func (r *longRow) send(ctx context.Context) error {
 		if err := copyTo(v.at); err != nil {
 			return err
 		}
-		word, err := appendValue(nil, v.v)
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(word); err != nil {
+		if _, err := w.Write(v.v); err != nil {
 			return err
 		}
 	}

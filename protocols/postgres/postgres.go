@@ -46,8 +46,9 @@ type Limits struct {
 	// StartupTime is how long a client may take to say who it is.
 	StartupTime time.Duration
 	// MessageSize is the largest message that is read whole, in bytes: all
-	// that clients send, and what servers send but for rows. A client's
-	// larger one is refused, a server's ends the session.
+	// that clients send but for the data of uploads, and what servers send
+	// but for rows. A client's larger one is refused, a server's ends the
+	// session.
 	MessageSize int
 	// Parameters is how much plugins and approvers get of the parameters of
 	// a request, all of them together. Longer ones are cut for them, but

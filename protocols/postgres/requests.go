@@ -23,14 +23,25 @@ func (s *session) requests(ctx context.Context) error {
 		}
 		f, err := s.fromClient.next()
 		var long longRequest
-		if err == nil && s.fromClient.left > 0 {
+		switch {
+		case err != nil || s.fromClient.left == 0:
+		case f[0] == 'd' && s.copyingIn():
+			gone, err := s.uploadLong(ctx, f)
+			if err != nil {
+				return err
+			}
+			if gone != nil {
+				return s.leave(ctx, gone)
+			}
+			continue
+		default:
 			long, err = s.skipLong(f)
 		}
 		if err != nil {
 			return s.leave(ctx, err)
 		}
 		switch {
-		case long.size > 0 && s.uploading != nil && s.queue.copyingIn(s.uploading):
+		case long.size > 0 && s.copyingIn():
 			err = violated("a message %q of %d bytes during COPY from stdin", long.kind, long.size)
 		case long.size > 0:
 			err = s.lead(func() error { return s.refuseLong(ctx, long) })
@@ -57,6 +68,14 @@ func (s *session) leave(ctx context.Context, err error) error {
 		return s.stop(ctx, err)
 	}
 	s.leaving.Store(true)
+	if s.within {
+		// The server waits for the rest of a message: only an end of the
+		// stream tells it that there is none.
+		if err := s.server.closeWrite(); err != nil {
+			return err
+		}
+		return s.server.conn.SetReadDeadline(timeIn(farewell))
+	}
 	s.up = append(s.up, 'X', 0, 0, 0, 4)
 	if err := s.flushUp(ctx); err != nil {
 		return err
@@ -67,7 +86,7 @@ func (s *session) leave(ctx context.Context, err error) error {
 // stop returns err, which ends the session. Where the client broke the protocol
 // it gets first what it is owed for what came before.
 func (s *session) stop(ctx context.Context, err error) error {
-	if isViolation(err) && (s.uploading == nil || !s.queue.copyingIn(s.uploading)) {
+	if isViolation(err) && !s.copyingIn() {
 		err = errors.Join(err, s.drain(ctx, 0))
 	}
 	return err

@@ -47,6 +47,7 @@ type session struct {
 	segment    uint64     // requests: counts Syncs and simple queries, from 1
 	unread     uint64     // requests: the segment in which code ran that may change how text is read; 0 when settled
 	uploading  *owed      // requests: what the server may read COPY data for
+	within     bool       // requests: a part of a message went up, and the rest did not
 	params     rowBuffers // requests: for binary parameters
 
 	down down               // to the client

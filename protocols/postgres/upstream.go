@@ -251,6 +251,15 @@ func (r *Resource) dialOne(ctx context.Context, a Address, want pgconn.ValidateC
 	return u, nil
 }
 
+// closeWrite ends what goes to the server. Where that cannot be done alone, it
+// ends the connection.
+func (u *upstream) closeWrite() error {
+	if c, ok := u.conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return u.conn.Close()
+}
+
 // cancel asks the server to cancel what the connection is doing.
 func (u *upstream) cancel(ctx context.Context) error {
 	return u.canceller.CancelRequest(ctx)

@@ -422,8 +422,9 @@ type Limits struct {
 	// Startup is how long a client may take to say who it is.
 	Startup Duration `json:"startup" jsonschema:"default=10s"`
 	// Message is the size of the largest message that is read whole: all
-	// that clients send, and what servers send but for rows. A larger one of
-	// a client is refused. At most 1GiB, which is PostgreSQL's own limit.
+	// that clients send but for the data of uploads, and what servers send
+	// but for rows. A larger one of a client is refused. At most 1GiB, which
+	// is PostgreSQL's own limit.
 	Message Size `json:"message" jsonschema:"default=64MiB"`
 	// Parameters is how much plugins and approvers get of the parameters of a
 	// request, all of them together. What is cut for them is marked, and
