@@ -23,13 +23,15 @@ type lexer struct {
 	text string
 	pos  int // where the next token is looked for
 	from int // where the token that was read last begins
+	// parted is whether that is a string in several parts.
+	parted bool
 }
 
 // next reads a token; its text is l.text[l.from:l.pos]. A constant that is not
 // closed reaches to the end of the text.
 func (l *lexer) next() tokenKind {
 	l.skipSpace()
-	l.from = l.pos
+	l.from, l.parted = l.pos, false
 	if l.pos >= len(l.text) {
 		return tokenEnd
 	}
@@ -124,6 +126,7 @@ func (l *lexer) string(backslash bool) {
 		if !l.continued() {
 			return
 		}
+		l.parted = true
 	}
 }
 
@@ -193,10 +196,34 @@ func (l *lexer) dollar() tokenKind {
 	return tokenString
 }
 
+// escape reads the UESCAPE that may follow U&'…' and belongs to it.
+func (l *lexer) escape() {
+	const word = "uescape"
+	end := l.pos
+	l.skipSpace()
+	if rest := l.text[l.pos:]; len(rest) > len(word) && strings.EqualFold(rest[:len(word)], word) && !isIdent(rest[len(word)]) {
+		l.pos += len(word)
+		if l.skipSpace(); l.peek(0) == '\'' {
+			l.string(false)
+			l.parted = true
+			return
+		}
+	}
+	l.pos = end
+}
+
 func (l *lexer) number() {
+	from := l.pos
 	digits := func() {
 		for l.pos < len(l.text) && (isIdent(l.text[l.pos]) && l.text[l.pos] != '$') {
 			l.pos++
+		}
+		// The sign of an exponent; 0x1E-5 has none.
+		if c := l.peek(0); (c == '-' || c == '+') && isDigit(l.peek(1)) && l.text[l.pos-1]|0x20 == 'e' &&
+			strings.Trim(l.text[from:l.pos-1], "0123456789_.") == "" {
+			for l.pos++; l.pos < len(l.text) && (isDigit(l.text[l.pos]) || l.text[l.pos] == '_'); {
+				l.pos++
+			}
 		}
 	}
 	digits()
@@ -229,6 +256,7 @@ func (l *lexer) word() tokenKind {
 			case '\'':
 				l.pos++
 				l.string(false)
+				l.escape()
 				return tokenString
 			case '"':
 				l.pos++

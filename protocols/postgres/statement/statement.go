@@ -1,10 +1,11 @@
 // Package statement says what PostgreSQL statements do: it turns SQL text into
 // the facts of package event, with PostgreSQL's own parser.
 //
-// Facts never hold the value of a literal. What cannot be read, such as dynamic
-// SQL, is marked as opaque; what cannot be parsed is an error, and the caller
-// refuses it. Text that the parser could not bear is refused before it gets
-// there. The analyzer knows no catalogue: it reads what is written, assumes
+// Facts never hold the value of a literal. Beside them stands which columns each
+// literal and parameter meets, so that it can be masked. What cannot be read,
+// such as dynamic SQL, is marked as opaque; what cannot be parsed is an error,
+// and the caller refuses it. Text that the parser could not bear is refused
+// before it gets there. The analyzer knows no catalogue: it reads what is written, assumes
 // standard_conforming_strings to be on, and leaves open what a name stands for.
 package statement
 
@@ -172,7 +173,9 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 	if b.err != nil {
 		return nil, false, b.err
 	}
-	return newResult(b), b.literal || !plain(b), nil
+	r := newResult(b)
+	r.values = valuesOf(sql, parsed)
+	return r, b.literal || !plain(b), nil
 }
 
 // plain reports whether the text is one statement of a kind whose facts do not
@@ -214,6 +217,7 @@ type Result struct {
 	// rollback undoes DDL too and is not marked as such.
 	DDL bool
 
+	values
 	spans    []span
 	executes bool
 	fetches  bool
@@ -302,7 +306,7 @@ func (r *Result) size() int {
 	if r == nil {
 		return 0
 	}
-	n := 128
+	n := 128 + r.values.size()
 	for _, s := range r.spans {
 		n += 56 + s.copy.size() + len(s.constants)
 	}
