@@ -30,6 +30,7 @@ func FuzzSession(f *testing.F) {
 		}
 		f.Add(chance)
 	}
+	analyzer() // an input has ten seconds
 	f.Fuzz(func(t *testing.T, chance []byte) {
 		if len(chance) <= 4096 {
 			inBubble(t, func(t *testing.T) { playChance(t, chance) })
