@@ -140,8 +140,8 @@ func FuzzManifest(f *testing.F) {
 // A memory is a store of a few objects.
 type memory map[string][]byte
 
-func (m memory) Put(context.Context, string, []byte) error     { return fs.ErrPermission }
-func (m memory) Replace(context.Context, string, []byte) error { return fs.ErrPermission }
+func (m memory) Put(context.Context, string, []byte) error             { return fs.ErrPermission }
+func (m memory) Replace(context.Context, string, []byte, []byte) error { return fs.ErrPermission }
 
 func (m memory) Get(_ context.Context, name string) (io.ReadCloser, error) {
 	b, ok := m[name]

@@ -326,7 +326,13 @@ func (l *ledger) publish(ctx context.Context, wait *backoff) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
-		if err := store.Replace(ctx, checkpointName, []byte(l.step.Checkpoint)); err != nil {
+		var before []byte
+		if stored != "" {
+			before = []byte(stored)
+		}
+		// If it has changed meanwhile, by another gate or by an attempt whose
+		// answer was lost, the next attempt sees which.
+		if err := store.Replace(ctx, checkpointName, before, []byte(l.step.Checkpoint)); err != nil {
 			return err
 		}
 	}

@@ -52,11 +52,11 @@ func (m *moody) Put(ctx context.Context, name string, data []byte) error {
 	return err
 }
 
-func (m *moody) Replace(ctx context.Context, name string, data []byte) error {
+func (m *moody) Replace(ctx context.Context, name string, old, data []byte) error {
 	if m.fails() {
 		return errAway
 	}
-	if err := m.Store.Replace(ctx, name, data); err != nil || !m.fails() {
+	if err := m.Store.Replace(ctx, name, old, data); err != nil || !m.fails() {
 		return err
 	}
 	return errAway

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // A Store keeps objects by name. Names are valid by fs.ValidPath. A store is
@@ -19,8 +21,11 @@ type Store interface {
 	// that name, and then changes nothing. When it returns nil the object is
 	// durable; after any other error it may or may not be there, whole.
 	Put(ctx context.Context, name string, data []byte) error
-	// Replace creates the object or replaces it, in one step for readers.
-	Replace(ctx context.Context, name string, data []byte) error
+	// Replace puts data in the place of old, which the object holds, or with
+	// nil creates the object, in one step for readers. It fails with
+	// ErrChanged if the object holds something else, and then changes
+	// nothing. After any other error it may or may not be replaced.
+	Replace(ctx context.Context, name string, old, data []byte) error
 	// Get opens the object. It fails with fs.ErrNotExist if there is none.
 	// The caller closes the reader, which ends with ctx.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
@@ -29,6 +34,9 @@ type Store interface {
 	// end. A folder that does not exist is empty.
 	List(ctx context.Context, folder string) iter.Seq2[string, error]
 }
+
+// ErrChanged means that an object is not what it was thought to be.
+var ErrChanged = errors.New("the object holds something else")
 
 // errTooLarge means that an object is larger than its kind can be.
 var errTooLarge = errors.New("it is too large")
@@ -83,8 +91,49 @@ func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Replace implements Store.
-func (d *Dir) Replace(ctx context.Context, name string, data []byte) error {
-	return d.put(ctx, name, data, func(tmp string) error { return d.root.Rename(tmp, name) })
+func (d *Dir) Replace(ctx context.Context, name string, old, data []byte) error {
+	return d.put(ctx, name, data, func(tmp string) error {
+		unlock, err := d.lock()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		there, err := holds(ctx, d, name, old)
+		if err == nil && !there {
+			err = ErrChanged
+		}
+		if err != nil {
+			return err
+		}
+		return d.root.Rename(tmp, name)
+	})
+}
+
+// lock keeps other replacements out, those of other processes too.
+func (d *Dir) lock() (unlock func(), err error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { f.Close() }, nil
+}
+
+// holds reports whether the object of that name holds data, or with nil, is
+// absent.
+func holds(ctx context.Context, s Store, name string, data []byte) (bool, error) {
+	there, err := get(ctx, s, name, int64(len(data)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return data == nil, nil
+	case errors.Is(err, errTooLarge):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return data != nil && bytes.Equal(there, data), nil
 }
 
 func (d *Dir) put(ctx context.Context, name string, data []byte, place func(tmp string) error) error {

@@ -1,9 +1,12 @@
 package s3_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
+	"gatehouse/core/event"
 	"gatehouse/recorder"
 )
 
@@ -99,10 +103,7 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(u)
-		r.Out.Host = r.In.Host
-	}}
+	real := reverseProxy(u)
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -149,6 +150,129 @@ func TestFaults(t *testing.T) {
 				t.Errorf("report: %+v", report)
 			}
 		})
+	}
+}
+
+func reverseProxy(to *url.URL) http.Handler {
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host
+	}}
+}
+
+// TestTwoGatesWithOnePrefix has two gates with one key and one prefix replace
+// the same checkpoint: the one that comes second finds it out then and there, and
+// the other's stays.
+func TestTwoGatesWithOnePrefix(t *testing.T) {
+	t.Parallel()
+	m := newServer(t)
+	m.bucket(t, "fork")
+	u, err := url.Parse("http://" + m.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := reverseProxy(u)
+	var late atomic.Bool
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/log/checkpoint") && late.CompareAndSwap(true, false) {
+			close(arrived)
+			<-goOn
+		}
+		real.ServeHTTP(w, r)
+	}))
+	defer slow.Close()
+	key, _, err := recorder.GenerateKey("gate.example/fork")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := func(endpoint string) *recorder.Recorder {
+		o := m.options("fork")
+		o.Endpoint, o.Region = endpoint, "us-east-1"
+		r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: open(t, o), Key: key, LogEvery: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close(context.Background()) }) // of what cannot be entered
+		return r
+	}
+	a := gate(slow.URL)
+	record(t, a, 0, 1)
+	flush(t, a)
+	late.Store(true)
+	record(t, a, 1, 2)
+	<-arrived // it found its own checkpoint, stored two entries, and replaces it
+	b := gate(u.String())
+	s, err := b.Begin(&event.Session{ID: "other", Start: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := errors.Join(s.Append(event.Frame{Kind: event.KindOpen, Time: time.Now()}), s.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, b) // one entry after the first two
+	close(goOn)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := a.Flush(ctx); !errors.Is(err, recorder.ErrFork) {
+		t.Errorf("the gate that comes second: %v", err)
+	}
+	if since, why := a.Outage(); since.IsZero() || !errors.Is(why, recorder.ErrFork) {
+		t.Errorf("it is away since %v: %v", since, why)
+	}
+	if st := b.Stats(); st.Forked || st.LogSize != 3 {
+		t.Errorf("the gate that came first: %+v", st)
+	}
+	c, err := open(t, m.options("fork")).Get(t.Context(), "log/checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if text, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(text), "gate.example/fork\n3\n") {
+		t.Errorf("checkpoint %q, %v", text, err)
+	}
+}
+
+// TestWithoutConditions replaces in a service that knows no If-Match: it is
+// logged once.
+func TestWithoutConditions(t *testing.T) {
+	t.Parallel()
+	m := newServer(t)
+	m.bucket(t, "unconditional")
+	u, err := url.Parse("http://" + m.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := reverseProxy(u)
+	old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-Match") != "" {
+			status(http.StatusNotImplemented, "NotImplemented")(w, r, real)
+			return
+		}
+		real.ServeHTTP(w, r)
+	}))
+	defer old.Close()
+	var log bytes.Buffer
+	o := m.options("unconditional")
+	o.Endpoint, o.Region, o.Logger = old.URL, "us-east-1", slog.New(slog.NewTextHandler(&log, nil))
+	s := open(t, o)
+	var before []byte
+	for i := range 4 {
+		data := fmt.Append(nil, i)
+		if err := s.Replace(t.Context(), "log/checkpoint", before, data); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Replace(t.Context(), "log/checkpoint", []byte("other"), data); !errors.Is(err, recorder.ErrChanged) {
+			t.Errorf("replace what it does not hold: %v", err)
+		}
+		before = data
+	}
+	if remarks, err := s.Remarks(t.Context()); err != nil || len(remarks) != 1 || !strings.Contains(remarks[0], "If-Match") {
+		t.Errorf("remarks %q, %v", remarks, err)
+	}
+	if n := strings.Count(log.String(), "does not replace objects on a condition"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &log)
 	}
 }
 

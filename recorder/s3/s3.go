@@ -14,9 +14,11 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -49,6 +51,8 @@ type Options struct {
 	Credentials func() (accessKey, secretKey, sessionToken string, err error)
 	// Transport makes the requests; nil is the client's default.
 	Transport http.RoundTripper
+	// Logger gets what the service cannot do. Nil discards it.
+	Logger *slog.Logger
 }
 
 // A Store is a bucket, or the part of one under a prefix. It is safe for
@@ -57,6 +61,9 @@ type Store struct {
 	c      minio.Core
 	bucket string
 	prefix string // "" or ends in a slash
+	log    *slog.Logger
+	// unconditional is whether the service refused a conditional request.
+	unconditional atomic.Bool
 }
 
 // Open returns the store. It makes no request; Check does.
@@ -95,7 +102,10 @@ func Open(o Options) (*Store, error) {
 	if prefix != "" {
 		prefix += "/"
 	}
-	return &Store{c: *c, bucket: o.Bucket, prefix: prefix}, nil
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Store{c: *c, bucket: o.Bucket, prefix: prefix, log: o.Logger}, nil
 }
 
 // Check reports whether the bucket is there and can be written. It leaves
@@ -120,6 +130,58 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
+// Remarks says what of the bucket works and may surprise: for people. It leaves
+// nothing behind.
+func (s *Store) Remarks(ctx context.Context) ([]string, error) {
+	var remarks []string
+	for _, ask := range []func(context.Context) (string, error){s.defaultRetention, s.conditions} {
+		r, err := ask(ctx)
+		if err != nil {
+			return remarks, fmt.Errorf("check bucket %s: %w", s.bucket, err)
+		}
+		if r != "" {
+			remarks = append(remarks, r)
+		}
+	}
+	return remarks, nil
+}
+
+// defaultRetention says what the bucket's own retention does to what has none.
+func (s *Store) defaultRetention(ctx context.Context) (string, error) {
+	_, mode, validity, unit, err := s.c.GetObjectLockConfig(ctx, s.bucket)
+	switch code := minio.ToErrorResponse(err).Code; {
+	case code == "ObjectLockConfigurationNotFoundError", code == minio.NotImplemented:
+		return "", nil
+	case code == minio.AccessDenied:
+		return "whether the bucket has a default retention cannot be told: these keys may not read its object lock (s3:GetBucketObjectLockConfiguration)", nil
+	case err != nil:
+		return "", fmt.Errorf("read its object lock: %w", err)
+	case mode == nil || validity == nil || unit == nil:
+		return "", nil
+	}
+	return fmt.Sprintf("the bucket's default retention locks every object for %d %s in mode %s for which recording.retention asks no lock. "+
+		"One is the log's checkpoint, which is replaced every second while there is something to record: all its older versions stay for as long",
+		*validity, strings.ToLower(string(*unit)), strings.ToLower(string(*mode))), nil
+}
+
+// conditions says so if the service knows no conditional replacement.
+func (s *Store) conditions(ctx context.Context) (string, error) {
+	var o minio.PutObjectOptions
+	o.SetMatchETag(strings.Repeat("0", 32)) // of no object
+	name := probeFolder + "condition"
+	err := s.put(ctx, name, []byte("Written by gatehouse check; the service ignores If-Match.\n"), o)
+	switch code := minio.ToErrorResponse(err).Code; {
+	case err == nil:
+		_ = s.c.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{}) // it does no harm
+		return noConditions, nil
+	case code == minio.NotImplemented:
+		return noConditions, nil
+	case code == minio.PreconditionFailed || code == minio.NoSuchKey:
+		return "", nil
+	}
+	return "", fmt.Errorf("try a conditional request: %w", err)
+}
+
 // Put implements recorder.Store.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	return s.putNew(ctx, name, data, minio.PutObjectOptions{})
@@ -138,12 +200,67 @@ func (s *Store) putNew(ctx context.Context, name string, data []byte, o minio.Pu
 	return nil
 }
 
-// Replace implements recorder.Store.
-func (s *Store) Replace(ctx context.Context, name string, data []byte) error {
-	if err := s.put(ctx, name, data, minio.PutObjectOptions{}); err != nil {
+// Replace implements recorder.Store. Where the service does not know conditional
+// requests (If-Match) it looks first, and replaces then: what another stored in
+// between is lost. That is logged once.
+func (s *Store) Replace(ctx context.Context, name string, old, data []byte) error {
+	if err := s.replace(ctx, name, old, data); err != nil {
 		return fmt.Errorf("replace %s: %w", name, err)
 	}
 	return nil
+}
+
+func (s *Store) replace(ctx context.Context, name string, old, data []byte) error {
+	if old == nil {
+		err := s.Put(ctx, name, data)
+		if errors.Is(err, fs.ErrExist) {
+			err = recorder.ErrChanged
+		}
+		return err
+	}
+	etag, err := s.etagOf(ctx, name, old)
+	if err != nil {
+		return err
+	}
+	var o minio.PutObjectOptions
+	if !s.unconditional.Load() {
+		o.SetMatchETag(etag)
+	}
+	err = s.put(ctx, name, data, o)
+	switch code := minio.ToErrorResponse(err).Code; code {
+	case minio.PreconditionFailed, "ConditionalRequestConflict", minio.NoSuchKey:
+		return recorder.ErrChanged
+	case minio.NotImplemented:
+		if !s.unconditional.Swap(true) {
+			s.log.Warn("s3: "+noConditions, "bucket", s.bucket)
+			return s.put(ctx, name, data, minio.PutObjectOptions{})
+		}
+	}
+	return err
+}
+
+// noConditions says what a service does not do.
+const noConditions = "the service does not replace objects on a condition (If-Match): " +
+	"two gates with one key and one prefix can overwrite each other's checkpoint before one of them notices, and verify finds what was lost"
+
+// etagOf returns the ETag of an object that holds data.
+func (s *Store) etagOf(ctx context.Context, name string, data []byte) (string, error) {
+	if !fs.ValidPath(name) {
+		return "", fs.ErrInvalid
+	}
+	r, info, _, err := s.c.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	if err != nil && minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		return "", recorder.ErrChanged
+	}
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	there, err := io.ReadAll(io.LimitReader(r, int64(len(data))+1))
+	if err == nil && !bytes.Equal(there, data) {
+		err = recorder.ErrChanged
+	}
+	return info.ETag, err
 }
 
 func (s *Store) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) error {

@@ -176,6 +176,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestRemarks tells of a default retention, which locks what is to be replaced.
+func TestRemarks(t *testing.T) {
+	m := newServer(t)
+	m.bucket(t, "plain")
+	m.makeBucket(t, "locked", minio.MakeBucketOptions{ObjectLocking: true})
+	for _, bucket := range []string{"plain", "locked"} {
+		s := open(t, m.options(bucket))
+		if remarks, err := s.Remarks(t.Context()); err != nil || len(remarks) > 0 {
+			t.Errorf("bucket %s: %q, %v", bucket, remarks, err)
+		}
+		for name, err := range s.List(t.Context(), "") {
+			t.Errorf("bucket %s: it left %q, %v", bucket, name, err)
+		}
+	}
+	mode, validity, unit := minio.Governance, uint(30), minio.Days
+	if err := m.client(t).SetObjectLockConfig(t.Context(), "locked", &mode, &validity, &unit); err != nil {
+		t.Fatal(err)
+	}
+	remarks, err := open(t, m.options("locked")).Remarks(t.Context())
+	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0], "for 30 days in mode governance") {
+		t.Errorf("remarks %q, %v", remarks, err)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	for _, o := range []s3.Options{
 		{Endpoint: "", Bucket: "b"},

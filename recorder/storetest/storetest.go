@@ -21,6 +21,7 @@ func Run(t *testing.T, s recorder.Store) {
 	t.Run("put once", func(t *testing.T) { testPutOnce(t, s) })
 	t.Run("one of many puts wins", func(t *testing.T) { testRace(t, s) })
 	t.Run("replace", func(t *testing.T) { testReplace(t, s) })
+	t.Run("one of many replacements wins", func(t *testing.T) { testReplaceRace(t, s) })
 	t.Run("absent", func(t *testing.T) { testAbsent(t, s) })
 	t.Run("list", func(t *testing.T) { testList(t, s) })
 	t.Run("ended context", func(t *testing.T) { testContext(t, s) })
@@ -95,12 +96,42 @@ func testRace(t *testing.T, s recorder.Store) {
 }
 
 func testReplace(t *testing.T, s recorder.Store) {
-	for _, data := range []string{"one", "another", ""} {
-		if err := s.Replace(t.Context(), "replace/a", []byte(data)); err != nil {
+	if err := s.Replace(t.Context(), "replace/a", []byte("one"), []byte("two")); !errors.Is(err, recorder.ErrChanged) {
+		t.Errorf("replace what is absent: %v", err)
+	}
+	var old []byte
+	for _, data := range []string{"one", "another", "", "the last"} {
+		if err := s.Replace(t.Context(), "replace/a", old, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, s, "replace/a"); string(got) != data {
 			t.Errorf("replaced by %q: got %q", data, got)
+		}
+		old = []byte(data)
+	}
+	for _, old := range [][]byte{nil, {}, []byte("one"), []byte("the lost"), []byte("the last and more")} {
+		if err := s.Replace(t.Context(), "replace/a", old, []byte("wrong")); !errors.Is(err, recorder.ErrChanged) {
+			t.Errorf("replace %q, which it does not hold: %v", old, err)
+		}
+	}
+	if got := get(t, s, "replace/a"); string(got) != "the last" {
+		t.Errorf("afterwards: %q", got)
+	}
+}
+
+// One of many who replace the same thing does.
+func testReplaceRace(t *testing.T, s recorder.Store) {
+	put(t, s, "swap/a", []byte("old"))
+	var wg sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		wg.Go(func() { errs[i] = s.Replace(t.Context(), "swap/a", []byte("old"), fmt.Append(nil, i)) })
+	}
+	wg.Wait()
+	got := string(get(t, s, "swap/a"))
+	for i, err := range errs {
+		if won := got == fmt.Sprint(i); won != (err == nil) || !won && !errors.Is(err, recorder.ErrChanged) {
+			t.Errorf("it holds %q; replacement %d: %v", got, i, err)
 		}
 	}
 }

@@ -30,7 +30,8 @@ func newCheck() *cobra.Command {
 		Long: `Check a configuration: the file itself, the secrets and files that it refers to,
 the plugins, which are compiled and given their configuration, and the targets:
 the log-in at every resource, the identity providers, the store. All that is
-wrong is printed at once, each with its place in the file.
+wrong is printed at once, each with its place in the file, and so are notes on
+what works and may surprise.
 
 A running gate does not notice. Where recording.retention asks for object lock,
 a small object that is locked for five minutes stays in the bucket, under check/:
@@ -46,7 +47,11 @@ that it cannot be removed is what is tried. The next check removes it.`,
 		if err != nil {
 			return err
 		}
-		if err := check(c.Context(), cfg, offline); err != nil {
+		remarks, err := check(c.Context(), cfg, offline)
+		for _, r := range remarks.Sorted() {
+			fmt.Fprintln(c.ErrOrStderr(), r.Error())
+		}
+		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(c.OutOrStdout(), "%s is good: %s, %s, %s.\n", *file,
@@ -56,22 +61,23 @@ that it cannot be removed is what is tried. The next check removes it.`,
 	return c
 }
 
-// check returns all that is wrong with a configuration.
-func check(ctx context.Context, c *config.Config, offline bool) error {
+// check returns all that is wrong with a configuration, and what is not and may
+// surprise.
+func check(ctx context.Context, c *config.Config, offline bool) (remarks config.Problems, err error) {
 	p, err := build(ctx, c, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !offline {
 		p.tryTargets(ctx)
 	}
 	if err := p.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	if len(p.problems) > 0 {
-		return p.problems.Sorted()
+		return p.remarks, p.problems.Sorted()
 	}
-	return nil
+	return p.remarks, nil
 }
 
 // A try is one target.
@@ -115,6 +121,13 @@ func (p *parts) tryTargets(ctx context.Context) {
 func (p *parts) tryStore(ctx context.Context) error {
 	if bucket, ok := p.store.(*s3.Store); ok {
 		if err := bucket.Check(ctx); err != nil {
+			return err
+		}
+		remarks, err := bucket.Remarks(ctx)
+		for _, r := range remarks {
+			p.remarks = append(p.remarks, p.config.Problem(fmt.Errorf("note: %s", r), "recording", "store"))
+		}
+		if err != nil {
 			return err
 		}
 		return p.tryLocks(ctx, bucket)

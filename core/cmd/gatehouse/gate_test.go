@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7"
 
 	"gatehouse/recorder"
 )
@@ -78,9 +79,25 @@ func testTour(t *testing.T, d *demo) {
 
 // A running gate does not mind a check of its configuration.
 func testCheckGood(t *testing.T, d *demo) {
+	const good = "is good: 1 resource, 4 plugins, 1 identity provider.\n"
 	code, out, stderr := gatehouse(t, "check", "--config", d.path("gatehouse.yaml"))
-	if code != exitOK || !strings.HasSuffix(out, "is good: 1 resource, 4 plugins, 1 identity provider.\n") {
+	if code != exitOK || !strings.HasSuffix(out, good) || stderr != "" {
 		t.Errorf("code %d\n%s%s", code, out, stderr)
+	}
+	bucket, err := d.minio.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode, validity, unit := minio.Governance, uint(1), minio.Days
+	if err := bucket.SetObjectLockConfig(t.Context(), "gatehouse", &mode, &validity, &unit); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr = gatehouse(t, "check", "--config", d.path("gatehouse.yaml"))
+	if code != exitOK || !strings.HasSuffix(out, good) || !strings.Contains(stderr, "recording.store: note: the bucket's default retention locks every object for 1 days") {
+		t.Errorf("with a default retention: code %d\n%s%s", code, out, stderr)
+	}
+	if err := bucket.SetBucketObjectLockConfig(t.Context(), "gatehouse", nil, nil, nil); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -37,6 +37,7 @@ type parts struct {
 	identities recorder.Identities // that open encrypted recordings
 
 	problems config.Problems
+	remarks  config.Problems // which are none: see check
 }
 
 // build makes the parts of a configuration, of which some are missing where
@@ -202,7 +203,7 @@ func (p *parts) openStore() {
 	}
 	store, err := s3.Open(s3.Options{
 		Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix,
-		Credentials: storeKeys(c.S3), Transport: transport,
+		Credentials: storeKeys(c.S3), Transport: transport, Logger: p.log,
 	})
 	p.problem(err, "recording", "store", "s3")
 	if err == nil {
