@@ -4,6 +4,8 @@
 package protect
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,6 +58,8 @@ type Columns struct {
 	mode    Mode
 	columns []column // strictest first
 	cleared []string
+
+	identity string
 }
 
 type column struct {
@@ -94,6 +98,7 @@ func New(c Config) (*Columns, error) {
 	if c.Mode == Detect {
 		return nil, nil
 	}
+	p.identify()
 	return p, nil
 }
 
@@ -128,12 +133,17 @@ func (p *Columns) Without(patterns []string) *Columns {
 	if !slices.ContainsFunc(left.columns, func(c column) bool { return !c.implied }) {
 		return nil
 	}
+	left.identify()
 	return left
 }
 
 func (p *Columns) isCleared(column string) bool {
 	return slices.ContainsFunc(p.cleared, func(c string) bool { return event.Match(c, column) })
 }
+
+// Clears is whether the principal may see a column, or call a function,
+// "schema.function()", that is not known to be harmless.
+func (p *Columns) Clears(name string) bool { return p == nil || p.isCleared(name) }
 
 // Strict is whether what is not known not to depend on a protected column is
 // treated.
@@ -177,13 +187,18 @@ func (p *Columns) Identity() string {
 	if p == nil {
 		return ""
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d", p.mode)
+	return p.identity
+}
+
+func (p *Columns) identify() {
+	var b []byte
+	b = fmt.Appendf(b, "%d", p.mode)
 	for _, c := range p.columns {
-		fmt.Fprintf(&b, " %q:%d:%d", c.pattern, c.treatment.Kind, c.treatment.Keep)
+		b = fmt.Appendf(b, " %q:%d:%d:%t", c.pattern, c.treatment.Kind, c.treatment.Keep, c.implied)
 	}
 	for _, c := range slices.Sorted(slices.Values(p.cleared)) {
-		fmt.Fprintf(&b, " -%q", c)
+		b = fmt.Appendf(b, " -%q", c)
 	}
-	return b.String()
+	sum := sha256.Sum256(b)
+	p.identity = hex.EncodeToString(sum[:16])
 }

@@ -24,8 +24,12 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 	if ref := s.refuseCopies(facts); ref != nil {
 		return nil, nil, ref, nil
 	}
-	if ref := s.refuseProtected(facts.Statements); ref != nil {
-		return nil, nil, ref, nil
+	if ref, err := s.refuseProtected(ctx, facts); ref != nil || err != nil {
+		if err != nil {
+			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
+			ref = &refusal{code: codeAccessDenied, message: "gatehouse: what the statement names cannot be looked up" + because}
+		}
+		return nil, nil, ref, ctx.Err()
 	}
 	if name := changesReading(facts.Statements); name != "" {
 		return nil, nil, &refusal{code: codeAccessDenied,

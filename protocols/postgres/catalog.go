@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +36,8 @@ type head struct {
 	event.Head
 	oids    []uint32
 	formats []int16
+	// origins are where the fields come from, where that was looked up.
+	origins []origin
 	// generated are the indexes of the fields that are generated columns, as
 	// far as they are known.
 	generated []int
@@ -43,13 +47,6 @@ type head struct {
 type column struct {
 	table  uint32
 	number uint16
-}
-
-// An origin is what a column is called, "schema.table.column", and whether it is
-// generated.
-type origin struct {
-	name      string
-	generated bool
 }
 
 // A catalog answers questions about one database of one server over the gate's own
@@ -67,8 +64,11 @@ type catalog struct {
 	origins   map[column]origin
 	heads     map[string]*head     // by RowDescription, and what the text tells of it
 	functions map[uint32]*function // that were called by the fast path
-	kept      int                  // bytes of the keys of heads
-	since     time.Time            // when the oldest of them was learnt
+	columns   map[event.Object][]namedColumn
+	named     map[string][]namedFunction // functions by name
+	kept      int                        // bytes of the keys of heads
+	since     time.Time                  // when the oldest of them was learnt
+	changing  int                        // statements in open transactions that change definitions: nothing is kept meanwhile
 }
 
 // catalogs are those of a resource, by database and server: servers that stand
@@ -111,13 +111,31 @@ func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
+	c.columns, c.named = nil, nil
+}
+
+// change says that a statement changes definitions, in a transaction after which
+// settle is called with the number of them. Until then nothing that is remembered counts: who asks meanwhile holds a
+// lock on what it has described, so that the answer is about just that.
+func (c *catalog) change() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changing++
+}
+
+func (c *catalog) settle(n int) {
+	c.mu.Lock()
+	c.changing -= n
+	c.mu.Unlock()
+	c.forget()
 }
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || c.kept > maxKept {
+	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.named) > maxHeads || c.kept > maxKept {
 		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
 		c.functions = map[uint32]*function{}
+		c.columns, c.named = map[event.Object][]namedColumn{}, map[string][]namedFunction{}
 	}
 }
 
@@ -198,16 +216,14 @@ func typeName(oid uint32) string {
 
 // resolve sets the origin and lineage of each field of h.
 func (c *catalog) resolve(ctx context.Context, columns []column, h *head) error {
-	if err := c.learn(ctx, columns); err != nil {
+	origins, err := c.learn(ctx, columns)
+	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for i, col := range columns {
-		o := c.origins[col]
-		if o.name != "" {
-			h.Fields[i].Origins, h.Fields[i].Lineage = []string{o.name}, event.LineageExact
-		}
+		o := origins[col]
+		h.Fields[i].Origins, h.Fields[i].Lineage = slices.Clip(o.names), o.lineage
+		h.origins = append(h.origins, o)
 		if o.generated {
 			h.generated = append(h.generated, i)
 		}
@@ -215,53 +231,53 @@ func (c *catalog) resolve(ctx context.Context, columns []column, h *head) error 
 	return nil
 }
 
-// learn asks for the columns that are not known yet. A column that the gate's
-// connection cannot see, of a table that is not committed yet, stays unknown.
-func (c *catalog) learn(ctx context.Context, columns []column) error {
+// learn returns the origins of columns, and asks for those that are not known
+// yet. A column that the gate's connection cannot see, of a table that is not
+// committed yet, stays unknown.
+func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origin, error) {
+	found := make(map[column]origin, len(columns))
 	var tables []uint32
 	c.mu.Lock()
 	c.fresh()
 	for _, col := range columns {
-		if _, known := c.origins[col]; !known && col.table != 0 {
+		if o, known := c.origins[col]; known {
+			found[col] = o
+		} else if col.table != 0 {
 			tables = append(tables, col.table)
 		}
 	}
 	c.mu.Unlock()
 	if len(tables) == 0 {
-		return nil
+		return found, nil
 	}
 	learnt := map[column]origin{}
 	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		clear(learnt)
-		rows, err := conn.Query(ctx, `SELECT a.attrelid, a.attnum, n.nspname, r.relname, a.attname, a.attgenerated <> ''
-			FROM pg_catalog.pg_attribute a
-			JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
-			JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-			WHERE a.attrelid = ANY($1::pg_catalog.oid[])`, tables)
-		if err != nil {
+		m := relations{}
+		if err := m.load(ctx, conn, slices.Clone(tables)); err != nil {
 			return err
 		}
-		var col column
-		var number int16
-		var schema, table, name string
-		var generated bool
-		_, err = pgx.ForEachRow(rows, []any{&col.table, &number, &schema, &table, &name, &generated}, func() error {
-			col.number = uint16(number)
-			learnt[col] = origin{schema + "." + table + "." + name, generated}
-			return nil
-		})
-		return err
+		clear(learnt)
+		for _, oid := range tables {
+			for number := range m[oid].columns {
+				col := column{oid, number}
+				learnt[col] = m.origin(col)
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
+	}
+	for _, col := range columns {
+		if o, known := learnt[col]; known {
+			found[col] = o
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh()
-	for col, origin := range learnt {
-		c.origins[col] = origin
-	}
-	return nil
+	maps.Copy(c.origins, learnt)
+	return found, nil
 }
 
 // ask runs f with the gate's own connection, which it opens, and opens again

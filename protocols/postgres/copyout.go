@@ -102,8 +102,8 @@ func copyOut(facts *statement.Result) *statement.Copy {
 // will discard it.
 func (s *session) probe(e *owed, c *statement.Copy, quiet bool) bool {
 	e.probe = &copyProbe{query: c.Query, quiet: quiet}
-	if e.guarded {
-		e.probe.reading = &reading{constants: c.Constants, calls: e.calls}
+	if e.guarded != nil {
+		e.probe.reading = &reading{protected: e.guarded, chosen: e.chosen, constants: c.Constants, calls: e.calls}
 	}
 	x := e.x
 	if quiet {
@@ -166,7 +166,7 @@ func (s *session) probed(ctx context.Context, e *owed, f []byte) error {
 	case e.kind == 'D' && f[0] == 't':
 		return nil // more follows
 	case e.kind == 'D' && f[0] == 'T':
-		h, err := s.describeRows(ctx, f, e.probe.reading)
+		h, err := s.describeRows(ctx, f, s.probeReading(e.probe))
 		if err != nil {
 			return err
 		}
@@ -176,6 +176,16 @@ func (s *session) probed(ctx context.Context, e *owed, f []byte) error {
 	}
 	s.queue.pop()
 	return nil
+}
+
+// probeReading is what the text of a COPY tells, and what the session knows now.
+func (s *session) probeReading(p *copyProbe) *reading {
+	if p.reading == nil {
+		return nil
+	}
+	r := *p.reading
+	r.redefined = s.queue.redefines()
+	return &r
 }
 
 // probeError returns the error of a probe as that of the COPY.

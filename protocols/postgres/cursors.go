@@ -90,7 +90,7 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 	if err != nil {
 		return err
 	}
-	e := s.guard(&owed{kind: 'E', portal: &portal{}}, req.Statements)
+	e := s.guard(ctx, &owed{kind: 'E', portal: &portal{}}, nil, req.Statements)
 	ref, err := s.judge(ctx, e, req)
 	if err != nil || ref == errSkipped {
 		return err
@@ -99,7 +99,7 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 		return s.refuseExtended(e, ref)
 	}
 	if s.ps.Masks() {
-		d := &owed{kind: 'D', object: 'P', portal: e.portal, x: e.x, swallow: true, guarded: e.guarded, calls: e.calls}
+		d := &owed{kind: 'D', object: 'P', portal: e.portal, x: e.x, swallow: true, guarded: e.guarded, chosen: e.chosen, calls: e.calls}
 		if err := s.forward(describePortal(name), d); err != nil {
 			return err
 		}

@@ -111,11 +111,11 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 	req.Statements = statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, fn.st, s.protocol.config.Limits.Parameters)
-	e := s.guard(&owed{kind: 'F', head: fn.results[m.results[1]]}, statements)
-	if e.guarded {
+	e := s.guard(ctx, &owed{kind: 'F', head: fn.results[m.results[1]]}, facts, statements)
+	if e.guarded != nil {
 		h := *e.head
 		h.Fields = slices.Clone(h.Fields)
-		e.reads().apply(&h)
+		s.reads(e).apply(&h)
 		e.head = &h
 	}
 	if ref, err = s.judge(ctx, e, req, cut...); err != nil || ref == errSkipped {

@@ -90,7 +90,7 @@ func (m columns) Treat(_ context.Context, _ *event.Session, h *event.Head) ([]ev
 	for i, f := range h.Fields {
 		ts[i].Kind = event.Pass
 		for _, o := range f.Origins {
-			if t, ok := m[o]; ok {
+			if t, ok := m[o]; ok && t.Compare(ts[i]) < 0 {
 				ts[i] = t
 			}
 		}

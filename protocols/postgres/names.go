@@ -94,6 +94,15 @@ func (p *portal) measure() {
 	}
 }
 
+// text returns what the text of p's statement does, or nil where it is another
+// statement's.
+func (p *portal) text() *statement.Result {
+	if p.st == nil || p.st.viaSQL {
+		return nil
+	}
+	return p.st.facts
+}
+
 // as returns the description of p's rows when they come in formats, as Bind has
 // them. Only the responses' goroutine calls it.
 func (p *prepared) as(formats string) *head {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"gatehouse/core/pipeline"
+	"gatehouse/core/protect"
 	"gatehouse/protocols/postgres/statement"
 )
 
@@ -34,13 +35,15 @@ type owed struct {
 	described bool
 	columns   int
 	head      *head
-	probe     *copyProbe // what columns a COPY TO has; on what asks for it too
-	copying   *copying   // its data is coming
-	copied    bool       // its data has come
-	before    int64      // rows of the statements before it
-	guarded   bool       // columns are protected
-	calls     []string   // protected functions that its result may come from
-	queued    bool       // it is owed; guarded by the queue's mutex
+	probe     *copyProbe       // what columns a COPY TO has; on what asks for it too
+	copying   *copying         // its data is coming
+	copied    bool             // its data has come
+	before    int64            // rows of the statements before it
+	redefines bool             // it may change definitions
+	guarded   *protect.Columns // what is protected, where something is
+	chosen    bool             // which rows there are depends on it
+	calls     []string         // protected functions that its result may come from
+	queued    bool             // it is owed; guarded by the queue's mutex
 }
 
 // A queue holds the responses owed. The requests' goroutine pushes, the
@@ -53,6 +56,7 @@ type queue struct {
 	defines int  // how many of items change a name
 	skip    bool // the server discards until Sync
 	closed  bool
+	ddl     int   // statements that change definitions in the transaction that is open
 	status  byte  // of the last ReadyForQuery
 	copyIn  *owed // what the server reads COPY data for
 	// implicit is whether something ran since, outside a transaction block.
@@ -98,6 +102,9 @@ func (q *queue) push(e *owed) bool {
 	q.pending += e.size()
 	if e.defining() {
 		q.defines++
+	}
+	if e.redefines {
+		q.ddl++
 	}
 	return true
 }
@@ -154,7 +161,8 @@ func (q *queue) fail() []*owed {
 
 // ready takes a ReadyForQuery into account. Outside a transaction no portal
 // lives on.
-func (q *queue) ready(status byte) {
+// It returns how many statements changed definitions, of which all is settled now.
+func (q *queue) ready(status byte) (settled int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.status, q.implicit = status, false
@@ -169,6 +177,26 @@ func (q *queue) ready(status byte) {
 		}
 	}
 	q.remove(1)
+	if status == 'I' && len(q.items) == 0 {
+		settled, q.ddl = q.ddl, 0
+	}
+	return settled
+}
+
+// unsettled returns how many statements changed definitions, of which it is not
+// settled what became, when the session ends.
+func (q *queue) unsettled() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, q.ddl = q.ddl, 0
+	return n
+}
+
+// redefines reports whether definitions change in the transaction that is open.
+func (q *queue) redefines() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.ddl > 0
 }
 
 // idle reports whether nothing is owed and no transaction is open.

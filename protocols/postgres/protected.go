@@ -1,10 +1,13 @@
 package postgres
 
 import (
+	"context"
 	"slices"
 	"strings"
 
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres/statement"
 )
 
 // ProtectedCatalog are the columns of PostgreSQL's own catalogues and views that
@@ -50,8 +53,8 @@ var protectedFunctions = []string{
 	"current_setting()", "set_config()", "pg_show_all_settings()", "lo_get()", "loread()",
 	"pg_stat_get_activity()", "pg_stat_get_backend_activity()", "pg_prepared_statement()", "pg_cursor()", "pg_prepared_xact()",
 	"pg_lock_status()", "pg_stat_statements()", "pg_listening_channels()", "pg_mcv_list_items()",
-	"nextval()", "currval()", "lastval()", "pg_sequence_last_value()", "pg_sequence_parameters()",
-	"explain()", "show()",
+	"pg_sequence_last_value()", "pg_sequence_parameters()",
+	"explain()", "show()", "redefined()",
 }
 
 // refusedFunctions run SQL in their arguments, or read what the server stores
@@ -64,40 +67,218 @@ var refusedFunctions = []string{
 	"get_raw_page", "fsm_page_contents", "heap_page_*", "bt_page_*", "bt_multi_page_*", "brin_*_items", "gin_*_items", "gist_page_*", "hash_page_*", "hash_*_items", "tuple_data_split",
 }
 
+// strictlyRefused are statements that run or define code which may do anything
+// with what it reads.
+var strictlyRefused = []string{
+	"DO", "CREATE FUNCTION", "CREATE PROCEDURE", "ALTER FUNCTION", "ALTER PROCEDURE", "ALTER ROUTINE", "CREATE TRIGGER", "CREATE EVENT TRIGGER",
+	"CREATE RULE", "CREATE AGGREGATE", "CREATE OPERATOR", "CREATE CAST", "CREATE EXTENSION", "CREATE LANGUAGE",
+}
+
 // base is a function's name without its schema.
 func base(function string) string { return function[strings.LastIndexByte(function, '.')+1:] }
 
+// because ends the message of a refusal.
+const because = ", because columns of the resource are protected"
+
 // refuseProtected returns why statements cannot pass where columns are
-// protected: what comes back could not be told from a protected value.
-func (s *session) refuseProtected(statements []event.Statement) *refusal {
-	if !s.guarded() {
-		return nil
+// protected: what comes back of them, now or later, could not be told from a
+// protected value.
+func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) (*refusal, error) {
+	protected := s.ps.Terms().Protected
+	if protected == nil {
+		return nil, nil
 	}
-	for i := range statements {
-		st := &statements[i]
+	refuse := func(what, hint string) (*refusal, error) {
+		return &refusal{code: codeAccessDenied, message: "gatehouse: " + what + because, hint: hint}, nil
+	}
+	for i := range facts.Statements {
+		st := &facts.Statements[i]
 		for _, f := range st.Functions {
-			name := base(f)
-			if slices.ContainsFunc(refusedFunctions, func(p string) bool { return event.Match(p, name) }) {
-				return &refusal{code: codeAccessDenied, message: "gatehouse: function " + f + " is refused, because columns of the resource are protected"}
+			if slices.ContainsFunc(refusedFunctions, func(p string) bool { return event.Match(p, base(f)) }) {
+				return refuse("function "+f+" is refused", "")
 			}
 		}
-		if st.Kind == "COPY" && (slices.Contains(st.Options, "FILE") || slices.Contains(st.Options, "PROGRAM")) {
-			return &refusal{code: codeAccessDenied, message: "gatehouse: COPY from and to files and programs of the server is refused, because columns of the resource are protected",
-				hint: "Use COPY … TO STDOUT or FROM STDIN."}
+		switch {
+		case st.Kind == "COPY" && (slices.Contains(st.Options, "FILE") || slices.Contains(st.Options, "PROGRAM")):
+			return refuse("COPY from and to files and programs of the server is refused", "Use COPY … TO STDOUT or FROM STDIN.")
+		case st.Kind == "ALTER SCHEMA" && slices.Contains(st.Options, "RENAME TO"):
+			return refuse("renaming a schema is refused", "")
+		case protected.Strict() && slices.Contains(strictlyRefused, st.Kind):
+			return refuse(st.Kind+" is refused", "")
+		case strings.HasPrefix(st.Kind, "ALTER ") && (protected.Strict() || moves(st.Options)):
+			if found, err := s.protectedAmong(ctx, protected, []string{"*"}, st.Writes, false); found || err != nil {
+				r, _ := refuse("changing the definition of a protected table is refused", "")
+				return r, err
+			}
 		}
 	}
-	return nil
+	if !protected.Strict() {
+		return nil, nil
+	}
+	if name, err := s.volatile(ctx, protected, facts); name != "" || err != nil {
+		r, _ := refuse("function "+name+", which may write what it reads, is refused", "A policy can clear its principals for "+name+".")
+		return r, err
+	}
+	for i := range facts.Len() {
+		how, err := s.uses(ctx, protected, facts, i)
+		if err != nil {
+			return nil, err
+		}
+		switch how {
+		case useStored:
+			return refuse("a statement that stores what it reads from protected columns is refused", "")
+		case useCounted:
+			return refuse("a statement whose number of rows depends on protected columns is refused", "")
+		case useChosen:
+			if top := &facts.Statements[facts.Top(i)]; top.Kind != "SELECT" && top.Kind != "COPY" && top.Kind != "EXPLAIN" {
+				return refuse(top.Kind+" with protected columns in expressions or joins is refused", "")
+			}
+		}
+	}
+	return nil, nil
 }
+
+// moves is whether an ALTER may make a column known by another name.
+func moves(options []string) bool {
+	return slices.ContainsFunc(options, func(o string) bool {
+		return strings.HasPrefix(o, "RENAME") || o == "SET SCHEMA" || o == "INHERIT" || o == "ATTACH PARTITION" || strings.HasPrefix(o, "ALTER COLUMN")
+	})
+}
+
+// How a statement uses protected columns, beside returning them as they are.
+type useKind uint8
+
+const (
+	useNone useKind = iota
+	useChosen
+	useCounted
+	useStored
+)
+
+// uses returns how the i-th statement uses protected columns.
+func (s *session) uses(ctx context.Context, protected *protect.Columns, facts *statement.Result, i int) (useKind, error) {
+	u := facts.Use(i)
+	from, to := facts.Top(i), len(facts.Statements)
+	if i+1 < facts.Len() {
+		to = facts.Top(i + 1)
+	}
+	var touched []event.Object
+	for _, st := range facts.Statements[from:to] {
+		touched = append(append(touched, st.Reads...), st.Writes...)
+	}
+	redefined := s.queue.redefines() || redefines(facts)
+	stored := u.Stored
+	if u.Stores { // and what it does not store itself decides what is
+		stored = slices.Concat(u.Stored, u.Chosen, u.Counted)
+	}
+	for _, part := range []struct {
+		kind  useKind
+		names []string
+	}{{useStored, stored}, {useCounted, u.Counted}, {useChosen, u.Chosen}} {
+		if len(part.names) == 0 {
+			continue
+		}
+		found, err := s.protectedAmong(ctx, protected, part.names, touched, redefined)
+		if err != nil {
+			return 0, err
+		}
+		if found {
+			return part.kind, nil
+		}
+	}
+	return useNone, nil
+}
+
+// protectedAmong is whether one of names, as a statement.Use has them, may be a
+// protected column of one of objects, or a function that may return such. With
+// redefined what views show is not known.
+func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns, names []string, objects []event.Object, redefined bool) (bool, error) {
+	var functions []string
+	for _, name := range names {
+		if f, is := strings.CutSuffix(name, "()"); is {
+			if _, is := protected.Column("pg_catalog." + name); is || f == "operator" {
+				return true, nil
+			}
+			functions = append(functions, base(f))
+		}
+	}
+	if len(functions) > 0 {
+		found, err := s.catalog.functionsNamed(ctx, functions)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(found, func(f namedFunction) bool { return !protected.Clears(f.name) }) {
+			return true, nil
+		}
+	}
+	if len(functions) == len(names) || len(objects) == 0 {
+		return false, nil
+	}
+	columns, err := s.catalog.columnsOf(ctx, objects)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range columns {
+		if c.name != "" && !slices.Contains(names, c.name) && !slices.Contains(names, "*") {
+			continue
+		}
+		if c.name == "" || c.view && redefined { // which only the session can see
+			return true, nil
+		}
+		if slices.ContainsFunc(slices.Concat(c.names, c.below), func(name string) bool { _, is := protected.Column(name); return is }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// volatile returns a function that statements call, that is not PostgreSQL's own
+// and may write, or "".
+func (s *session) volatile(ctx context.Context, protected *protect.Columns, facts *statement.Result) (string, error) {
+	var names []string
+	for i := range facts.Statements {
+		for _, f := range facts.Statements[i].Functions {
+			names = append(names, base(f))
+		}
+	}
+	if len(names) == 0 {
+		return "", nil
+	}
+	found, err := s.catalog.functionsNamed(ctx, names)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range found {
+		if f.volatile && !protected.Clears(f.name) {
+			return f.name, nil
+		}
+	}
+	return "", nil
+}
+
+// redefinedView is what a view's columns come from while the session's own
+// transaction changes definitions, which only it can see.
+const redefinedView = "pg_catalog.redefined()"
 
 // A reading is what a statement's text tells of its result beside what the
 // server describes.
 type reading struct {
+	protected *protect.Columns
+	chosen    bool     // which rows there are depends on protected columns, so that any field may
+	redefined bool     // definitions of views change in the transaction
 	constants []bool   // the fields that are constants; nil: not known
 	calls     []string // protected functions that fields without an origin may come from
 }
 
-// key tells readings apart. The last byte of it ends what it is appended to.
+// key appends what tells readings apart.
 func (r *reading) key(b []byte) []byte {
+	b = append(b, r.protected.Identity()...)
+	if r.chosen {
+		b = append(b, 3)
+	}
+	if r.redefined {
+		b = append(b, 4)
+	}
 	for _, is := range r.constants {
 		if is {
 			b = append(b, 1)
@@ -113,8 +294,8 @@ func (r *reading) key(b []byte) []byte {
 
 // reads returns what the text tells of the result of e's statement at hand, or
 // nil.
-func (e *owed) reads() *reading {
-	if !e.guarded {
+func (s *session) reads(e *owed) *reading {
+	if e.guarded == nil {
 		return nil
 	}
 	facts, index := e.facts, e.index
@@ -123,7 +304,7 @@ func (e *owed) reads() *reading {
 			facts, index = e.portal.st.facts, 0
 		}
 	}
-	r := &reading{calls: e.calls}
+	r := &reading{protected: e.guarded, chosen: e.chosen, redefined: s.queue.redefines(), calls: e.calls}
 	if facts != nil {
 		r.constants = facts.Constants(index)
 	}
@@ -131,12 +312,18 @@ func (e *owed) reads() *reading {
 }
 
 // guard notes on e what its result may come from, where columns are protected.
-func (s *session) guard(e *owed, statements []event.Statement) *owed {
+// What statements do that names refer to is of the text of facts, which may be
+// nil.
+func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, statements []event.Statement) *owed {
 	protected := s.ps.Terms().Protected
 	if protected == nil {
 		return e
 	}
-	e.guarded = true
+	for i := 0; facts != nil && protected.Strict() && i < facts.Len(); i++ {
+		how, err := s.uses(ctx, protected, facts, i)
+		e.chosen = e.chosen || how != useNone || err != nil
+	}
+	e.guarded = protected
 	add := func(function string) {
 		name := "pg_catalog." + function + "()"
 		if _, is := protected.Column(name); is && !slices.Contains(e.calls, name) {
@@ -159,12 +346,38 @@ func (s *session) guard(e *owed, statements []event.Statement) *owed {
 func (r *reading) apply(h *head) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
+		var o origin
+		if i < len(h.origins) {
+			o = h.origins[i]
+		}
+		for _, name := range o.below {
+			if _, is := r.protected.Column(name); is {
+				f.Origins = append(f.Origins, name)
+			}
+		}
+		if o.view && r.redefined {
+			f.Origins, f.Lineage = append(f.Origins, redefinedView), event.LineageUnknown
+		}
 		switch {
-		case f.Lineage != event.LineageUnknown:
+		case r.chosen:
+			f.Lineage = event.LineageUnknown
+		case f.Lineage != event.LineageUnknown || len(f.Origins) > 0:
 		case len(r.constants) == len(h.Fields) && r.constants[i] && h.oids[i] < firstUserOID:
 			f.Lineage = event.LineageClean
 		default:
 			f.Origins = append(f.Origins, r.calls...)
 		}
 	}
+}
+
+// redefines is whether facts may change what relations and functions there are,
+// and where their columns come from.
+func redefines(facts *statement.Result) bool {
+	return facts != nil && facts.DDL && slices.ContainsFunc(facts.Statements, func(st event.Statement) bool {
+		switch st.Kind {
+		case "CREATE INDEX", "GRANT", "REVOKE", "SELECT", "INSERT", "UPDATE", "DELETE":
+			return st.Opaque
+		}
+		return st.Runs && !slices.Contains(st.Options, "TEMPORARY")
+	})
 }

@@ -148,12 +148,20 @@ func (s *session) request(ctx context.Context, f []byte) error {
 
 // forward sends f on, unless the server would discard it.
 func (s *session) forward(f []byte, e *owed) error {
+	if e.redefines = redefines(e.facts); e.redefines {
+		s.catalog.change()
+	}
 	if s.queue.push(e) {
 		s.up = append(s.up, f...)
 		if e.kind == 'S' || e.kind == 'Q' {
 			s.segment++
 		}
-	} else if e.x != nil {
+		return nil
+	}
+	if e.redefines {
+		s.catalog.settle(1)
+	}
+	if e.x != nil {
 		return e.x.End(event.Outcome{Status: "skipped"})
 	}
 	return nil
@@ -207,7 +215,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
-	s.guard(e, statements)
+	s.guard(ctx, e, facts, statements)
 	if defines(facts.Statements) {
 		if ref, err = s.tooMany(ctx, "by SQL"); err != nil {
 			return err
@@ -381,7 +389,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, r)
 	}
 	e.x, e.st = p.x, p.st
-	s.guard(e, p.req.Statements)
+	s.guard(ctx, e, p.text(), p.req.Statements)
 	if defines(p.st.facts.Statements) && !p.st.viaSQL {
 		r, err := s.tooMany(ctx, "by SQL")
 		if err != nil {
@@ -424,7 +432,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		s.probe(e, copies, false)
 	case copies == nil && p.asked != s.segment && !p.known.Load():
 		// The portal's own description is the one that cannot be stale.
-		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, calls: e.calls}); err != nil {
+		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, chosen: e.chosen, calls: e.calls}); err != nil {
 			return err
 		}
 		p.asked = s.segment
@@ -474,7 +482,7 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 	if e.portal != nil {
 		e.portal.asked, e.x = s.segment, e.portal.x
 		if e.portal.req != nil {
-			s.guard(e, e.portal.req.Statements)
+			s.guard(ctx, e, e.portal.text(), e.portal.req.Statements)
 		}
 	}
 	return s.forward(f, e)

@@ -293,7 +293,7 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 		}
 		return s.send(e, f)
 	}
-	h, err := s.describeRows(ctx, f, e.reads())
+	h, err := s.describeRows(ctx, f, s.reads(e))
 	if err != nil {
 		return err
 	}
@@ -368,9 +368,6 @@ func (s *session) complete(e *owed, f []byte) error {
 	e.before = e.rows
 	if e.facts != nil {
 		s.queue.took(e)
-		if e.facts.DDL {
-			s.catalog.forget()
-		}
 	}
 	e.tag = tag
 	if f[0] == 'C' {
@@ -414,7 +411,9 @@ func (s *session) ready(e *owed, f []byte) error {
 			return err
 		}
 	}
-	s.queue.ready(f[frameHeader])
+	if n := s.queue.ready(f[frameHeader]); n > 0 {
+		s.catalog.settle(n)
+	}
 	s.shown.computed = false
 	if e.kind == 'S' {
 		return s.settled(f[frameHeader])

@@ -253,8 +253,11 @@ func (s *session) close(ctx context.Context) {
 	s.protocol.cancels.remove(s.key)
 	s.client.Close()
 	s.server.conn.Close()
-	s.resource.leave()
 	s.abandon()
+	if n := s.queue.unsettled(); n > 0 {
+		s.catalog.settle(n)
+	}
+	s.resource.leave()
 	n := event.Notice{Code: "closed", Text: "the client left"}
 	if e := s.ending.Load(); e != nil {
 		n = event.Notice{Code: e.code, Text: e.message}

@@ -164,7 +164,7 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 		if c, ok := b.top.(*tree.CopyStmt); ok && c.GetFilename() == "" && !c.GetIsProgram() {
 			b.spans[len(b.spans)-1].copy = b.clientCopy(c, sql, start)
 		}
-		b.spans[len(b.spans)-1].constants = constants(raw.GetStmt())
+		b.spans[len(b.spans)-1].constants, b.spans[len(b.spans)-1].use = constants(raw.GetStmt()), use(raw.GetStmt())
 		b.statement(raw.GetStmt(), outermost)
 	}
 	if err := ctx.Err(); err != nil {
@@ -224,11 +224,12 @@ type Result struct {
 }
 
 // A span is where a top-level statement stands, its index in Statements, what it
-// copies from or to the client, and which fields it returns are constants.
+// copies from or to the client, which fields it returns are constants, and what it uses columns for.
 type span struct {
 	start, end, first int
 	copy              *Copy
 	constants         []bool // of the fields of its result
+	use               Use
 }
 
 // IsEmpty is whether the text holds no statement: white space and comments.
@@ -308,7 +309,7 @@ func (r *Result) size() int {
 	}
 	n := 128 + r.values.size()
 	for _, s := range r.spans {
-		n += 56 + s.copy.size() + len(s.constants)
+		n += 136 + s.copy.size() + len(s.constants) + s.use.size()
 	}
 	for i := range r.Statements {
 		s := &r.Statements[i]

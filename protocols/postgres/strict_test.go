@@ -1,0 +1,170 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/core/protect"
+)
+
+// values runs a query in the simple protocol and returns its rows, or its error's
+// code.
+func values(c *pgx.Conn, sql string, args ...any) string {
+	rows, err := c.Query(context.Background(), sql, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+	var out []string
+	if err == nil {
+		for rows.Next() {
+			var cells []string
+			for _, v := range rows.RawValues() {
+				if v == nil {
+					v = []byte("NULL")
+				}
+				cells = append(cells, string(v))
+			}
+			out = append(out, strings.Join(cells, "|"))
+		}
+		err = rows.Err()
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(out, " ")
+}
+
+// In strict mode what is known not to depend on a protected column passes.
+func TestStrictModePassesWhatIsClean(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Strict)})
+	c := g.connect(t, "")
+	for _, test := range []struct{ sql, want string }{
+		{"SELECT name FROM people WHERE id = 1", "Ada"},
+		{"SELECT id, name, ssn FROM ONLY people ORDER BY id", "1|Ada|[redacted] 2|Bob|[redacted] 3|Cyd|[redacted]"},
+		{"SELECT id, name FROM ONLY people WHERE ssn = '457-55-5462'", "2|Bob"},
+		{"SELECT name FROM ONLY people WHERE ssn IS NOT NULL AND pin > 90000000", "Cyd"},
+		{"SELECT n.body, p.name FROM notes n JOIN people p ON p.id = n.id ORDER BY n.id", "first|Ada second|Bob"},
+		{"SELECT q.name FROM (SELECT * FROM people) q WHERE q.id = 2", "Bob"},
+		{"WITH q AS (SELECT id, body FROM notes) SELECT body FROM q WHERE id = 1", "first"},
+		{"SELECT id FROM plain WHERE id = 3", "3"},
+		{"SELECT ssn, body FROM joined ORDER BY body LIMIT 1", "[redacted]|first"},
+		{"SELECT DISTINCT name FROM people ORDER BY name", "Ada Bob Cyd"},
+		{"SELECT 1, 'x', TRUE, NULL, '2026-01-02'::date", "1|x|t|NULL|2026-01-02"},
+		{"VALUES (1, 'a'), (2, 'b')", "1|a 2|b"},
+		{"SELECT 'it is', name FROM people WHERE id = 1", "it is|Ada"},
+		{"SELECT current_user, pg_is_in_recovery()", "postgres|f"},
+		{"SHOW transaction_isolation", "read committed"},
+		{"INSERT INTO notes (body) VALUES ('third') RETURNING id, body", "3|third"},
+		{"UPDATE notes SET body = 'last' WHERE id = 3 RETURNING body", "last"},
+		{"UPDATE people SET ssn = '000-00-0000' WHERE id = 3 RETURNING id, ssn", "3|[redacted]"},
+		{"INSERT INTO notes (body) SELECT body FROM notes WHERE id = 3 RETURNING body", "last"},
+		{"SELECT relname FROM pg_class WHERE relname = 'notes'", "notes"},
+		// What is not known is masked, and what is not to be known refused.
+		{"SELECT count(*) FROM notes", "NULL"},
+		{"SELECT upper(body) FROM notes WHERE id = 1", "[redacted]"},
+		{"SELECT p.name FROM people p JOIN digits d ON p.ssn LIKE d.digit || '%' ORDER BY 1 LIMIT 1", "42501"},
+		{"SELECT p.name FROM people p JOIN notes n ON p.ssn = n.body", ""},
+		{"SELECT d.digit FROM digits d, people p WHERE d.digit = left(p.ssn, 1) AND p.id = 1", "[redacted]"},
+		{"UPDATE notes SET body = (SELECT ssn FROM people WHERE id = 1)", "42501"},
+		{"SELECT name FROM people WHERE pin > 1 AND pin > 2 AND pin > 3", "42501"},
+	} {
+		if got := values(c, test.sql); got != test.want {
+			t.Errorf("%s: %q, want %q", test.sql, got, test.want)
+		}
+	}
+	var id int32
+	var text string
+	if err := c.QueryRow(t.Context(), "SELECT $1::int, $2::text", 7, "mine").Scan(&id, &text); err != nil || id != 7 || text != "mine" {
+		t.Errorf("parameters: %d, %q, %v", id, text, err)
+	}
+}
+
+// Of errors what is about the client's own text, or names a constraint, is left.
+func TestWhatIsLeftOfErrors(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Column)})
+	c := g.connect(t, "")
+	for _, test := range []struct {
+		sql  string
+		want pgconn.PgError
+	}{
+		{"SELECT nothing FROM people", pgconn.PgError{Severity: "ERROR", Code: "42703", Message: `column "nothing" does not exist`, Position: 8}},
+		{"SELEC 1", pgconn.PgError{Severity: "ERROR", Code: "42601", Message: `syntax error at or near "SELEC"`, Position: 1}},
+		{"SELECT ssn::int FROM people", pgconn.PgError{Severity: "ERROR", Code: "22P02", Message: "gatehouse: invalid text representation"}},
+		{"INSERT INTO people (id, name) VALUES (1, 'x')", pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "gatehouse: unique violation",
+			SchemaName: "public", TableName: "people", ConstraintName: "people_pkey"}},
+		{"UPDATE people SET pin = -1", pgconn.PgError{Severity: "ERROR", Code: "23514", Message: "gatehouse: check violation",
+			SchemaName: "public", TableName: "people", ConstraintName: "plausible"}},
+		{"SELECT fails_in_code('ABCDE', '12345')", pgconn.PgError{Severity: "ERROR", Code: "P0001", Message: "gatehouse: raise exception"}},
+		{"SELECT fails_in_a_constraint('x')", pgconn.PgError{Severity: "ERROR", Code: "23514", Message: "gatehouse: check violation"}},
+	} {
+		_, err := c.Exec(t.Context(), test.sql, pgx.QueryExecModeSimpleProtocol)
+		e, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok {
+			t.Errorf("%s: %v", test.sql, err)
+			continue
+		}
+		got := *e
+		if got.Hint != "" && !strings.Contains(got.Hint, "withheld") {
+			t.Errorf("%s: hint %q", test.sql, got.Hint)
+		}
+		got.Hint, got.SeverityUnlocalized = "", ""
+		if got != test.want {
+			t.Errorf("%s:\n%+v, want\n%+v", test.sql, got, test.want)
+		}
+	}
+}
+
+// Notices, notifications and settings come without what they could carry.
+func TestWhatIsLeftBesideRows(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Column)})
+	r := g.raw(t)
+	ask := func(sql string) []string {
+		t.Helper()
+		r.send(&pgproto3.Query{String: sql})
+		var got []string
+		for {
+			kind, body := r.message()
+			if kind == 'S' || kind == 'A' {
+				got = append(got, fmt.Sprintf("%c %q", kind, strings.TrimLeft(string(body), "\x00")))
+			} else if m := short(kind, body); m[0] != 'T' {
+				got = append(got, m)
+			}
+			if kind == 'Z' {
+				return got
+			}
+		}
+	}
+	for _, test := range []struct{ sql, want string }{
+		{"SELECT says('x')", "N gatehouse: a notice; D ; C SELECT 1; Z I"},
+		{"SET application_name = 'mine'", `C SET; S "application_name\x00mine\x00"; Z I`},
+		{"SELECT set_config('application_name', 'y', false) IS NULL", "D NULL; C SELECT 1; Z I"},
+		{"RESET application_name", `C RESET; S "application_name\x00\x00"; Z I`},
+		{"SHOW application_name", "D NULL; C SHOW; Z I"},
+		{"SHOW server_encoding", "D UTF8; C SHOW; Z I"},
+		{"SELECT current_setting('my.x', true), name FROM people WHERE id = 1", "D NULL|Ada; C SELECT 1; Z I"},
+		{"SELECT upper(name) FROM people WHERE id = 1", "D ADA; C SELECT 1; Z I"},
+		{"EXPLAIN SELECT 1", "D NULL; C EXPLAIN; Z I"},
+		{"SELECT number, id FROM plain WHERE id = 1", "D [redacted]|1; C SELECT 1; Z I"},
+		{"SELECT label, loud FROM computed WHERE id = 1", "D [redacted]|[redacted]; C SELECT 1; Z I"},
+		{"SELECT lo_get(77001)", "D NULL; C SELECT 1; Z I"},
+		{"SELECT query_to_xml('SELECT 1', true, true, '')", "E 42501; Z I"},
+		{"ALTER TABLE people RENAME COLUMN ssn TO x", "E 42501; Z I"},
+		{"ALTER TABLE notes RENAME COLUMN n TO m", "C ALTER TABLE; Z I"},
+	} {
+		if got := strings.Join(ask(test.sql), "; "); got != test.want {
+			t.Errorf("%s:\n%s, want\n%s", test.sql, got, test.want)
+		}
+	}
+	ask("LISTEN news")
+	got := ask("SELECT pg_notify('news', 'secret')")
+	if len(got) != 4 || !strings.HasSuffix(got[2], `news\x00\x00"`) && !strings.HasSuffix(got[3], `news\x00\x00"`) {
+		t.Errorf("notification: %q", got)
+	}
+}
