@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +42,66 @@ func everything(t *testing.T, dir string) (all []byte) {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestAgeReadsPieces runs what FORMAT.md says of reading an encrypted recording
+// without Gatehouse.
+func TestAgeReadsPieces(t *testing.T) {
+	format, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(format), "```sh\n")
+	script, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("FORMAT.md has no commands")
+	}
+	age, err := exec.Command("go", "tool", "-n", "age").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, recipient, err := recorder.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, func(o *recorder.Options) { o.Recipients = []string{recipient} })
+	s := g.begin(t, 1)
+	appendFrame(t, s, event.KindData, 1, []byte("the patient's number is 4711"))
+	end(t, s)
+	g.flush(t)
+	dir := filepath.Join(g.dir, "store", "sessions", "2026", "11", "23", "s000001")
+	if err := os.WriteFile(filepath.Join(dir, "identity.txt"), []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	if err := os.Symlink(strings.TrimSpace(string(age)), filepath.Join(programs, "age")); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("bash", "-eo", "pipefail", "-c", script)
+	c.Dir, c.Env = dir, append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"))
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	frames, err := os.ReadFile(filepath.Join(dir, "000000.frames"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for len(frames) > 0 {
+		var f event.Frame
+		if frames, err = f.Decode(frames); err != nil {
+			t.Fatal(err)
+		}
+		if f.Kind == event.KindData {
+			got = append(got, f.Payload...)
+		}
+	}
+	if string(got) != "the patient's number is 4711" {
+		t.Errorf("frames with %q", got)
+	}
+	if private, err := os.ReadFile(filepath.Join(dir, "private.json")); err != nil || !bytes.Contains(private, []byte("agent@example.com")) {
+		t.Errorf("private %q, %v", private, err)
+	}
 }
 
 func TestEncryption(t *testing.T) {
