@@ -226,7 +226,7 @@ func (s *session) parameterStatus(f []byte) error {
 	if err := m.Decode(f[frameHeader:]); err != nil {
 		return violated("malformed ParameterStatus")
 	}
-	if err := checkParam(m.Name, m.Value); err != nil {
+	if err := errors.Join(checkParam(m.Name, m.Value), s.resource.checkRole(m.Name, m.Value)); err != nil {
 		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: the session ends: " + err.Error()}, err}
 	}
 	show := !s.guarded() || s.shown.report(m.Name, m.Value)

@@ -78,7 +78,8 @@ type session struct {
 func (s *session) dial(ctx context.Context, st *startup) error {
 	u, err := s.connect(ctx, st.params)
 	if err == nil {
-		if err = checkParams(u.params); err != nil {
+		err = errors.Join(checkParams(u.params), s.resource.checkRole("is_superuser", u.params["is_superuser"]))
+		if err != nil {
 			u.conn.Close()
 		}
 	}

@@ -35,6 +35,9 @@ type Resource struct {
 	Databases   []string // further ones that clients may ask for; "*" is all
 	SSLMode     string   // as libpq: disable, allow, prefer, require, verify-ca, verify-full
 	SSLRootCert string   // file with the authorities for verify-ca and verify-full, read at each connection
+	// NoSuperuser is whether a session ends before it begins where the user is
+	// a superuser: no privilege of the server's would hold then.
+	NoSuperuser bool
 	// FunctionCalls are the OIDs of functions that clients may call by the
 	// fast path.
 	FunctionCalls []uint32
@@ -76,7 +79,7 @@ func (r *Resource) addresses() []Address {
 // settings are all that a connection depends on.
 func (r *Resource) settings() any {
 	return []any{r.Name, r.Host, r.Port, r.User, r.Password, r.Database, r.Databases, r.SSLMode, r.SSLRootCert,
-		r.Fallbacks, r.TargetSessionAttrs, r.ConnectTimeout, r.ChannelBinding, r.FunctionCalls}
+		r.Fallbacks, r.TargetSessionAttrs, r.ConnectTimeout, r.ChannelBinding, r.FunctionCalls, r.NoSuperuser}
 }
 
 // What libpq knows for settings of the same names.
@@ -322,6 +325,15 @@ func checkParam(name, value string) error {
 		return errors.New("standard_conforming_strings is not on")
 	case name == "client_encoding" && value != "UTF8":
 		return fmt.Errorf("client_encoding is %q, not UTF8", value)
+	}
+	return nil
+}
+
+// checkRole refuses a superuser where the resource may have none. The server
+// reports it at the log-in, and when a session changes its role.
+func (r *Resource) checkRole(name, value string) error {
+	if name == "is_superuser" && value == "on" && r.NoSuperuser {
+		return errors.New("the resource's account is a superuser, or became one")
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/protocols/postgres/account"
 	"gatehouse/recorder"
 	"gatehouse/recorder/s3"
 )
@@ -32,6 +33,11 @@ the plugins, which are compiled and given their configuration, and the targets:
 the log-in at every resource, the identity providers, the store. All that is
 wrong is printed at once, each with its place in the file, and so are notes on
 what works and may surprise.
+
+It also looks at what the account of every resource may do on its server that
+policy does not let agents do. A superuser, or an owner of protected columns, is
+wrong unless protect.account of the resource says otherwise; what is less is a
+note. gatehouse harden prints the SQL that takes it away.
 
 A running gate does not notice. Where recording.retention asks for object lock,
 a small object that is locked for five minutes stays in the bucket, under check/:
@@ -90,8 +96,16 @@ type try struct {
 // answer as it should.
 func (p *parts) tryTargets(ctx context.Context) {
 	var tries []try
-	for _, name := range slices.Sorted(maps.Keys(p.resources)) {
-		tries = append(tries, try{[]string{"resources", name}, p.resources[name].Check})
+	names := slices.Sorted(maps.Keys(p.resources))
+	accounts := make([]*account.Report, len(names))
+	for i, name := range names {
+		tries = append(tries, try{[]string{"resources", name}, func(ctx context.Context) (err error) {
+			if err := p.resources[name].Check(ctx); err != nil {
+				return err
+			}
+			accounts[i], err = audit(ctx, p.resources[name], p.config, false)
+			return err
+		}})
 	}
 	for i, c := range p.config.Identity.Providers {
 		if p.verifiers[c.Issuer] != nil {
@@ -114,6 +128,11 @@ func (p *parts) tryTargets(ctx context.Context) {
 	_ = group.Wait() // every try keeps its own error
 	for i, t := range tries {
 		p.problem(errs[i], t.path...)
+	}
+	for i, name := range names {
+		if accounts[i] != nil {
+			p.judgeAccount(name, accounts[i])
+		}
 	}
 }
 

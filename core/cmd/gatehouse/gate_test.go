@@ -64,6 +64,7 @@ func TestGate(t *testing.T) {
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
 	t.Run("reload", func(t *testing.T) { testReload(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
+	t.Run("harden", func(t *testing.T) { testHarden(t, d) })
 }
 
 // The demo's tour finds everything as it should be.

@@ -169,6 +169,7 @@ func (p *parts) addResources() {
 			User: c.User, Password: string(p.secret(c.Password, "resources", name, "password")),
 			Database: c.Database, Databases: c.Databases,
 			SSLMode: c.SSLMode, SSLRootCert: string(c.SSLRootCert),
+			NoSuperuser:        c.Protect != nil && c.Protect.Account != "any",
 			FunctionCalls:      c.FunctionCalls,
 			TargetSessionAttrs: c.TargetSessionAttrs, ConnectTimeout: time.Duration(c.ConnectTimeout), ChannelBinding: c.ChannelBinding,
 		}

@@ -208,6 +208,13 @@ type Protect struct {
 	// stands for any characters: null, redact, hash or keep_last:N. Of several
 	// that match a column the strictest counts, those of plugins too.
 	Columns map[string]Treatment `json:"columns,omitempty"`
+	// Account says which accounts of the server the gate may log in as. With
+	// unprivileged that is none that is a superuser, owns protected columns, or
+	// is a member of a role that is or does; with hardened also none that can
+	// read them, or what shows them: gatehouse harden prints the SQL that takes
+	// that away. With any, gatehouse check only remarks on it, and superusers are
+	// served.
+	Account string `json:"account" jsonschema:"enum=any,enum=unprivileged,enum=hardened,default=unprivileged"`
 }
 
 // A Plugin is a WebAssembly module with its configuration. It is either
