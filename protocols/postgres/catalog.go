@@ -66,6 +66,7 @@ type catalog struct {
 	functions map[uint32]*function // that were called by the fast path
 	columns   map[event.Object][]namedColumn
 	named     map[string][]namedFunction // functions by name
+	types     map[uint32]byte            // categories of the database's own types
 	kept      int                        // bytes of the keys of heads
 	since     time.Time                  // when the oldest of them was learnt
 	changing  int                        // statements in open transactions that change definitions: nothing is kept meanwhile
@@ -111,7 +112,7 @@ func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
-	c.columns, c.named = nil, nil
+	c.columns, c.named, c.types = nil, nil, nil
 }
 
 // change says that a statement changes definitions, in a transaction after which
@@ -136,6 +137,7 @@ func (c *catalog) fresh() {
 		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
 		c.functions = map[uint32]*function{}
 		c.columns, c.named = map[event.Object][]namedColumn{}, map[string][]namedFunction{}
+		c.types = map[uint32]byte{}
 	}
 }
 
@@ -220,6 +222,9 @@ func (c *catalog) resolve(ctx context.Context, columns []column, h *head) error 
 	if err != nil {
 		return err
 	}
+	if err := c.standIns(ctx, h); err != nil {
+		return err
+	}
 	for i, col := range columns {
 		o := origins[col]
 		h.Fields[i].Origins, h.Fields[i].Lineage = slices.Clip(o.names), o.lineage
@@ -227,6 +232,41 @@ func (c *catalog) resolve(ctx context.Context, columns []column, h *head) error 
 		if o.generated {
 			h.generated = append(h.generated, i)
 		}
+	}
+	return nil
+}
+
+// standIns puts the types that stand in for a database's own in their places.
+func (c *catalog) standIns(ctx context.Context, h *head) error {
+	var missing []uint32
+	found := make(map[uint32]byte)
+	c.mu.Lock()
+	c.fresh()
+	for _, oid := range h.oids {
+		if category, known := c.types[oid]; known {
+			found[oid] = category
+		} else if oid >= firstUserOID {
+			missing = append(missing, oid)
+		}
+	}
+	c.mu.Unlock()
+	if len(missing) > 0 {
+		var learnt map[uint32]byte
+		err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			learnt, err = loadTypes(ctx, conn, missing)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		maps.Copy(found, learnt)
+		c.mu.Lock()
+		c.fresh()
+		maps.Copy(c.types, learnt)
+		c.mu.Unlock()
+	}
+	for i, oid := range h.oids {
+		h.oids[i] = standIn(oid, found[oid])
 	}
 	return nil
 }

@@ -198,9 +198,9 @@ func TestCopyIsMaskedByOrigin(t *testing.T) {
 				want []string
 			}{
 				{"COPY people TO STDOUT", []string{
-					`1	*************.com	na\tme 1	\N`, `2	*************.com	na\tme 2	\N`, `3	*************.com	na\tme 3	\N`}},
+					`1	*************.com	na\tme 1	0`, `2	*************.com	na\tme 2	0`, `3	*************.com	na\tme 3	0`}},
 				{"COPY people (card, name, email) TO STDOUT (FORMAT csv, FORCE_QUOTE (email), NULL '-', HEADER)", []string{
-					"card,name,email", `-,na	me 1,"*************.com"`, `-,na	me 2,"*************.com"`, `-,na	me 3,"*************.com"`}},
+					"card,name,email", `0,na	me 1,"*************.com"`, `0,na	me 2,"*************.com"`, `0,na	me 3,"*************.com"`}},
 				{"COPY (SELECT p.email AS x, id FROM people p ORDER BY id LIMIT 1) TO STDOUT (DELIMITER '*')", []string{
 					`\*\*\*\*\*\*\*\*\*\*\*\*\*.com*1`}},
 				{"COPY (UPDATE ONLY people SET id = id RETURNING email) TO STDOUT", []string{"*************.com", "*************.com", "*************.com"}},

@@ -258,7 +258,7 @@ func (v *copiedValue) form() form { return formOf(v.h.oids[v.j], 0) }
 // flush writes what has come out of a value that goes on. In CSV it is quoted,
 // since it may turn out to need that.
 func (v *copiedValue) flush() error {
-	if v.form() == formNull {
+	if v.form() == formNone {
 		v.out = v.out[:0]
 		return nil
 	}

@@ -107,10 +107,10 @@ func TestLongCopiedValuesAreTreatedInParts(t *testing.T) {
 	const n = 200_000
 	stars := strings.Repeat("*", n*13-5)
 	for options, want := range map[string]string{
-		"":                            `1	` + stars + `',;|\r	[redacted]	\N`,
-		"(FORMAT csv)":                `1,"` + stars + `',;|` + "\r\"" + `,[redacted],`,
-		"(FORMAT csv, QUOTE '*')":     `1,*` + strings.Repeat("*", 2*len(stars)) + `',;|` + "\r*" + `,[redacted],`,
-		"(FORMAT csv, DELIMITER ';')": `1;"` + stars + `',;|` + "\r\"" + `;[redacted];`,
+		"":                            `1	` + stars + `',;|\r	[redacted]	\\x`,
+		"(FORMAT csv)":                `1,"` + stars + `',;|` + "\r\"" + `,[redacted],\x`,
+		"(FORMAT csv, QUOTE '*')":     `1,*` + strings.Repeat("*", 2*len(stars)) + `',;|` + "\r*" + `,[redacted],\x`,
+		"(FORMAT csv, DELIMITER ';')": `1;"` + stars + `',;|` + "\r\"" + `;[redacted];\x`,
 	} {
 		sql := fmt.Sprintf(`COPY (SELECT 1 AS pass_1, repeat(E'a\\b\t"q"é'',;|\r', %d) AS keep_2, repeat('x', 1001) AS inspect_3, decode(repeat('ff', 2000000), 'hex') AS keep_4) TO STDOUT %s`, n, options)
 		r.send(simply(sql)...)

@@ -167,8 +167,8 @@ func (r *longRow) parts(n int, f func([]byte) error) error {
 func (r *longRow) treat(j, k, n int) error {
 	l := r.e.x.Long(k)
 	form := formOf(r.h.oids[j], r.h.formats[j])
-	if l == nil || form == formNull {
-		return r.drop(n, l)
+	if l == nil || form == formNone {
+		return r.drop(j, n, l)
 	}
 	at := r.file.size
 	if _, err := r.file.Write(make([]byte, 4)); err != nil { // its length, which is not known yet
@@ -206,8 +206,9 @@ func (r *longRow) treat(j, k, n int) error {
 	return r.file.set(at, binary.BigEndian.AppendUint32(nil, uint32(size)))
 }
 
-// drop writes NULL in the place of a value of n bytes.
-func (r *longRow) drop(n int, l *pipeline.Long) error {
+// drop writes NULL, or what stands for a masked value, in the place of a value of
+// n bytes.
+func (r *longRow) drop(j, n int, l *pipeline.Long) error {
 	err := r.parts(n, func(p []byte) error {
 		if l != nil {
 			r.out = l.Append(r.out[:0], p)
@@ -217,8 +218,16 @@ func (r *longRow) drop(n int, l *pipeline.Long) error {
 	if err == nil && l != nil {
 		r.out, err = l.End(r.out[:0])
 	}
+	if err != nil {
+		return err
+	}
+	var sent []byte
+	if l != nil {
+		sent = blank(r.h.oids[j], r.h.formats[j])
+	}
+	word, err := appendValue(nil, sent)
 	if err == nil {
-		_, err = r.file.Write([]byte{0xff, 0xff, 0xff, 0xff})
+		_, err = r.file.Write(word)
 	}
 	return err
 }

@@ -273,7 +273,7 @@ const firstUserOID = 16384
 type form uint8
 
 const (
-	formNull  form = iota // not at all: the value becomes NULL
+	formNone  form = iota // not at all: the value becomes the type's blank
 	formText              // as it is
 	formJSON              // as it is if it is JSON, else as a string
 	formJSONB             // the same behind a version
@@ -291,11 +291,11 @@ func formOf(oid uint32, format int16) form {
 	case textual(oid), oid >= firstUserOID && format == 0:
 		return formText
 	}
-	return formNull
+	return formNone
 }
 
-// encodeCell returns an edited value in the form that the client expects. What
-// the type cannot hold becomes NULL.
+// encodeCell returns an edited value in the form that the client expects. Where
+// the type cannot hold it, it is the type's blank.
 func encodeCell(oid uint32, format int16, v []byte) []byte {
 	if v == nil {
 		return nil
@@ -305,8 +305,8 @@ func encodeCell(oid uint32, format int16, v []byte) []byte {
 		v, _ = json.Marshal(string(v)) // a string always has a JSON form
 	}
 	switch f {
-	case formNull:
-		return nil
+	case formNone:
+		return typed(oid, format, v)
 	case formJSONB:
 		return append([]byte{jsonbVersion}, v...)
 	}

@@ -89,6 +89,10 @@ func (b *builder) visit(m proto.Message) {
 			b.column(text(n))
 		}
 		b.children(m)
+	case *tree.WindowDef: // in this order, which reflection does not keep
+		b.visitAll(m.GetPartitionClause(), m.GetOrderClause())
+		b.visit(m.GetStartOffset())
+		b.visit(m.GetEndOffset())
 	case *tree.InsertStmt, *tree.UpdateStmt, *tree.DeleteStmt, *tree.MergeStmt:
 		b.statementOf(m, b.inside("cte", true))
 	case *tree.A_Const, *tree.ParamRef, *tree.TypeName, *tree.String, *tree.RoleSpec, *tree.Alias:
