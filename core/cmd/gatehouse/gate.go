@@ -33,6 +33,10 @@ import (
 // servers, and how long for the store to take what the spool holds.
 const closeTime = 5 * time.Second
 
+// parserLimits are of the parser of statements: its own defaults, but for gates
+// that tests start again and again.
+var parserLimits statement.Limits
+
 // A gate is everything that serves. Close it.
 type gate struct {
 	parts     *parts // of the configuration that it started with
@@ -59,7 +63,7 @@ func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, e
 	if err := wazero.NewRuntime(ctx).Close(ctx); err != nil {
 		return nil, fmt.Errorf("start the WebAssembly runtime: %w", err)
 	}
-	analyzer := statement.NewAnalyzer(statement.Limits{})
+	analyzer := statement.NewAnalyzer(parserLimits)
 	var warming errgroup.Group
 	warming.Go(func() error { return analyzer.Warm(ctx) })
 	p, err := build(ctx, c, log)

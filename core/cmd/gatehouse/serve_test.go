@@ -12,10 +12,17 @@ import (
 	"testing"
 )
 
-// asGatehouse makes the test's own program behave as gatehouse.
-const asGatehouse = "GATEHOUSE_TEST_AS_PROGRAM"
+// AsGatehouse makes the test's own program behave as gatehouse; with quickStart
+// it parses one statement at a time and so opens sooner.
+const (
+	asGatehouse = "GATEHOUSE_TEST_AS_PROGRAM"
+	quickStart  = "GATEHOUSE_TEST_QUICK_START"
+)
 
 func TestMain(m *testing.M) {
+	if os.Getenv(quickStart) != "" {
+		parserLimits.Instances = 1
+	}
 	if os.Getenv(asGatehouse) != "" {
 		main()
 		return
