@@ -40,6 +40,7 @@ func protectedPeople(t testing.TB, mode protect.Mode) *protect.Columns {
 		c.Columns["public.people."+name] = event.Treatment{Kind: event.Redact}
 	}
 	c.Columns["public.parts.ssn"] = event.Treatment{Kind: event.Redact}
+	c.Columns["public.below.ssn"] = event.Treatment{Kind: event.Redact}
 	p, err := protect.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -360,6 +361,31 @@ func TestNothingProtectedComesBack(t *testing.T) {
 	}
 	if n := leaked(log.Bytes()); n != nil {
 		t.Errorf("the log has %q", n)
+	}
+}
+
+// What the protocol prepared and SQL executes tells no more than either alone.
+func TestNothingProtectedComesBackByOtherNames(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Strict)})
+	l := &tap{t: t, dial: func() net.Conn { return g.patient(t) }}
+	const digits = "SELECT d.digit FROM people p, generate_series(1, 11) i, digits d WHERE p.id = 1 AND d.digit = substr(p.ssn, i, 1) ORDER BY i"
+	l.send(&pgproto3.Parse{Name: "p", Query: digits}, &pgproto3.Sync{})
+	l.until(1)
+	l.query("EXECUTE p")
+	l.query("EXPLAIN EXECUTE p")
+	l.send(&pgproto3.Bind{DestinationPortal: "c", PreparedStatement: "p"}, &pgproto3.Execute{Portal: "c", MaxRows: 2}, &pgproto3.Flush{})
+	l.send(&pgproto3.Execute{Portal: "c"}, &pgproto3.Sync{})
+	l.until(1)
+	l.query("BEGIN")
+	l.send(&pgproto3.Bind{DestinationPortal: "c", PreparedStatement: "p"}, &pgproto3.Sync{})
+	l.until(1)
+	l.query("FETCH ALL FROM c")
+	l.query("COMMIT")
+	if !bytes.Contains(l.stream, []byte("[redacted]")) || !bytes.Contains(l.stream, []byte("FETCH 11")) {
+		t.Errorf("nothing came: %q", l.stream)
+	}
+	if n := leaked(l.stream); n != nil {
+		t.Errorf("%q came: %q", n, l.stream)
 	}
 }
 

@@ -103,10 +103,12 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 			return refuse("COPY from and to files and programs of the server is refused", "Use COPY … TO STDOUT or FROM STDIN.")
 		case st.Kind == "ALTER SCHEMA" && slices.Contains(st.Options, "RENAME TO"):
 			return refuse("renaming a schema is refused", "")
+		case protected.Strict() && st.Kind == "EXECUTE" && st.Parent >= 0 && facts.Statements[st.Parent].Kind != "EXPLAIN":
+			return refuse("storing what a prepared statement returns is refused", "")
 		case protected.Strict() && slices.Contains(strictlyRefused, st.Kind):
 			return refuse(st.Kind+" is refused", "")
 		case strings.HasPrefix(st.Kind, "ALTER ") && (protected.Strict() || moves(st.Options)):
-			if found, err := s.protectedAmong(ctx, protected, []string{"*"}, st.Writes, false); found || err != nil {
+			if found, err := s.protectedAmong(ctx, protected, []string{"*"}, slices.Concat(st.Writes, st.Reads), false); found || err != nil {
 				r, _ := refuse("changing the definition of a protected table is refused", "")
 				return r, err
 			}
@@ -136,6 +138,34 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 		}
 	}
 	return nil, nil
+}
+
+// chooses is whether which rows a text returns may depend on protected columns.
+func (s *session) chooses(ctx context.Context, protected *protect.Columns, facts *statement.Result) bool {
+	if facts == nil {
+		return false
+	}
+	for i := range facts.Len() {
+		how, err := s.uses(ctx, protected, facts, i)
+		if how != useNone || err != nil {
+			return true
+		}
+	}
+	for i := range facts.Statements {
+		// What SQL prepared or declared was refused if it does.
+		st := &facts.Statements[i]
+		switch st.Kind {
+		case "EXECUTE":
+			if p := s.queue.lookup(named(st)); p != nil && !p.viaSQL && s.chooses(ctx, protected, p.facts) {
+				return true
+			}
+		case "FETCH":
+			if p, err := s.findPortal(ctx, named(st)); err != nil || p != nil && s.chooses(ctx, protected, p.text()) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // moves is whether an ALTER may make a column known by another name.
@@ -319,9 +349,8 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 	if protected == nil {
 		return e
 	}
-	for i := 0; facts != nil && protected.Strict() && i < facts.Len(); i++ {
-		how, err := s.uses(ctx, protected, facts, i)
-		e.chosen = e.chosen || how != useNone || err != nil
+	if protected.Strict() {
+		e.chosen = s.chooses(ctx, protected, facts)
 	}
 	e.guarded = protected
 	add := func(function string) {
@@ -330,13 +359,29 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 			e.calls = append(e.calls, name)
 		}
 	}
-	for i := range statements {
-		for _, f := range statements[i].Functions {
-			add(base(f))
+	addAll := func(statements []event.Statement) {
+		for i := range statements {
+			for _, f := range statements[i].Functions {
+				add(base(f))
+			}
+			if kind := statements[i].Kind; kind == "EXPLAIN" || kind == "SHOW" {
+				add(strings.ToLower(kind))
+			}
 		}
-		switch statements[i].Kind {
-		case "EXPLAIN", "SHOW":
-			add(strings.ToLower(statements[i].Kind))
+	}
+	addAll(statements)
+	for i := range statements {
+		if statements[i].Kind != "FETCH" {
+			continue
+		}
+		p, err := s.findPortal(ctx, named(&statements[i]))
+		switch {
+		case err != nil:
+			e.chosen = true
+		case p != nil && p.req != nil:
+			addAll(p.req.Statements)
+		case p != nil:
+			addAll(p.statements)
 		}
 	}
 	return e

@@ -180,6 +180,8 @@ func TestWhatIsLeftBesideRows(t *testing.T) {
 		{"SHOW server_encoding", "D UTF8; C SHOW; Z I"},
 		{"SELECT current_setting('my.x', true), name FROM people WHERE id = 1", "D NULL|Ada; C SELECT 1; Z I"},
 		{"SELECT upper(name) FROM people WHERE id = 1", "D ADA; C SELECT 1; Z I"},
+		{"DECLARE c CURSOR WITH HOLD FOR SELECT current_setting('my.x', true), 'x' || 'y'", "C DECLARE CURSOR; Z I"},
+		{"FETCH c", "D NULL|NULL; C FETCH 1; Z I"},
 		{"EXPLAIN SELECT 1", "D NULL; C EXPLAIN; Z I"},
 		{"SELECT number, id FROM plain WHERE id = 1", "D [redacted]|1; C SELECT 1; Z I"},
 		{"SELECT label, loud FROM computed WHERE id = 1", "D [redacted]|[redacted]; C SELECT 1; Z I"},

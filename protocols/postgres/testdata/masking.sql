@@ -24,6 +24,9 @@ INSERT INTO staff SELECT id + 10, name, ssn || '', pin FROM people;
 CREATE TABLE parts (id int, ssn text) PARTITION BY LIST (id);
 CREATE TABLE parts_one PARTITION OF parts FOR VALUES IN (1);
 INSERT INTO parts VALUES (1, '219-09-9471');
+CREATE TABLE above (id int, ssn text) PARTITION BY LIST (id);
+CREATE TABLE below (id int, ssn text);
+INSERT INTO below VALUES (1, '219-09-9471');
 
 CREATE VIEW plain AS SELECT id, ssn AS number FROM people;
 CREATE VIEW twice AS SELECT number AS n, id FROM plain;
