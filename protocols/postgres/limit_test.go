@@ -34,6 +34,7 @@ func (g *gate) try(t *testing.T, password string) (*raw, string) {
 	return r, "ok"
 }
 
+// P10: of one address there may be so many that do not say who they are.
 func TestTooManyConnections(t *testing.T) {
 	g := startGate(t, gateConfig{door: proxy.Limits{Connections: 2}})
 	g.raw(t)

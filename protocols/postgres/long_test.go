@@ -121,7 +121,7 @@ func TestMessagesBeyondTheLimitAreRefusedInStep(t *testing.T) {
 
 const endless = "SELECT repeat('x', 100000), generate_series(1, 1000000000)"
 
-// A client that reads nothing stops its own server and nobody else, fills no
+// P10: a client that reads nothing stops its own server and nobody else, fills no
 // memory, and loses its session in the end.
 func TestClientsThatReadNothingStopNothingElse(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{columns{"public.customers.email": {}}},

@@ -70,6 +70,9 @@ func TestStallAndCloseAtEveryByte(t *testing.T) {
 			for at := 0; at < ofClient; at += nth {
 				inBubble(t, func(t *testing.T) {
 					got, g := play(t, c, trouble{kind, at}, trouble{})
+					if all := frames(got); len(all) > 0 && bytes.Contains(all[len(all)-1], []byte("\x00C08006\x00")) {
+						got = bytes.Join(all[:len(all)-1], nil) // it was told what it did
+					}
 					if len(got) > len(c.answer) {
 						t.Errorf("%s: %s at %d of the client was answered %q", c.name, kind, at, got)
 					}

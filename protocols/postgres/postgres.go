@@ -33,6 +33,7 @@ const (
 	DefaultInspect     = 4 << 20
 	DefaultSpill       = 8 << 30
 	DefaultUnread      = 5 * time.Minute
+	DefaultUnsent      = time.Minute
 	DefaultPipeline    = 4096
 	DefaultPrepared    = 4096
 	DefaultWrongKeys   = 60
@@ -65,6 +66,9 @@ type Limits struct {
 	Spill int64
 	// Unread is how long a client may read nothing of what it is sent.
 	Unread time.Duration
+	// Unsent is how long a client that has begun a message may take for each
+	// 64 KiB of it, and for its rest.
+	Unsent time.Duration
 	// Pipeline is how many responses may be owed before the gate reads no
 	// further requests.
 	Pipeline int
@@ -127,6 +131,7 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Inspect, DefaultInspect)
 	setDefault(&l.Spill, DefaultSpill)
 	setDefault(&l.Unread, DefaultUnread)
+	setDefault(&l.Unsent, DefaultUnsent)
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
 	setDefault(&l.WrongKeys, DefaultWrongKeys)
@@ -281,6 +286,7 @@ func (p *Protocol) admit(ctx context.Context, st *startup, env proxy.Env) (*sess
 // newSession returns a session that is not connected to its server yet.
 func newSession(p *Protocol, r *Resource, database string, st *startup, env proxy.Env, ps *pipeline.Session) *session {
 	st.reader.limit = p.config.Limits.MessageSize
+	st.reader.patience, st.reader.setDeadline = p.config.Limits.Unsent, st.conn.SetReadDeadline
 	st.reader.inPieces, st.reader.whole = longFromClient, p.config.Limits.MessageSize
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,

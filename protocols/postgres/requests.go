@@ -67,6 +67,10 @@ func (s *session) leave(ctx context.Context, err error) error {
 	if isViolation(err) {
 		return s.stop(ctx, err)
 	}
+	if errors.Is(err, errUnsent) {
+		return &endError{refusal{code: codeLost,
+			message: fmt.Sprintf("the client began a message and sent no more of it for %s", s.protocol.config.Limits.Unsent)}, nil}
+	}
 	s.leaving.Store(true)
 	if s.within {
 		// The server waits for the rest of a message: only an end of the

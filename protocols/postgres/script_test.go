@@ -238,7 +238,7 @@ type trouble struct {
 // patience is how long a script waits for an answer that does not come, and how
 // long a stalled one does nothing before it hangs up. The gate's own limits are
 // shorter where it has any.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 func (c *faulty) Write(b []byte) (int, error) {
 	defer func() { c.written += len(b) }()

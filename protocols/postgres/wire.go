@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 )
 
 // Frames of the protocol are a type, a length that counts itself, and a body.
@@ -45,9 +46,17 @@ type reader struct {
 	inPieces func(kind byte) bool
 	whole    int
 
-	buf  []byte
-	r, w int // buf[r:w] is unread
-	left int // bytes to come of the frame that next has begun
+	// patience is how long a sender that has begun a frame may take for each
+	// maxBuffer bytes of it, and for the rest; 0 is for ever. The time counts
+	// that is spent waiting for the sender. SetDeadline is src's.
+	patience    time.Duration
+	setDeadline func(time.Time) error
+
+	buf    []byte
+	r, w   int           // buf[r:w] is unread
+	left   int           // bytes to come of the frame that next has begun
+	waited time.Duration // for the frame, or for
+	got    int           // bytes of it
 }
 
 func newReader(src io.Reader, limit int) *reader {
@@ -109,9 +118,10 @@ func (r *reader) next() ([]byte, error) {
 			f := r.buf[r.r : r.r+n : r.r+n]
 			r.r += n
 			r.left = left
+			r.waited, r.got = 0, 0
 			return f, nil
 		}
-		if err := r.fill(n); err != nil {
+		if err := r.await(n); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +138,7 @@ func (r *reader) piece(n int) ([]byte, error) {
 		if len(r.buf) < min(pieceBuffer, r.left) {
 			r.buf = make([]byte, pieceBuffer)
 		}
-		if err := r.fill(0); err != nil {
+		if err := r.await(0); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +156,7 @@ func (r *reader) take(n int) ([]byte, error) {
 		return nil, violated("a message that is cut off")
 	}
 	for r.w-r.r < n {
-		if err := r.fill(n); err != nil {
+		if err := r.await(n); err != nil {
 			return nil, err
 		}
 	}
@@ -169,6 +179,32 @@ func (r *reader) detach() {
 	to := make([]byte, max(minBuffer, r.w-r.r))
 	r.w = copy(to, r.buf[r.r:r.w])
 	r.r, r.buf = 0, to
+}
+
+// errUnsent is that the rest of a frame does not come.
+var errUnsent = errors.New("a message was begun and its rest did not come in time")
+
+// await reads once, as fill does, and no longer than the sender has patience
+// left if a frame has begun.
+func (r *reader) await(n int) error {
+	if r.patience == 0 || r.r == r.w && r.left == 0 {
+		return r.fill(n)
+	}
+	began, had := time.Now(), r.w-r.r
+	if err := r.setDeadline(began.Add(r.patience - r.waited)); err != nil {
+		return err
+	}
+	if err := r.fill(n); err != nil {
+		if isTimeout(err) {
+			return errUnsent
+		}
+		return err
+	}
+	r.waited += time.Since(began)
+	if r.got += r.w - r.r - had; r.got >= maxBuffer {
+		r.waited, r.got = 0, 0
+	}
+	return r.setDeadline(time.Time{})
 }
 
 // fill reads once, after making room for at least one more byte of a frame of

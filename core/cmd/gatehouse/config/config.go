@@ -451,6 +451,9 @@ type Limits struct {
 	// Unread is how long a client may read nothing of what it is sent before
 	// its session ends.
 	Unread Duration `json:"unread" jsonschema:"default=5m"`
+	// Unsent is how long a client that has begun a message may take for each
+	// 64KiB of it, and for its rest, before its session ends.
+	Unsent Duration `json:"unsent" jsonschema:"default=1m"`
 	// Statements is how many prepared statements and portals a session may
 	// have open.
 	Statements int `json:"statements" jsonschema:"minimum=1,default=4096"`
