@@ -141,15 +141,21 @@ func (s *session) misplaced(e *owed, kind byte) error {
 
 // attend calls wait and meanwhile reads ahead, to notice a client that hangs
 // up: then the wait's context ends, and reading goes on at the end of the
-// stream.
+// stream; or, where that is not reached yet, the server has no more time than
+// after a client that hangs up at any other point.
 func (s *session) attend(ctx context.Context, wait func(context.Context) error) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	gone := make(chan error, 1)
 	go func() {
 		err := s.listen(waiting)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			cancel()
+		case err != nil:
+			// What it had sent is still to be read, once the server has answered.
+			s.leaving.Store(true)
+			_ = s.server.conn.SetReadDeadline(timeIn(farewell)) // fails where it is closed
 		}
 		gone <- err
 	}()

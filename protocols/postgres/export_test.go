@@ -15,6 +15,10 @@ func Constants() [][]byte {
 	return [][]byte{constantQuery, constantParse, constantUnnamed, constantMalformed, constantCall}
 }
 
+// CopyName is the name of the statement by which the gate asks what columns a
+// COPY has.
+const CopyName = copyName
+
 // Catalogs is how many databases the gate keeps a catalogue of.
 func (r *Resource) Catalogs() int {
 	r.catalogs.mu.Lock()

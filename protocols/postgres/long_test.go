@@ -244,7 +244,7 @@ func readLong(t *testing.T, r *raw, sql string, size int) (first, end byte, grow
 
 // longBound is by how much a row of a hundred megabytes may make the heap of
 // the gate and of what stores its recordings grow.
-const longBound = 32 << 20
+const longBound = 64 << 20
 
 func TestLongRowsTakeLittleMemory(t *testing.T) {
 	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{columns{}}, record: onDisk(t)})

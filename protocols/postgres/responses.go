@@ -123,6 +123,9 @@ func (s *session) response(ctx context.Context, f []byte) error {
 	if e.swallow && e.probe != nil {
 		return s.probed(ctx, e, f)
 	}
+	if e.copying != nil && f[0] != 'd' && f[0] != 'c' {
+		return violated("the server sent %q amid COPY data", f[0])
+	}
 	switch f[0] {
 	case 'D':
 		if e.kind == 'E' || e.kind == 'Q' {
@@ -153,7 +156,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 			return s.suspended(e, f)
 		}
 	case 'Z':
-		if e.kind == 'Q' || e.kind == 'S' || e.kind == 'F' {
+		if (e.kind == 'Q' || e.kind == 'S' || e.kind == 'F') && !s.queue.copyingIn(e) {
 			return s.ready(e, f)
 		}
 	case '1':
@@ -189,7 +192,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 func wellFormed(f []byte) bool {
 	c := cursor{b: f[frameHeader:]}
 	switch f[0] {
-	case '1', '2', '3', 's', 'n', 'I':
+	case '1', '2', '3', 's', 'n', 'I', 'c':
 		return c.done()
 	case 'Z':
 		status := c.uint8()

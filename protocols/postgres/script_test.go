@@ -103,6 +103,18 @@ func (s *spool) allowed(operation string) map[string]int {
 	return counts
 }
 
+// uploads are the committed bytes of uploads.
+func (s *spool) uploads() (b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.frames[:s.committed] {
+		if f.Kind == event.KindUpload {
+			b = append(b, f.Payload...)
+		}
+	}
+	return b
+}
+
 // A said frame is what the server says once it has heard so many frames of the
 // client, Flushes apart.
 type said struct {
@@ -503,7 +515,17 @@ func (s *server) recorded(f []byte) {
 		if m.Name == "gatehouse copy" {
 			return // the gate's own question before a COPY
 		}
-		operation, sql = "prepare", m.Query
+		if operation, sql = "prepare", m.Query; m.Name == postgres.CopyName {
+			return // the gate's own, of a COPY that was judged
+		}
+	case 'd', 'c', 'f':
+		s.stage.mu.Lock()
+		kept := s.stage.spools[s.name]
+		s.stage.mu.Unlock()
+		if !bytes.Contains(kept.uploads(), f) {
+			s.stage.t.Errorf("the server got %q, which the spool does not hold", f)
+		}
+		return
 	case 'B', 'E', 'D', 'C', 'S', 'H', 'X':
 		return // of statements that were judged
 	default:
@@ -542,6 +564,14 @@ func query(sql string) []byte { return encode(&pgproto3.Query{String: sql}) }
 
 const secretQuery = "SELECT 1 AS n, 's3cr3t-value' AS secret"
 
+// copies are messages with data.
+func copies(data ...string) (b []byte) {
+	for _, d := range data {
+		b = append(b, frame('d', d)...)
+	}
+	return b
+}
+
 // scripts are the clients' side of the conversations.
 var scripts = map[string][][]byte{
 	"simple": {query(secretQuery), query(secretQuery + "; SELECT 2; " + secretQuery), query("")},
@@ -567,6 +597,18 @@ var scripts = map[string][][]byte{
 		query("SELECT 'forbidden'"), query("SELEC"),
 		encode(&pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: "SELECT 'forbidden'"},
 			&pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{}),
+	},
+	"copy out": {
+		query("COPY (" + secretQuery + ") TO STDOUT"),
+		query("BEGIN; COPY (" + secretQuery + ") TO STDOUT (FORMAT csv, HEADER); COMMIT"),
+		encode(&pgproto3.Parse{Query: "COPY (" + secretQuery + ") TO STDOUT (FORMAT binary)"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{}),
+	},
+	"copy in": {
+		query("CREATE TEMP TABLE copied (n int)"),
+		slices.Concat(query("COPY copied FROM STDIN"), copies("1\n2", "\n3\n"), encode(&pgproto3.CopyDone{})),
+		slices.Concat(query("COPY copied FROM STDIN"), copies("4\n"), encode(&pgproto3.CopyFail{Message: "no"})),
+		slices.Concat(query("COPY nothing FROM STDIN"), copies("5\n", "6\n"), encode(&pgproto3.CopyDone{})),
+		slices.Concat(query("COPY copied FROM STDIN"), copies("seven\n"), encode(&pgproto3.CopyDone{}, &pgproto3.Query{String: "SELECT count(*) FROM copied"})),
 	},
 	"held": {
 		query("SELECT 'ask'"),
