@@ -348,7 +348,9 @@ func (s *Statement) Append(b []byte) []byte {
 	b = appendStrings(b, 10, s.Names)
 	b = appendStrings(b, 11, s.Options)
 	b = appendUint(b, 12, uint64(s.Scope))
-	return appendBool(b, 13, s.Opaque)
+	b = appendBool(b, 13, s.Opaque)
+	b = appendStrings(b, 14, s.Operators)
+	return appendStrings(b, 15, s.Types)
 }
 
 // Decode sets s from its encoding.
@@ -384,6 +386,10 @@ func (s *Statement) Decode(b []byte) error {
 			return decodeInto(&s.Scope, v, uint64(ScopeRestricted))
 		case 13:
 			s.Opaque = true
+		case 14:
+			s.Operators = append(s.Operators, string(v))
+		case 15:
+			s.Types = append(s.Types, string(v))
 		}
 		return nil
 	}))

@@ -141,6 +141,9 @@ type Statement struct {
 	Columns []string
 	// Functions are the functions that it calls, as written, lower case.
 	Functions []string
+	// Operators are the operators that it applies, and Types the types that
+	// it names, but for those that the protocol's language has of its own.
+	Operators, Types []string
 	// Settings are the session or server settings that it changes.
 	Settings []string
 	// Names are the prepared statements, cursors, roles, savepoints or

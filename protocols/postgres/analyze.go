@@ -40,8 +40,18 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 }
 
 // resolve returns the statements of facts with the contents of the prepared
-// statements that they execute by SQL.
+// statements that they execute by SQL, and with what all of them run unseen.
 func (s *session) resolve(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
+	statements, err := s.named(ctx, facts)
+	if err != nil {
+		return nil, err
+	}
+	return s.expand(ctx, facts, statements)
+}
+
+// named returns the statements of facts with the contents of the prepared
+// statements and cursors that they run by name.
+func (s *session) named(ctx context.Context, facts *statement.Result) ([]event.Statement, error) {
 	if !facts.Executes() {
 		if facts.Fetches() {
 			return s.fetched(ctx, facts.Statements)

@@ -24,6 +24,10 @@ const CatalogAge = 10 * time.Second
 // catalogTimeout bounds one question to the catalogue.
 const catalogTimeout = 5 * time.Second
 
+// catalogPause is how long the gate waits until it tries again to open a
+// catalogue that it could not open.
+const catalogPause = time.Second
+
 // What a catalogue remembers is bounded; beyond that it starts afresh.
 const (
 	maxOrigins = 100_000
@@ -59,8 +63,11 @@ type catalog struct {
 
 	asking sync.Mutex // held while conn is used
 	conn   *pgx.Conn
+	failed error     // to open conn
+	after  time.Time // when that is tried again
 
 	mu        sync.Mutex
+	path      string // search_path that sessions begin with, once there was a connection
 	origins   map[column]origin
 	heads     map[string]*head     // by RowDescription, and what the text tells of it
 	functions map[uint32]*function // that were called by the fast path
@@ -70,6 +77,10 @@ type catalog struct {
 	kept      int                        // bytes of the keys of heads
 	since     time.Time                  // when the oldest of them was learnt
 	changing  int                        // statements in open transactions that change definitions: nothing is kept meanwhile
+	codes     map[use][]code
+	changes   uint64 // counts how often all of it was dropped
+	// expansions are what statements and the code that they run do.
+	expansions map[expanded][]event.Statement
 }
 
 // catalogs are those of a resource, by database and server: servers that stand
@@ -138,6 +149,8 @@ func (c *catalog) fresh() {
 		c.functions = map[uint32]*function{}
 		c.columns, c.named = map[event.Object][]namedColumn{}, map[string][]namedFunction{}
 		c.types = map[uint32]byte{}
+		c.codes, c.expansions = map[use][]code{}, map[expanded][]event.Statement{}
+		c.changes++
 	}
 }
 
@@ -323,16 +336,33 @@ func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origi
 // ask runs f with the gate's own connection, which it opens, and opens again
 // once if it was lost.
 func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	asker := ctx
 	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 	defer cancel()
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	for attempt := 0; ; attempt++ {
+		if c.conn == nil && time.Now().Before(c.after) {
+			return c.failed
+		}
 		if c.conn == nil {
 			conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
-			if err != nil {
-				return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+			var path string
+			if err == nil {
+				if path, err = pathOf(ctx, conn); err != nil {
+					_ = conn.Close(ctx) // it is given up either way
+				}
 			}
+			if err != nil {
+				err = fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+				if asker.Err() == nil {
+					c.failed, c.after = err, time.Now().Add(catalogPause)
+				}
+				return err
+			}
+			c.mu.Lock()
+			c.path = path
+			c.mu.Unlock()
 			c.conn = conn
 		}
 		err := f(ctx, c.conn)
@@ -360,7 +390,7 @@ func (c *catalog) disconnect() {
 
 // connect opens a connection for the gate's own questions.
 func (r *Resource) connect(ctx context.Context, database string, a Address) (*pgx.Conn, error) {
-	base, err := r.connConfig(a, database, map[string]string{"application_name": "gatehouse", "search_path": "pg_catalog"})
+	base, err := r.connConfig(a, database, map[string]string{"application_name": "gatehouse"})
 	if err != nil {
 		return nil, err
 	}
@@ -370,6 +400,15 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 	}
 	c.Config = *base
 	return pgx.ConnectConfig(ctx, c)
+}
+
+// pathOf returns the search path that a new session has. The gate's own then
+// finds nothing but what is the server's.
+func pathOf(ctx context.Context, conn *pgx.Conn) (path string, err error) {
+	if err = conn.QueryRow(ctx, "SHOW search_path").Scan(&path); err == nil {
+		_, err = conn.Exec(ctx, "SET search_path = pg_catalog")
+	}
+	return path, err
 }
 
 // locks says which locks a backend holds that others may wait for.

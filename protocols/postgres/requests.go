@@ -321,11 +321,14 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	req.Payload, req.Statements = st.sql, st.statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, st, s.protocol.config.Limits.Parameters)
-	if !st.viaSQL {
+	if st.viaSQL {
+		req.Statements, err = s.expand(ctx, nil, st.statements)
+	} else {
 		// What a name means may have changed since Parse.
-		if req.Statements, err = s.resolve(ctx, st.facts); err != nil {
-			return err
-		}
+		req.Statements, err = s.resolve(ctx, st.facts)
+	}
+	if err != nil {
+		return err
 	}
 	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results)}
 	e.portal.measure()
@@ -410,10 +413,13 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	if s.stale(p) {
 		again := *p.req // an approver's page may still show the other
 		again.Labels = nil
-		if !p.st.viaSQL {
-			if again.Statements, err = s.resolve(ctx, p.st.facts); err != nil {
-				return err
-			}
+		if p.st.viaSQL {
+			again.Statements, err = s.expand(ctx, nil, p.st.statements)
+		} else {
+			again.Statements, err = s.resolve(ctx, p.st.facts)
+		}
+		if err != nil {
+			return err
 		}
 		p.req = &again
 		ref, err := s.judge(ctx, e, p.req)

@@ -89,6 +89,7 @@ type settings struct {
 	role     string
 	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
+	moved    bool // the path is not the one that the session began with, or the role
 }
 
 // begin sets what is known when a session begins. A client's start-up
@@ -134,12 +135,44 @@ func (k *settings) note(statements []event.Statement) {
 		st := &statements[i]
 		all := st.Opaque || st.Kind == "CALL" || slices.Contains(st.Settings, "all")
 		if all || slices.Contains(st.Settings, "search_path") {
-			k.path = unknown
+			k.path, k.moved = unknown, true
 		}
 		if all || slices.Contains(st.Settings, "role") || slices.Contains(st.Settings, "session_authorization") {
-			k.role = unknown
+			k.role, k.moved = unknown, true
 		}
 	}
+}
+
+// movesPath reports whether a statement may change in which schemas names are
+// looked for.
+func movesPath(st *event.Statement) bool {
+	return st.Opaque || slices.ContainsFunc(st.Settings, func(name string) bool {
+		return name == "all" || name == "search_path" || name == "role" || name == "session_authorization"
+	})
+}
+
+// move says that code which the text does not show may change the path.
+func (k *settings) move() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.path, k.role, k.moved = unknown, unknown, true
+}
+
+// searched returns the search path, empty where it is the one that sessions
+// begin with. It reports false where that is not known.
+func (k *settings) searched() (path string, known bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	path, reports := k.reported["search_path"]
+	switch {
+	case reports:
+		return path, !k.unsure
+	case k.moved:
+		return "", false
+	case k.path == unknown:
+		return "", true
+	}
+	return k.path, true
 }
 
 // completed takes into account that a statement has ended well. A role that was

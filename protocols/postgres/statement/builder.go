@@ -150,6 +150,8 @@ func (b *builder) add(mark byte, list *[]string, value string) {
 
 func (b *builder) column(name string)   { b.add('c', &b.current().Columns, name) }
 func (b *builder) function(name string) { b.add('f', &b.current().Functions, strings.ToLower(name)) }
+func (b *builder) operator(name string) { b.add('p', &b.current().Operators, name) }
+func (b *builder) typeOf(name string)   { b.add('t', &b.current().Types, name) }
 func (b *builder) setting(name string)  { b.add('s', &b.current().Settings, strings.ToLower(name)) }
 func (b *builder) name(name string)     { b.add('n', &b.current().Names, name) }
 

@@ -96,6 +96,8 @@ func facts(statements []event.Statement) string {
 		list("reads", objectNames(s.Reads))
 		list("columns", s.Columns)
 		list("functions", s.Functions)
+		list("operators", s.Operators)
+		list("types", s.Types)
 		list("settings", s.Settings)
 		list("names", s.Names)
 		list("options", s.Options)

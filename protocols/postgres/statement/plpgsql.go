@@ -332,5 +332,5 @@ func (r *plpgsqlReader) unlessInert(n *tree.Node) {
 }
 
 func inert(s *event.Statement) bool {
-	return s.Kind == "SELECT" && len(s.Functions) == 0 && len(s.Reads) == 0 && len(s.Settings) == 0 && !s.Opaque
+	return s.Kind == "SELECT" && len(s.Functions)+len(s.Operators)+len(s.Types)+len(s.Reads) == 0 && len(s.Settings) == 0 && !s.Opaque
 }

@@ -5,7 +5,6 @@ import (
 
 	tree "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"gatehouse/core/event"
 )
@@ -46,27 +45,34 @@ func message(n *tree.Node) proto.Message {
 	return r.Get(field).Message().Interface()
 }
 
-// children calls yield with every message right below m, until it says no.
+// children calls yield with every message right below m, in the order of their
+// fields, until it says no.
 func children(m proto.Message, yield func(proto.Message) bool) bool {
 	if n, ok := m.(*tree.Node); ok {
 		inner := message(n)
 		return inner == nil || yield(inner)
 	}
-	ok := true
-	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if field.Message() == nil {
-			return true
+	r := m.ProtoReflect()
+	fields := r.Descriptor().Fields() // Range has an order of its own in each build
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if field.Message() == nil || !r.Has(field) {
+			continue
 		}
+		v := r.Get(field)
 		if !field.IsList() {
-			ok = yield(v.Message().Interface())
-			return ok
+			if !yield(v.Message().Interface()) {
+				return false
+			}
+			continue
 		}
-		for i, list := 0, v.List(); i < list.Len() && ok; i++ {
-			ok = yield(list.Get(i).Message().Interface())
+		for i, list := 0, v.List(); i < list.Len(); i++ {
+			if !yield(list.Get(i).Message().Interface()) {
+				return false
+			}
 		}
-		return ok
-	})
-	return ok
+	}
+	return true
 }
 
 // visit takes the facts of a part of the tree into the open statement. What it
@@ -95,7 +101,18 @@ func (b *builder) visit(m proto.Message) {
 		b.visit(m.GetEndOffset())
 	case *tree.InsertStmt, *tree.UpdateStmt, *tree.DeleteStmt, *tree.MergeStmt:
 		b.statementOf(m, b.inside("cte", true))
-	case *tree.A_Const, *tree.ParamRef, *tree.TypeName, *tree.String, *tree.RoleSpec, *tree.Alias:
+	case *tree.A_Expr:
+		b.operatorName(m.GetName())
+		b.children(m)
+	case *tree.SubLink:
+		b.operatorName(m.GetOperName())
+		b.children(m)
+	case *tree.SortBy:
+		b.operatorName(m.GetUseOp())
+		b.children(m)
+	case *tree.TypeName:
+		b.typeName(m)
+	case *tree.A_Const, *tree.ParamRef, *tree.String, *tree.RoleSpec, *tree.Alias:
 	default:
 		b.children(m)
 	}

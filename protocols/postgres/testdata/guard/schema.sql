@@ -56,6 +56,7 @@ CREATE AGGREGATE total_of (numeric) (SFUNC = add_up, STYPE = numeric, INITCOND =
 CREATE OPERATOR |+| (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = add_up);
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated := now(); RETURN NEW; END $$;
 CREATE TRIGGER touch BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'DDL'; END $$;
 CREATE VIEW greetings AS SELECT id, greet(name) FROM customers;
 
 -- Functions whose bodies must not.
