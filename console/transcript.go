@@ -48,8 +48,10 @@ type Exchange struct {
 	Operation string    `json:"operation"`
 	Statement Text      `json:"statement"`
 	Params    []*Text   `json:"params"`
-	Labels    []Attr    `json:"labels"`
-	Attrs     []Attr    `json:"attrs"`
+	// Masked are the columns whose values may be among what is masked.
+	Masked []string `json:"masked,omitempty"`
+	Labels []Attr   `json:"labels"`
+	Attrs  []Attr   `json:"attrs"`
 	// Verdicts are what was decided about it, in order: what plugins said
 	// first, what became of an approval last.
 	Verdicts  []VerdictView  `json:"verdicts"`
@@ -211,6 +213,7 @@ func (t *transcript) request(e *recorder.Entry) {
 		ID: e.Exchange, Time: e.Time, Operation: e.Request.Operation,
 		Statement: text(e.Request.Payload, listHead, listTail),
 		Params:    cells(e.Request.Params[:min(len(e.Request.Params), shownParams)]),
+		Masked:    e.Request.Masked,
 		Labels:    attrViews(e.Request.Labels), Attrs: attrViews(e.Request.Attrs),
 		Verdicts: []VerdictView{}, Decisions: []DecisionView{}, Results: []Result{},
 		Messages: []Note{}, Outcomes: []Outcome{},

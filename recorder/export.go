@@ -27,6 +27,7 @@ type line struct {
 	Payload    *text           `json:"payload,omitempty"`
 	Params     []*text         `json:"params,omitempty"`
 	Cut        []jsonCut       `json:"cut,omitempty"`
+	Masked     []string        `json:"masked,omitempty"` // columns
 	Param      *int            `json:"param,omitempty"`
 	Part       *text           `json:"part,omitempty"`
 	Statements []jsonStatement `json:"statements,omitempty"`
@@ -161,7 +162,7 @@ func newLine(e *Entry) line {
 func (l *line) request(r *event.Request) {
 	payload := text(r.Payload)
 	l.Operation, l.Payload, l.Params = r.Operation, &payload, texts(r.Params)
-	l.Labels, l.Attrs = attrs(r.Labels), attrs(r.Attrs)
+	l.Masked, l.Labels, l.Attrs = r.Masked, attrs(r.Labels), attrs(r.Attrs)
 	for _, c := range r.Cut {
 		l.Cut = append(l.Cut, jsonCut{c.Param, c.Size})
 	}

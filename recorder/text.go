@@ -109,6 +109,9 @@ func (t *textWriter) request(e *Entry) {
 	for i, p := range r.Params {
 		fmt.Fprintf(t.w, "    $%d = %s%s\n", i+1, cell(p), cutMark(r, i))
 	}
+	if len(r.Masked) > 0 {
+		fmt.Fprintf(t.w, "    masked: values of %s\n", clean(strings.Join(r.Masked, ", ")))
+	}
 	t.attrs("label", r.Labels)
 	t.attrs("context", r.Attrs)
 }

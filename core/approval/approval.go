@@ -174,7 +174,7 @@ func (r *Registry) hold(p *event.Pending) (*held, error) {
 	}
 	// The encoding is the copy.
 	b := p.Request.Append(nil)
-	h := &held{pending: *p, size: len(b), done: make(chan struct{})}
+	h := &held{pending: *p, size: len(b) + p.Request.Sent.Size(), done: make(chan struct{})}
 	h.pending.Approvers = slices.Clone(p.Approvers)
 	h.pending.Request = new(event.Request)
 	if err := h.pending.Request.Decode(b); err != nil {
@@ -219,7 +219,7 @@ func (r *Registry) endLocked(h *held, e Ending) {
 	r.bytes -= h.size
 	e.ID, e.At = id, time.Now()
 	h.ending = e
-	h.pending.Request = nil // not needed any more; List gave out copies
+	h.pending.Request, h.pending.Reveal = nil, nil // not needed any more; List gave out copies
 	delete(r.ended, r.order[r.next])
 	r.order[r.next], r.ended[id] = id, h
 	r.next = (r.next + 1) % len(r.order)

@@ -247,7 +247,7 @@ func (r *Request) Append(b []byte) []byte {
 			return appendBytes(b, 3, c.Digest[:])
 		})
 	}
-	return b
+	return appendStrings(b, 8, r.Masked)
 }
 
 // Decode sets r from its encoding. Payload and Params alias b.
@@ -274,6 +274,8 @@ func (r *Request) Decode(b []byte) error {
 			return decodeAttr(&r.Attrs, v)
 		case 7:
 			return decodeCut(&r.Cut, v)
+		case 8:
+			r.Masked = append(r.Masked, string(v))
 		}
 		return nil
 	}))

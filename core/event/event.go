@@ -6,6 +6,7 @@ package event
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -68,6 +69,35 @@ type Request struct {
 	// Attrs is the context in which the request would run: "db.namespace",
 	// "postgres.search_path", "db.transaction".
 	Attrs []Attr
+	// Masked are the columns whose values may be among what is masked in
+	// the payload and the parameters: "schema.table.column", in which *
+	// stands for what the text does not tell.
+	Masked []string
+
+	// Sent is what the server gets, and Bound what else decides what it
+	// makes of it: the types of the parameters, settings. Neither is ever
+	// encoded. Sent is nil where nothing is protected.
+	Sent  *Sent
+	Bound []Attr
+}
+
+// Sent are the parts of a request that are masked in what is recorded and
+// shown of it, as the server gets them.
+type Sent struct {
+	Payload []byte
+	Params  [][]byte // those that are cut are so here too
+}
+
+// Size is how many bytes s holds. A nil s holds none.
+func (s *Sent) Size() int {
+	if s == nil {
+		return 0
+	}
+	n := len(s.Payload)
+	for _, v := range s.Params {
+		n += len(v)
+	}
+	return n
 }
 
 // A Cut is a parameter of which a request holds the beginning only.
@@ -91,6 +121,8 @@ func (r *Request) CutSize(i int) uint64 {
 type Parameter struct {
 	Param int
 	Part  []byte
+	// Secret is whether only its digest may be recorded. It is not encoded.
+	Secret bool
 }
 
 // An Object names a thing that a statement touches. Schema is empty where the
@@ -301,6 +333,10 @@ type Pending struct {
 	Approvers []string // groups that may decide
 	Since     time.Time
 	Expires   time.Time
+	// Reveal returns what is masked in Request, after it has recorded that
+	// by gets to see it. Whoever calls it has made sure that by may. Nil
+	// where nothing is masked.
+	Reveal func(ctx context.Context, by Principal) (*Sent, error)
 }
 
 // A Decision ends a Pending.

@@ -157,6 +157,8 @@ type Exchange struct {
 	t    *terms // that it was judged under
 	req  *event.Request
 	plan plan
+	// secret is what may be revealed of a held request.
+	secret *secret
 }
 
 // Begin judges req and records it with its verdict; req must not change
@@ -168,6 +170,10 @@ type Exchange struct {
 // what judges and approvers see, and req.Cut, which Begin sets, tells them what
 // they do not. The recording has all of them, and so has, by their digests, what
 // an approval binds to. A request that is judged again keeps its req.Cut.
+//
+// Where columns are protected, req must be masked and req.Sent hold what the
+// server gets, else it is blocked: judges, approvers and recordings get to know
+// the masked one only.
 func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Parameter) *Exchange {
 	for _, p := range cut {
 		m := hmac.New(sha256.New, s.key)
@@ -178,6 +184,9 @@ func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Pa
 		req.Cut = append(req.Cut, c)
 	}
 	t := s.current.Load()
+	if t.unmasked(req) {
+		return s.begin(t, &event.Request{Operation: req.Operation}, unmasked)
+	}
 	v, exceeded := t.judge(ctx, req)
 	x := s.begin(t, req, v, cut...)
 	x.Exceeded = exceeded
@@ -188,8 +197,19 @@ func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Pa
 // the protocol itself refuses.
 func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
 	v.Action = event.Block
-	return s.begin(s.current.Load(), req, v)
+	t := s.current.Load()
+	if t.unmasked(req) {
+		req, v = &event.Request{Operation: req.Operation}, unmasked
+	}
+	return s.begin(t, req, v)
 }
+
+// unmasked reports whether req should have been masked and is not.
+func (t *terms) unmasked(req *event.Request) bool {
+	return t.AllProtected != nil && req.Sent == nil && len(req.Payload)+len(req.Params) > 0
+}
+
+var unmasked = event.Verdict{Rule: "gatehouse/recording", Reason: "the request could not be masked"}
 
 // parameterPart is how much of a parameter is recorded in one frame.
 const parameterPart = 1 << 20
@@ -200,6 +220,9 @@ func (s *Session) begin(t *terms, req *event.Request, v event.Verdict, cut ...ev
 	err := s.record(event.KindRequest, x.ID, req.Append)
 	var b []byte
 	for _, p := range cut {
+		if p.Secret {
+			continue
+		}
 		for part := range slices.Chunk(p.Part, parameterPart) {
 			if err == nil {
 				b = (&event.Parameter{Param: p.Param, Part: part}).Append(b[:0])
@@ -239,6 +262,10 @@ func (x *Exchange) Pend() *event.Pending {
 		Since:     now,
 		Expires:   now.Add(x.t.HoldFor),
 	}
+	if len(x.req.Masked) > 0 {
+		x.secret = &secret{sent: x.req.Sent}
+		x.Held.Reveal = x.secret.reveal(x.s, x.ID, x.Held.ID)
+	}
 	return x.Held
 }
 
@@ -257,7 +284,10 @@ func (x *Exchange) Await(ctx context.Context) {
 	if p == nil {
 		p = x.Pend()
 	}
-	defer func() { x.Held = nil }()
+	defer func() {
+		x.Held = nil
+		x.secret.drop()
+	}()
 	pending := event.Notice{Code: "pending", Text: p.ID, Attrs: []event.Attr{{Key: "gatehouse.digest", Value: fmt.Sprintf("%x", p.Digest)}}}
 	if x.s.record(event.KindPending, x.ID, pending.Append) != nil || x.s.Commit(ctx) != nil {
 		x.Verdict = unrecorded
@@ -279,7 +309,7 @@ func (x *Exchange) Await(ctx context.Context) {
 		d.Approved, d.Comment, v.Reason = false, err.Error(), "approval "+p.ID+": "+err.Error()
 	case !d.Approved:
 		v.Reason = denial(p, d)
-	case !hmac.Equal(p.Digest[:], digestBytes(x.digest())):
+	case p.Digest != x.digest():
 		d.Approved, v.Reason = false, "the request's context changed after it was shown to the approver"
 	default:
 		v.Action, v.Reason = event.Allow, "approved by "+d.By.Name
@@ -305,23 +335,6 @@ func denial(p *event.Pending, d event.Decision) string {
 	return reason
 }
 
-// digest binds an approval to the session, the request, its parameter values
-// and its context.
-func (x *Exchange) digest() (sum [sha256.Size]byte) {
-	m := hmac.New(sha256.New, x.s.key)
-	var b []byte
-	b = append(b, "gatehouse approval\x00"...)
-	b = (&event.Frame{Payload: x.t.Session.Append(nil)}).Append(b)
-	r := *x.req
-	r.Labels, r.Statements = nil, nil // derived from the rest
-	b = (&event.Frame{Exchange: x.ID, Payload: r.Append(nil)}).Append(b)
-	m.Write(b)
-	m.Sum(sum[:0])
-	return sum
-}
-
-func digestBytes(d [sha256.Size]byte) []byte { return d[:] }
-
 // Data records bytes that the client is about to get as part of the response.
 func (x *Exchange) Data(b []byte) error {
 	return x.s.append(event.KindData, x.ID, nil, b)
@@ -339,12 +352,23 @@ func (s *Session) Amend(exchange uint64, o event.Outcome) error {
 }
 
 // Accept records how an upload looks that belongs to the request: rows that the
-// client sends once the server asks for them.
-func (x *Exchange) Accept(h *event.Head) error {
-	return x.s.record(event.KindHead, x.ID, h.Append)
+// client sends once the server asks for them, and how its fields are masked in
+// what is recorded of it: nil is not at all.
+func (x *Exchange) Accept(h *event.Head, ts []event.Treatment) error {
+	err := x.s.record(event.KindHead, x.ID, h.Append)
+	if err != nil || len(ts) == 0 {
+		return err
+	}
+	return x.s.append(event.KindPlan, x.ID, event.AppendTreatments(nil, ts))
 }
 
-// Upload records bytes of the upload, which go to the server next, as they are.
+// Note records a remark on the exchange.
+func (x *Exchange) Note(n event.Notice) error {
+	return x.s.record(event.KindNotice, x.ID, n.Append)
+}
+
+// Upload records bytes of the upload, which go to the server next: as they are, or
+// masked.
 // It may be called while another goroutine calls the other methods.
 func (x *Exchange) Upload(b []byte) error {
 	return x.s.append(event.KindUpload, x.ID, nil, b)

@@ -24,6 +24,10 @@ type Terms struct {
 	Quota     Quota         // nil: none
 	// Protected are the columns that are treated whatever plugins say.
 	Protected *protect.Columns
+	// AllProtected are those of the resource, also where the principal may
+	// see them: their values are masked in what is recorded and shown of
+	// requests.
+	AllProtected *protect.Columns
 
 	// InForce ends when the policy changed. Nil is never.
 	InForce context.Context

@@ -63,6 +63,8 @@ type Access struct {
 
 	// Protected are the protected columns that remain. Decide sets it.
 	Protected *protect.Columns
+	// AllProtected are those of the resource. Decide sets it.
+	AllProtected *protect.Columns
 	// Rule is the name of the rule that gave it. Decide sets it.
 	Rule string
 }
@@ -138,7 +140,8 @@ func (p *Policy) Decide(who event.Principal, resource, database string) (Access,
 	for _, r := range p.rules {
 		if r.names(who.Groups) && r.targets(resource, database) {
 			a := r.Access
-			a.Rule, a.Protected = r.Name, p.protected[resource].Without(r.Clear)
+			a.Rule, a.AllProtected = r.Name, p.protected[resource]
+			a.Protected = a.AllProtected.Without(r.Clear)
 			return a, nil
 		}
 	}

@@ -163,6 +163,46 @@ func (p *Columns) Column(name string) (event.Treatment, bool) {
 	return event.Treatment{Kind: event.Pass}, false
 }
 
+// Overlap returns the treatment of the columns that a pattern may stand for, and
+// whether one of them is protected. In the pattern * stands for what is not
+// known. Of several the strictest counts. What is protected by implication does
+// not: no request sends values of that.
+func (p *Columns) Overlap(pattern string) (event.Treatment, bool) {
+	if p == nil || p.isCleared(pattern) {
+		return event.Treatment{Kind: event.Pass}, false
+	}
+	for _, c := range p.columns {
+		if !c.implied && overlap(c.pattern, pattern) {
+			return c.treatment, true
+		}
+	}
+	return event.Treatment{Kind: event.Pass}, false
+}
+
+// overlap reports whether there is a text that both patterns match.
+func overlap(a, b string) bool {
+	// reach[j] is whether the rest of a and b[j:] have one in common.
+	reach := make([]bool, len(b)+1)
+	for i := len(a); i >= 0; i-- {
+		before := false // reach[j+1] for a[i+1:]
+		for j := len(b); j >= 0; j-- {
+			here := reach[j] // for a[i+1:]
+			switch {
+			case i == len(a) && j == len(b):
+				reach[j] = true
+			case i < len(a) && a[i] == '*':
+				reach[j] = here || j < len(b) && reach[j+1]
+			case j < len(b) && b[j] == '*':
+				reach[j] = reach[j+1] || i < len(a) && here
+			default:
+				reach[j] = i < len(a) && j < len(b) && a[i] == b[j] && before
+			}
+			before = here
+		}
+	}
+	return reach[0]
+}
+
 // Field returns the treatment of a field of a response: the strictest of those
 // of the columns that it may depend on.
 func (p *Columns) Field(f *event.Field) event.Treatment {

@@ -144,3 +144,24 @@ func TestWrongConfigurations(t *testing.T) {
 		t.Error("an unknown mode is read")
 	}
 }
+
+func TestOverlap(t *testing.T) {
+	p := columns(t, protect.Column, map[string]string{"hr.people.ssn": "redact", "*.pay": "hash", "hr.*.pay": "null", "a*b.c.d": "redact"})
+	for pattern, want := range map[string]string{
+		"hr.people.ssn": "protect/hr.people.ssn", "*.people.ssn": "protect/hr.people.ssn", "*.*.ssn": "protect/hr.people.ssn", "hr.people.*": "protect/hr.*.pay",
+		"*.people.name": "", "public.people.ssn": "", "*.orders.pay": "protect/hr.*.pay", "public.orders.pay": "protect/*.pay", "public.orders.*": "protect/*.pay",
+		"*": "protect/hr.*.pay", "": "", "axxb.c.d": "protect/a*b.c.d", "ab.c.d": "protect/a*b.c.d", "*x*.c.d": "protect/a*b.c.d", "a.c.d": "", "*.*.sn": "",
+	} {
+		got, protected := p.Overlap(pattern)
+		if got.Rule != want || protected != (want != "") {
+			t.Errorf("%s: %q, %t, want %q", pattern, got.Rule, protected, want)
+		}
+	}
+	some := p.Without([]string{"hr.people.*", "*.pay"})
+	if _, protected := some.Overlap("hr.people.ssn"); protected {
+		t.Error("a cleared column is protected")
+	}
+	if _, protected := some.Overlap("*"); !protected {
+		t.Error("who may see some columns may see all")
+	}
+}

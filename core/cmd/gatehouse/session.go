@@ -76,8 +76,8 @@ func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
 	terms := pipeline.Terms{
 		Session: under(s, set.policy.Version(), access), Plugins: plugins,
 		Approvers: access.Approvers, HoldFor: access.HoldFor,
-		Protected: access.Protected,
-		InForce:   set.inForce, Release: release,
+		Protected: access.Protected, AllProtected: access.AllProtected,
+		InForce: set.inForce, Release: release,
 		Renew: func(context.Context) (pipeline.Terms, error) { return o.terms(s) },
 	}
 	if access.Quota == (policy.Quota{}) {
