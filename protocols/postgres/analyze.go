@@ -9,7 +9,8 @@ import (
 	"gatehouse/protocols/postgres/statement"
 )
 
-// analyze reads what sql does. A refusal says why it cannot run.
+// analyze reads what sql does. A refusal says why it cannot run; facts are
+// returned with it where the text was read.
 func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
 	if ref, err := s.unsettled(ctx, sql); ref != nil || err != nil {
 		return nil, nil, ref, err
@@ -19,20 +20,20 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 		if ctx.Err() != nil {
 			return nil, nil, nil, ctx.Err()
 		}
-		return nil, nil, unparsable(err), nil
+		return nil, nil, s.unparsable(err), nil
 	}
 	if ref := s.refuseCopies(facts); ref != nil {
-		return nil, nil, ref, nil
+		return facts, nil, ref, nil
 	}
 	if ref, err := s.refuseProtected(ctx, facts); ref != nil || err != nil {
 		if err != nil {
 			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
 			ref = &refusal{code: codeAccessDenied, message: "gatehouse: what the statement names cannot be looked up" + because}
 		}
-		return nil, nil, ref, ctx.Err()
+		return facts, nil, ref, ctx.Err()
 	}
 	if name := changesReading(facts.Statements); name != "" {
-		return nil, nil, &refusal{code: codeAccessDenied,
+		return facts, nil, &refusal{code: codeAccessDenied,
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
 	}
 	statements, err := s.resolve(ctx, facts)
@@ -118,13 +119,14 @@ func defines(statements []event.Statement) bool {
 }
 
 // judge begins e's exchange and waits out a hold. It returns nil where the
-// request may go to the server.
-func (s *session) judge(ctx context.Context, e *owed, req *event.Request, cut ...event.Parameter) (*refusal, error) {
+// request, whose text facts are of, may go to the server.
+func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts *statement.Result, cut ...event.Parameter) (*refusal, error) {
 	req.Attrs = s.contextAttrs()
+	s.mask(ctx, req, facts, cut...)
 	e.x = s.ps.Begin(ctx, req, cut...)
 	v := e.x.Verdict
 	if v.Action == event.Hold && req.Operation != "prepare" {
-		return s.hold(ctx, e.x, req)
+		return s.hold(ctx, e, req)
 	}
 	if e.x.Exceeded != nil {
 		return exceeded(e.x.Exceeded), nil

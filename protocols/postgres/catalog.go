@@ -71,6 +71,7 @@ type catalog struct {
 	origins   map[column]origin
 	heads     map[string]*head     // by RowDescription, and what the text tells of it
 	functions map[uint32]*function // that were called by the fast path
+	tables    map[string][]table   // by name without a schema
 	columns   map[event.Object][]namedColumn
 	named     map[string][]namedFunction // functions by name
 	types     map[uint32]byte            // categories of the database's own types
@@ -123,7 +124,7 @@ func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
-	c.columns, c.named, c.types = nil, nil, nil
+	c.columns, c.named, c.types, c.tables = nil, nil, nil, nil
 }
 
 // change says that a statement changes definitions, in a transaction after which
@@ -144,9 +145,9 @@ func (c *catalog) settle(n int) {
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.named) > maxHeads || c.kept > maxKept {
+	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.named)+len(c.tables) > maxHeads || c.kept > maxKept {
 		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
-		c.functions = map[uint32]*function{}
+		c.functions, c.tables = map[uint32]*function{}, map[string][]table{}
 		c.columns, c.named = map[event.Object][]namedColumn{}, map[string][]namedFunction{}
 		c.types = map[uint32]byte{}
 		c.codes, c.expansions = map[use][]code{}, map[expanded][]event.Statement{}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"gatehouse/core/event"
 	"gatehouse/protocols/postgres/statement"
 )
 
@@ -20,7 +21,7 @@ func copiesIn(facts *statement.Result) bool {
 }
 
 // copyInResponse begins an upload: the server reads COPY data from now on.
-func (s *session) copyInResponse(e *owed, f []byte) error {
+func (s *session) copyInResponse(ctx context.Context, e *owed, f []byte) error {
 	c := e.copies()
 	if c == nil || !c.In || s.queue.copyingIn(e) {
 		return violated("the server answered %q with %q", e.kind, f[0])
@@ -36,7 +37,12 @@ func (s *session) copyInResponse(e *owed, f []byte) error {
 	if err := s.send(e, f); err != nil {
 		return err
 	}
-	if err := e.x.Accept(&copyNamed(c, &format, n).Head); err != nil {
+	h := copyNamed(c, &format, n)
+	var treatments []event.Treatment
+	if e.masked = s.maskUpload(ctx, e, c, &format, n); e.masked != nil {
+		h, treatments = e.masked.head(h), e.masked.treatments
+	}
+	if err := e.x.Accept(&h.Head, treatments); err != nil {
 		return err
 	}
 	s.queue.beginCopyIn(e)
@@ -87,7 +93,15 @@ func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) 
 
 // upload records and sends COPY data, with that behind it which is at hand.
 func (s *session) upload(e *owed, f []byte) error {
-	at := len(s.up)
+	at, u := len(s.up), e.masked
+	if u != nil {
+		u.begin()
+		if f[0] != 'd' {
+			s.up = append(s.up, f...)
+			return u.record(f)
+		}
+		u.data(f[frameHeader:])
+	}
 	s.up = append(s.up, f...)
 	for f[0] == 'd' && len(s.up)-at < maxBuffer && s.fromClient.buffered() && s.fromClient.peek() == 'd' {
 		next, err := s.fromClient.next()
@@ -95,6 +109,12 @@ func (s *session) upload(e *owed, f []byte) error {
 			return err
 		}
 		s.up = append(s.up, next...)
+		if u != nil {
+			u.data(next[frameHeader:])
+		}
+	}
+	if u != nil {
+		return u.record(nil)
 	}
 	return e.x.Upload(s.up[at:])
 }
@@ -106,11 +126,12 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 	e := s.uploading
 	err = s.lead(func() error {
 		s.within = true
-		p := f
+		p, begun := f, false // the header comes first
 		for {
-			if err := e.x.Upload(p); err != nil {
+			if err := e.uploadPiece(p, begun); err != nil {
 				return err
 			}
+			begun = true
 			s.up = append(s.up, p...)
 			if err := s.flushUp(ctx); err != nil {
 				return err
@@ -125,6 +146,20 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 		}
 	})
 	return gone, err
+}
+
+// uploadPiece records a piece of a message, or its header.
+func (e *owed) uploadPiece(p []byte, data bool) error {
+	u := e.masked
+	switch {
+	case u == nil:
+		return e.x.Upload(p)
+	case !data:
+		return nil
+	}
+	u.begin()
+	u.data(p)
+	return u.record(nil)
 }
 
 // misplaced ends the session as the server does where another message comes in

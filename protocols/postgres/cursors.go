@@ -91,7 +91,11 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 		return err
 	}
 	e := s.guard(ctx, &owed{kind: 'E', portal: &portal{}}, nil, req.Statements)
-	ref, err := s.judge(ctx, e, req)
+	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(req.Payload))
+	if err != nil {
+		return err
+	}
+	ref, err := s.judge(ctx, e, req, facts)
 	if err != nil || ref == errSkipped {
 		return err
 	}

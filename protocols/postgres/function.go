@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/core/event"
+	"gatehouse/protocols/postgres/statement"
 )
 
 // A function is one that may be called by the fast path.
@@ -89,12 +90,12 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 	}
 	req := &event.Request{Operation: "function call", Attrs: []event.Attr{{Key: "postgres.function", Value: fmt.Sprint(oid)}}}
 	if !slices.Contains(s.resource.FunctionCalls, oid) {
-		return s.refuseCall(req, &refusal{code: codeUnsupported, message: "gatehouse: function calls by the fast path are refused",
+		return s.refuseCall(ctx, req, nil, &refusal{code: codeUnsupported, message: "gatehouse: function calls by the fast path are refused",
 			hint: "Use SELECT function(…)."})
 	}
 	fn, err := s.catalog.function(ctx, oid)
 	if err != nil {
-		return s.refuseCall(req, &refusal{code: codeAccessDenied, message: fmt.Sprintf("gatehouse: the function of OID %d cannot be determined", oid)})
+		return s.refuseCall(ctx, req, nil, &refusal{code: codeAccessDenied, message: fmt.Sprintf("gatehouse: the function of OID %d cannot be determined", oid)})
 	}
 	places := make([]string, len(m.params))
 	for i := range places {
@@ -106,7 +107,7 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if ref != nil {
-		return s.refuseCall(req, ref)
+		return s.refuseCall(ctx, req, facts, ref)
 	}
 	req.Statements = statements
 	var cut []event.Parameter
@@ -118,7 +119,7 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 		s.reads(e).apply(&h)
 		e.head = &h
 	}
-	if ref, err = s.judge(ctx, e, req, cut...); err != nil || ref == errSkipped {
+	if ref, err = s.judge(ctx, e, req, facts, cut...); err != nil || ref == errSkipped {
 		return err
 	}
 	if ref != nil {
@@ -132,8 +133,8 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 }
 
 // refuseCall refuses a call by the fast path.
-func (s *session) refuseCall(req *event.Request, r *refusal) error {
-	return s.forward(constantCall, &owed{kind: 'F', x: s.reject(req, r), refusal: r})
+func (s *session) refuseCall(ctx context.Context, req *event.Request, facts *statement.Result, r *refusal) error {
+	return s.forward(constantCall, &owed{kind: 'F', x: s.reject(ctx, req, facts, r), refusal: r})
 }
 
 // called begins the response to a call: one value, which the plugins may treat.

@@ -17,7 +17,8 @@ func timeIn(d time.Duration) time.Time { return time.Now().Add(d) }
 // hold lets a request wait for a decision. Everything asked before it is
 // answered first, so that what the approver is shown of the transaction is
 // true. While it waits, the session reads no further requests.
-func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Request) (*refusal, error) {
+func (s *session) hold(ctx context.Context, e *owed, req *event.Request) (*refusal, error) {
+	x := e.x
 	s.fromClient.detach() // the frame is needed after the wait, which reads ahead
 	if err := s.drain(ctx, 0); err != nil {
 		return nil, err
@@ -29,6 +30,7 @@ func (s *session) hold(ctx context.Context, x *pipeline.Exchange, req *event.Req
 		return nil, err
 	}
 	s.addObjects(ctx, req)
+	s.addBound(e, req)
 	shown := s.now()
 	p := x.Pend()
 	if err := s.tell(ctx, x, p); err != nil {
@@ -86,6 +88,21 @@ func (s *session) addTransaction(ctx context.Context, req *event.Request) error 
 		req.Attrs = append(req.Attrs, event.Attr{Key: "db.locks", Value: locks})
 	}
 	return nil
+}
+
+// addBound adds to req what, beside all that an approver is shown, decides what the
+// server makes of it: what the server reported of its settings, and the types
+// and formats of the values.
+func (s *session) addBound(e *owed, req *event.Request) {
+	req.Bound = s.settings.attrs()
+	if p := e.portal; p != nil && p.st != nil {
+		types := ""
+		for i := range req.Params {
+			types += fmt.Sprintf("%d ", p.st.oid(i))
+		}
+		req.Bound = append(req.Bound, event.Attr{Key: "postgres.parameter_types", Value: types},
+			event.Attr{Key: "postgres.parameter_formats", Value: p.sends}, event.Attr{Key: "postgres.result_formats", Value: p.formats})
+	}
 }
 
 // tell tells the client that it waits, and for what.

@@ -160,13 +160,13 @@ func (s *session) refuseLong(ctx context.Context, l longRequest) error {
 		l.size, s.protocol.config.Limits.MessageSize)}
 	switch l.kind {
 	case 'Q':
-		return s.refuseQuery(&event.Request{Operation: "query"}, r)
+		return s.refuseQuery(ctx, &event.Request{Operation: "query"}, nil, r)
 	case 'F':
-		return s.refuseCall(&event.Request{Operation: "function call"}, r)
+		return s.refuseCall(ctx, &event.Request{Operation: "function call"}, nil, r)
 	case 'P':
-		return s.refuseExtended(&owed{kind: 'E', x: s.reject(&event.Request{Operation: "prepare"}, r)}, r)
+		return s.refuseExtended(&owed{kind: 'E', x: s.reject(ctx, &event.Request{Operation: "prepare"}, nil, r)}, r)
 	}
-	return s.refuseExtended(&owed{kind: 'E', x: s.reject(&event.Request{Operation: "execute"}, r)}, r)
+	return s.refuseExtended(&owed{kind: 'E', x: s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)}, r)
 }
 
 // wholeRunes returns b without a character at its end that is cut off.

@@ -38,6 +38,7 @@ type portal struct {
 	renewals uint64 // the session's, when it was judged
 	asked    uint64 // the segment in which a Describe of it was sent
 	formats  string // of the result, as Bind has them
+	sends    string // the formats of the parameters, as Bind has them
 	bytes    int    // that it keeps
 
 	statements []event.Statement // what a cursor's query does
@@ -88,9 +89,12 @@ func (p *prepared) measure() {
 
 // measure sets how much p keeps.
 func (p *portal) measure() {
-	p.bytes = nameCost + len(p.formats)
+	p.bytes = nameCost + len(p.formats) + len(p.sends)
 	for _, v := range p.req.Params {
 		p.bytes += paramCost + len(v)
+	}
+	if p.req.Sent != nil {
+		p.bytes += len(p.req.Payload) + p.req.Sent.Size()
 	}
 }
 

@@ -37,6 +37,7 @@ type owed struct {
 	head      *head
 	probe     *copyProbe       // what columns a COPY TO has; on what asks for it too
 	copying   *copying         // its data is coming
+	masked    *uploadMask      // what is recorded of its upload, where that is masked
 	copied    bool             // its data has come
 	before    int64            // rows of the statements before it
 	redefines bool             // it may change definitions

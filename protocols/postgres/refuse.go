@@ -158,8 +158,10 @@ func parseReject(name string) []byte {
 // refusedText is how much is recorded of a text that is refused unread.
 const refusedText = 1 << 20
 
-// reject records req as refused by the gate itself, not by a plugin.
-func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
+// reject records req, whose text facts are of where it was read, as refused by
+// the gate itself, not by a plugin.
+func (s *session) reject(ctx context.Context, req *event.Request, facts *statement.Result, r *refusal) *pipeline.Exchange {
+	s.mask(ctx, req, facts)
 	if n := len(req.Payload); n > refusedText {
 		req.Payload = wholeRunes(req.Payload[:refusedText])
 		req.Attrs = append(req.Attrs, event.Attr{Key: "gatehouse.payload_bytes", Value: strconv.Itoa(n)})
@@ -168,8 +170,8 @@ func (s *session) reject(req *event.Request, r *refusal) *pipeline.Exchange {
 }
 
 // refuseQuery refuses a simple query that the gate itself does not let pass.
-func (s *session) refuseQuery(req *event.Request, r *refusal) error {
-	x := s.reject(req, r)
+func (s *session) refuseQuery(ctx context.Context, req *event.Request, facts *statement.Result, r *refusal) error {
+	x := s.reject(ctx, req, facts, r)
 	return s.forward(constantQuery, &owed{kind: 'Q', x: x, refusal: r})
 }
 
@@ -184,8 +186,11 @@ func (s *session) refuseExtended(e *owed, r *refusal) error {
 	return s.forward(constant, refused(e, r))
 }
 
-func unparsable(err error) *refusal {
+func (s *session) unparsable(err error) *refusal {
 	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
+		if s.ps.Terms().AllProtected != nil { // the message quotes the text
+			return &refusal{code: codeSyntax, message: "gatehouse: the statement cannot be parsed", position: e.Position}
+		}
 		return &refusal{code: codeSyntax, message: e.Message, position: e.Position}
 	}
 	if errors.Is(err, statement.ErrLimit) {

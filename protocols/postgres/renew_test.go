@@ -63,7 +63,7 @@ func (b *book) terms(s *event.Session) (pipeline.Terms, error) {
 	as.Policy = strconv.Itoa(version)
 	b.holders[version]++
 	return pipeline.Terms{
-		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, Protected: b.columns, InForce: b.inForce,
+		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, Protected: b.columns, AllProtected: b.columns, InForce: b.inForce,
 		Renew: func(context.Context) (pipeline.Terms, error) { return b.terms(s) },
 		Release: func() {
 			b.mu.Lock()

@@ -131,7 +131,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 	case 'D':
 		return s.describe(ctx, f, body)
 	case 'C':
-		return s.closeName(f, body)
+		return s.closeName(ctx, f, body)
 	case 'S':
 		if len(body) > 0 {
 			return violated("malformed Sync")
@@ -204,7 +204,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		if !bytes.Contains(body, []byte{0}) {
 			r.message = "invalid string in message"
 		}
-		return s.forward(constantMalformed, &owed{kind: 'F', x: s.reject(req, r), refusal: r})
+		return s.forward(constantMalformed, &owed{kind: 'F', x: s.reject(ctx, req, nil, r), refusal: r})
 	}
 	req.Payload = sql
 	facts, statements, ref, err := s.analyze(ctx, sql)
@@ -212,7 +212,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if ref != nil {
-		return s.refuseQuery(req, ref)
+		return s.refuseQuery(ctx, req, facts, ref)
 	}
 	req.Statements = statements
 	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
@@ -225,10 +225,10 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 			return err
 		}
 		if ref != nil {
-			return s.refuseQuery(req, ref)
+			return s.refuseQuery(ctx, req, facts, ref)
 		}
 	}
-	if ref, err = s.judge(ctx, e, req); err != nil || ref == errSkipped {
+	if ref, err = s.judge(ctx, e, req, facts); err != nil || ref == errSkipped {
 		return err
 	}
 	if ref != nil {
@@ -274,14 +274,14 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		}
 	}
 	if ref != nil {
-		e.x = s.reject(req, ref)
+		e.x = s.reject(ctx, req, facts, ref)
 		return s.refuseExtended(e, ref)
 	}
 	req.Statements = statements
 	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements}
 	e.st.setOIDs(m.ParameterOIDs)
 	e.st.measure()
-	if ref, err = s.judge(ctx, e, req); err != nil {
+	if ref, err = s.judge(ctx, e, req, facts); err != nil {
 		return err
 	}
 	if ref != nil {
@@ -300,7 +300,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	req := &event.Request{Operation: "execute"}
 	if r := cutName(m.portal, m.statement); r != nil {
-		return s.refuseExtended(&owed{kind: 'B', x: s.reject(req, r)}, r)
+		return s.refuseExtended(&owed{kind: 'B', x: s.reject(ctx, req, nil, r)}, r)
 	}
 	st, err := s.findStatement(ctx, m.statement)
 	if err != nil {
@@ -315,7 +315,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		r = &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
 	}
 	if r != nil {
-		e.x = s.reject(req, r)
+		e.x = s.reject(ctx, req, nil, r)
 		return s.refuseExtended(e, r)
 	}
 	req.Payload, req.Statements = st.sql, st.statements
@@ -330,15 +330,16 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
-	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results)}
+	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
 	e.portal.measure()
-	ref, err := s.judge(ctx, e, req, cut...)
+	ref, err := s.judge(ctx, e, req, st.facts, cut...)
 	if err != nil || ref == errSkipped {
 		return err
 	}
 	if ref != nil {
 		return s.refuseExtended(e, ref)
 	}
+	e.portal.measure()                          // as it is masked
 	e.portal.x, e.portal.context = e.x, s.now() // a hold waits for what the server reports
 	s.renamed(m.portal)
 	if len(f) > maxBuffer {
@@ -380,7 +381,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return violated("malformed Execute")
 	}
 	if r := cutName(name); r != nil {
-		return s.refuseExtended(&owed{kind: 'E', x: s.reject(&event.Request{Operation: "execute"}, r)}, r)
+		return s.refuseExtended(&owed{kind: 'E', x: s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)}, r)
 	}
 	p, err := s.findPortal(ctx, name)
 	if err != nil {
@@ -392,7 +393,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	e := &owed{kind: 'E', portal: p}
 	if p == nil {
 		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
-		e.x = s.reject(&event.Request{Operation: "execute"}, r)
+		e.x = s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)
 		return s.refuseExtended(e, r)
 	}
 	e.x, e.st = p.x, p.st
@@ -403,7 +404,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			return err
 		}
 		if r != nil {
-			e.x = s.reject(p.req, r)
+			e.x = s.reject(ctx, p.req, p.st.facts, r)
 			return s.refuseExtended(e, r)
 		}
 	}
@@ -422,7 +423,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			return err
 		}
 		p.req = &again
-		ref, err := s.judge(ctx, e, p.req)
+		ref, err := s.judge(ctx, e, p.req, p.st.facts)
 		if err != nil || ref == errSkipped {
 			return err
 		}
@@ -477,7 +478,7 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if r := cutName(name); r != nil {
-		return s.refuseExtended(&owed{kind: 'D', x: s.reject(&event.Request{Operation: "describe"}, r)}, r)
+		return s.refuseExtended(&owed{kind: 'D', x: s.reject(ctx, &event.Request{Operation: "describe"}, nil, r)}, r)
 	}
 	e := &owed{kind: 'D', object: kind, name: name}
 	if kind == 'S' {
@@ -498,13 +499,13 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 	return s.forward(f, e)
 }
 
-func (s *session) closeName(f, body []byte) error {
+func (s *session) closeName(ctx context.Context, f, body []byte) error {
 	kind, name, err := object(body)
 	if err != nil {
 		return err
 	}
 	if r := cutName(name); r != nil {
-		return s.refuseExtended(&owed{kind: 'C', x: s.reject(&event.Request{Operation: "close"}, r)}, r)
+		return s.refuseExtended(&owed{kind: 'C', x: s.reject(ctx, &event.Request{Operation: "close"}, nil, r)}, r)
 	}
 	s.renamed(name)
 	return s.forward(f, &owed{kind: 'C', object: kind, name: name})

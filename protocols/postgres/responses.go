@@ -137,7 +137,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		}
 	case 'G':
 		if e.kind == 'E' || e.kind == 'Q' {
-			return s.copyInResponse(e, f)
+			return s.copyInResponse(ctx, e, f)
 		}
 	case 'd':
 		return s.copyData(ctx, e, f)

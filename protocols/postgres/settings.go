@@ -190,6 +190,17 @@ func (k *settings) completed(e *owed, block bool) {
 	k.role = st.Names[0]
 }
 
+// attrs are the settings that the server reported.
+func (k *settings) attrs() []event.Attr {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var attrs []event.Attr
+	for _, name := range slices.Sorted(maps.Keys(k.reported)) {
+		attrs = append(attrs, event.Attr{Key: "postgres.setting." + name, Value: k.reported[name]})
+	}
+	return attrs
+}
+
 // known returns the search path and the role, or that they are unknown. Settled
 // is whether the server has answered all that was sent.
 func (k *settings) known(settled bool) (path, role string) {

@@ -26,16 +26,22 @@ func (r *Result) Mask(b []byte, sql string, shown func(b []byte, constant string
 			if n == len(r.constants) {
 				return b[:start], false
 			}
-			v := &r.constants[n]
-			if lex.parted { // there may be comments between the parts
-				v = &Value{}
+			from := len(b)
+			b = shown(b, lex.token(), &r.constants[n])
+			if lex.parted && string(b[from:]) == lex.token() && hasComment(lex.token()) {
+				b = append(b[:from], "'[redacted]'"...)
 			}
-			b = shown(b, lex.token(), v)
 			n++
 		default:
 			b = append(b, lex.token()...)
 		}
 	}
+}
+
+// hasComment reports whether there may be a comment between the parts of a
+// constant.
+func hasComment(constant string) bool {
+	return strings.Contains(constant, "--") || strings.Contains(constant, "/*")
 }
 
 // appendSpace appends what stands between two tokens, without comments.

@@ -1,0 +1,240 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"gatehouse/core/event"
+	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// Where columns of the resource are protected, what is judged, recorded and shown
+// of a request is masked, whoever sends it: constants and parameters that are, or
+// may be, values of such a column, and all comments. The server gets it as it was
+// sent.
+
+// mask masks req, whose text facts are of; they are nil where it was not read. A
+// request that is masked already is masked anew. Of the parameters that cut gives
+// whole, those that are masked become secret.
+func (s *session) mask(ctx context.Context, req *event.Request, facts *statement.Result, cut ...event.Parameter) {
+	protected := s.ps.Terms().AllProtected
+	if sent := req.Sent; sent != nil {
+		req.Payload, req.Params, req.Sent, req.Masked = sent.Payload, sent.Params, nil, nil
+	}
+	if protected == nil {
+		return
+	}
+	req.Sent = &event.Sent{Payload: req.Payload, Params: req.Params}
+	m := masking{s: s, ctx: ctx, protected: protected, req: req, facts: facts}
+	if len(req.Payload) > 0 {
+		req.Payload = m.text(req.Payload)
+	}
+	if len(req.Params) > 0 {
+		req.Params = m.params(req.Params, cut)
+	}
+	req.Masked = m.masked
+}
+
+// A masking masks one request.
+type masking struct {
+	s         *session
+	ctx       context.Context
+	protected *protect.Columns
+	req       *event.Request
+	facts     *statement.Result
+	masked    []string
+}
+
+// maxMasked is how many columns of what is masked are named one by one.
+const maxMasked = 32
+
+// anyColumn stands for what is masked without being known to be of a column.
+const anyColumn = "*"
+
+// note notes that values of a column are masked.
+func (m *masking) note(column string) {
+	switch {
+	case slices.Contains(m.masked, column):
+	case len(m.masked) < maxMasked:
+		m.masked = append(m.masked, column)
+	case len(m.masked) == maxMasked:
+		m.masked = append(m.masked, anyColumn)
+	}
+}
+
+// text returns the request's text as it may be shown.
+func (m *masking) text(sql []byte) []byte {
+	if m.facts != nil {
+		shown, ok := m.facts.Mask(make([]byte, 0, len(sql)+64), string(sql), m.constant)
+		if ok {
+			return shown
+		}
+	}
+	// Words may be values, too, where it is not certain what is quoted.
+	m.note(anyColumn)
+	shown := fmt.Appendf(nil, "[redacted: %d bytes that were not read, digest ", len(sql))
+	return append(m.s.ps.AppendDigest(shown, sql), ']')
+}
+
+// constant appends a constant of the text as it may be shown.
+func (m *masking) constant(b []byte, constant string, v *statement.Value) []byte {
+	t, masks := m.treatment(v, constant)
+	if !masks {
+		return append(b, constant...)
+	}
+	value, certain := statement.ConstantValue(constant)
+	if !certain {
+		t.Kind = event.Redact
+	}
+	b = m.s.ps.AppendMasked(append(b, '\''), t, []byte(value))
+	return append(b, '\'')
+}
+
+// params returns the values of parameters as they may be shown.
+func (m *masking) params(values [][]byte, cut []event.Parameter) [][]byte {
+	shown := slices.Clone(values)
+	for i, v := range values {
+		if v == nil {
+			continue
+		}
+		t, masks := event.Treatment{Kind: event.Redact}, true
+		if m.facts != nil {
+			told := m.facts.Param(i + 1)
+			t, masks = m.treatment(&told, string(v))
+		} else {
+			m.note(anyColumn)
+		}
+		if !masks {
+			continue
+		}
+		if m.req.CutSize(i) > 0 {
+			t.Kind = event.Redact
+		}
+		for j := range cut {
+			if cut[j].Param == i {
+				cut[j].Secret, t.Kind = true, event.Redact
+			}
+		}
+		shown[i] = m.s.ps.AppendMasked(nil, t, v)
+	}
+	return shown
+}
+
+// treatment returns how a value of which v is told is treated, and whether it is
+// masked at all.
+func (m *masking) treatment(v *statement.Value, value string) (event.Treatment, bool) {
+	strictest, masks := event.Treatment{Kind: event.Pass}, false
+	take := func(pattern string) bool {
+		t, is := m.protected.Overlap(pattern)
+		if is {
+			m.note(pattern)
+			masks = true
+			if t.Compare(strictest) < 0 {
+				strictest = t
+			}
+		}
+		return is
+	}
+	certain := m.meets(v.Columns, take) && v.Known
+	if v.Flows {
+		m.touched(take)
+	}
+	if !v.Known && !masks {
+		// A text may hold a statement.
+		statement.Names(value, func(name string) bool {
+			return !take("*.*."+cmp.Or(name, "*")) && !take("*."+cmp.Or(name, "*")+".*")
+		})
+	}
+	if m.protected.Strict() && !certain {
+		m.note(anyColumn)
+		return event.Treatment{Kind: event.Redact}, true
+	}
+	return strictest, masks
+}
+
+// meets takes what columns may be. It reports whether that is certain: columns of
+// tables, which hold what is written to them.
+func (m *masking) meets(columns []statement.Column, take func(pattern string) bool) bool {
+	certain := true
+	var absent, found []statement.Column
+	for _, c := range columns {
+		pattern := orAny(c.Schema) + "." + orAny(c.Relation) + "." + orAny(c.Name)
+		if _, may := m.protected.Overlap(pattern); !may && !m.protected.Strict() {
+			found = append(found, c) // it has another name, which is all that counts
+			continue
+		}
+		var tables []table
+		if c.Relation != "" {
+			tables = m.s.catalog.tablesNamed(m.ctx, c.Schema, c.Relation)
+		}
+		is := false
+		for i := range tables {
+			if name, has := tables[i].means(c); has {
+				is, certain = true, certain && tables[i].stored
+				take(tables[i].schema + "." + c.Relation + "." + name)
+			}
+		}
+		switch {
+		case is:
+			found = append(found, c)
+		case len(tables) > 0 && c.Name != "":
+			absent = append(absent, c)
+		default:
+			certain = false
+			take(pattern)
+		}
+	}
+	// A name without a relation stands for a column of each in the query: one
+	// of them must have it.
+	for _, c := range absent {
+		if !slices.ContainsFunc(found, func(f statement.Column) bool { return f.Name == c.Name }) {
+			certain = false
+			take(orAny(c.Schema) + "." + c.Relation + "." + c.Name)
+		}
+	}
+	return certain
+}
+
+// means returns which of t's columns c is, "*" for any, and whether it has it.
+func (t *table) means(c statement.Column) (name string, has bool) {
+	switch {
+	case c.Name != "":
+		return c.Name, slices.ContainsFunc(t.columns, func(own tableColumn) bool { return own.name == c.Name }) || slices.Contains(systemColumns, c.Name)
+	case c.Position == 0:
+		return "*", true
+	case c.Position <= len(t.columns):
+		return t.columns[c.Position-1].name, true
+	}
+	return "", false
+}
+
+// systemColumns are those that every table has.
+var systemColumns = []string{"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
+
+func orAny(name string) string { return cmp.Or(name, "*") }
+
+// touched takes the columns of what the request's statements name, any where
+// that cannot be told.
+func (m *masking) touched(take func(pattern string) bool) {
+	if len(m.req.Statements) == 0 {
+		take(anyColumn)
+	}
+	for i := range m.req.Statements {
+		st := &m.req.Statements[i]
+		if st.Opaque {
+			take(anyColumn)
+		}
+		for _, list := range [][]event.Object{st.Writes, st.Reads} {
+			for _, o := range list {
+				take(orAny(o.Schema) + "." + o.Name + ".*")
+			}
+		}
+		for _, name := range st.Columns {
+			take(name)
+			take("*." + name)
+		}
+	}
+}

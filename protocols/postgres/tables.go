@@ -1,0 +1,76 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A table is a relation as statements name it.
+type table struct {
+	schema string
+	// stored is whether its columns are its own: it is no view.
+	stored  bool
+	columns []tableColumn
+}
+
+// A tableColumn is one of a table's columns, in their order.
+type tableColumn struct {
+	name      string
+	generated bool
+}
+
+// tablesNamed returns the relations of a name, in all schemas or in one, none
+// where that cannot be told. Temporary ones are left out: they are those of
+// other sessions, too.
+func (c *catalog) tablesNamed(ctx context.Context, schema, name string) []table {
+	c.mu.Lock()
+	c.fresh()
+	all, known := c.tables[name]
+	c.mu.Unlock()
+	if !known {
+		if err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			all, err = readTables(ctx, conn, name)
+			return err
+		}); err != nil {
+			return nil
+		}
+		c.mu.Lock()
+		c.fresh()
+		c.tables[name] = all
+		c.mu.Unlock()
+	}
+	if schema == "" {
+		return all
+	}
+	for i := range all {
+		if all[i].schema == schema {
+			return all[i : i+1]
+		}
+	}
+	return nil
+}
+
+func readTables(ctx context.Context, conn *pgx.Conn, name string) (all []table, err error) {
+	rows, err := conn.Query(ctx, `SELECT n.nspname, r.relkind IN ('r', 'p'), a.attname, a.attgenerated <> ''
+		FROM pg_catalog.pg_class r
+		JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE r.relname = $1 AND r.relkind IN ('r', 'p', 'v', 'm', 'f') AND r.relpersistence <> 't'
+		ORDER BY r.oid, a.attnum`, name)
+	if err != nil {
+		return nil, err
+	}
+	var schema string
+	var stored bool
+	var column tableColumn
+	_, err = pgx.ForEachRow(rows, []any{&schema, &stored, &column.name, &column.generated}, func() error {
+		if n := len(all); n == 0 || all[n-1].schema != schema {
+			all = append(all, table{schema: schema, stored: stored})
+		}
+		last := &all[len(all)-1]
+		last.columns = append(last.columns, column)
+		return nil
+	})
+	return all, err
+}
