@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"gatehouse/core/event"
@@ -389,7 +390,8 @@ func (c *catalog) disconnect() {
 	c.conn = nil
 }
 
-// connect opens a connection for the gate's own questions.
+// connect opens a connection for the gate's own questions. Names without a schema
+// find nothing there but what is the server's.
 func (r *Resource) connect(ctx context.Context, database string, a Address) (*pgx.Conn, error) {
 	base, err := r.connConfig(a, database, map[string]string{"application_name": "gatehouse"})
 	if err != nil {
@@ -400,15 +402,16 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 		return nil, err
 	}
 	c.Config = *base
+	// Not by a start-up parameter, which would hide what pathOf asks for.
+	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		return conn.Exec(ctx, "SET search_path = pg_catalog").Close()
+	}
 	return pgx.ConnectConfig(ctx, c)
 }
 
-// pathOf returns the search path that a new session has. The gate's own then
-// finds nothing but what is the server's.
+// pathOf returns the search path that a new session has.
 func pathOf(ctx context.Context, conn *pgx.Conn) (path string, err error) {
-	if err = conn.QueryRow(ctx, "SHOW search_path").Scan(&path); err == nil {
-		_, err = conn.Exec(ctx, "SET search_path = pg_catalog")
-	}
+	err = conn.QueryRow(ctx, "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'search_path'").Scan(&path)
 	return path, err
 }
 

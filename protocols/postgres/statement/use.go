@@ -272,9 +272,7 @@ func (u *user) from(list []*tree.Node) {
 		case *tree.JoinExpr:
 			u.alias(m.GetAlias())
 			u.from([]*tree.Node{m.GetLarg(), m.GetRarg()})
-			for _, name := range texts(m.GetUsingClause()) {
-				u.Chosen = append(u.Chosen, name)
-			}
+			u.Chosen = append(u.Chosen, texts(m.GetUsingClause())...)
 			if m.GetIsNatural() {
 				u.Chosen = append(u.Chosen, "*")
 			}
