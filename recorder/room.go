@@ -21,7 +21,9 @@ func (r *Recorder) measure() {
 	limit := r.o.SpoolLimit
 	used := r.used.Load() // before the disk is asked: more counts twice then, and not less
 	var fs syscall.Statfs_t
-	if syscall.Statfs(r.dir, &fs) == nil { // else writing fails, and says why
+	// Where there is no answer, writing says whether there is room. Some file
+	// systems do not know how large they are.
+	if syscall.Statfs(r.dir, &fs) == nil && fs.Blocks > 0 && fs.Bsize > 0 {
 		blocks := func(n uint64) int64 { return int64(min(n, math.MaxInt64/4/uint64(fs.Bsize))) * int64(fs.Bsize) }
 		limit = min(limit, used+blocks(fs.Bavail)-min(blocks(fs.Blocks)/8, DiskMargin))
 	}
