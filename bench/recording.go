@@ -39,6 +39,10 @@ const recordingGoal = 0.9
 // configured so does not exist outside of this program.
 const gateCommand = "gate-to"
 
+// sealing is the least time to measure for: what is recorded is sealed a second
+// later, and that is to be a part of what is measured.
+const sealing = 5 * time.Second
+
 // The routes of which one records.
 const (
 	recorded   = "recorded"
@@ -54,19 +58,24 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	var routes []*route
-	for name, args := range map[string][]string{recorded: {dir}, unrecorded: nil} {
-		addr, pid, stop, err := startSelf(append([]string{gateCommand, strconv.Itoa(l.postgres.Port), l.password}, args...)...)
-		if err != nil {
-			return nil, fmt.Errorf("start the %s gate: %w", name, err)
+	for _, name := range []string{recorded, unrecorded} {
+		args := []string{gateCommand, strconv.Itoa(l.postgres.Port), l.password}
+		if name == recorded {
+			args = append(args, dir)
+		}
+		addr, pid, stop, failed := startSelf(args...)
+		if failed != nil {
+			return nil, fmt.Errorf("start the %s gate: %w", name, failed)
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 		routes = append(routes, l.viaProxy(name, addr, pid, nil))
 	}
+	d := max(s.duration, sealing)
 	t := table{title: "pgbench through a gate that records, and through one that does not", columns: []string{
 		"mode", "clients", "a second", "without recording", "of that", "µs more", "CPU µs more",
 	}}
 	for _, r := range routes {
-		if _, err := transaction(ctx, r, modes[0], clients[0], s.duration); err != nil {
+		if _, err := settledTransaction(ctx, r, modes[0], clients[0], time.Second); err != nil {
 			return nil, fmt.Errorf("warm up the %s gate: %w", r.name, err)
 		}
 	}
@@ -74,7 +83,7 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 	for _, mode := range modes {
 		for _, n := range clients {
 			took, err := interleave(s.rounds, routes, func(r *route) (sample, error) {
-				return transaction(ctx, r, mode, n, s.duration)
+				return settledTransaction(ctx, r, mode, n, d)
 			})
 			if err != nil {
 				return nil, err
@@ -89,6 +98,36 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 		}
 	}
 	return goals, t.print(os.Stdout)
+}
+
+// settledTransaction measures one mode of pgbench on a route and waits until the
+// gate has done what is left to do, which counts as its own processor time and
+// falls on no other route.
+func settledTransaction(ctx context.Context, r *route, mode string, clients int, d time.Duration) (sample, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := transaction(ctx, r, mode, clients, d)
+	if err != nil {
+		return sample{}, err
+	}
+	const quiet = 1500 * time.Millisecond
+	after := before
+	for busy := true; busy; {
+		select {
+		case <-time.After(quiet):
+		case <-ctx.Done():
+			return sample{}, ctx.Err()
+		}
+		now, err := r.cpu()
+		if err != nil {
+			return sample{}, err
+		}
+		busy, after = now-after > clockTick, now // a tick may be of what it does when idle
+	}
+	s.cpu = (after - before) * s.time / (float64(clients) * float64(d.Microseconds()))
+	return s, nil
 }
 
 // runGate is the process of a gate.
