@@ -79,12 +79,17 @@ type Approval struct {
 	// clock says.
 	Remaining int64 `json:"remaining_ms"`
 	// MayDecide is whether the reader may; if not, WhyNot says why.
-	MayDecide bool   `json:"may_decide"`
-	WhyNot    string `json:"why_not,omitempty"`
+	MayDecide bool `json:"may_decide"`
+	// Masked are the columns whose values may be among what is masked in the
+	// statement and the parameters, and MayReveal is whether the reader may
+	// see them.
+	Masked    []string `json:"masked,omitempty"`
+	MayReveal bool     `json:"may_reveal,omitempty"`
+	WhyNot    string   `json:"why_not,omitempty"`
 }
 
 // approvalView returns p as by may see it, whole or as lists show it.
-func approvalView(p *event.Pending, by event.Principal, whole bool) Approval {
+func (c *Console) approvalView(p *event.Pending, by event.Principal, whole bool) Approval {
 	head, tail, params := listHead, listTail, shownParams
 	if whole {
 		head, tail, params = wholeHead, wholeTail, len(p.Request.Params)
@@ -103,6 +108,7 @@ func approvalView(p *event.Pending, by event.Principal, whole bool) Approval {
 		Since:     p.Since, Expires: p.Expires,
 		Remaining: max(0, time.Until(p.Expires).Milliseconds()),
 		MayDecide: true,
+		Masked:    p.Request.Masked, MayReveal: c.mayReveal(p, by),
 	}
 	a.Statement = text(p.Request.Payload, head, tail)
 	// The values share what the statement has left, so that a list of many
@@ -136,7 +142,7 @@ const minParam = 256
 func (c *Console) listApprovals(w http.ResponseWriter, r *http.Request, by event.Principal) error {
 	views := []Approval{}
 	for _, p := range c.Approvals.List(by) {
-		views = append(views, approvalView(p, by, false))
+		views = append(views, c.approvalView(p, by, false))
 	}
 	return writeJSON(w, http.StatusOK, Approvals{views})
 }
@@ -152,7 +158,7 @@ func (c *Console) getApproval(w http.ResponseWriter, r *http.Request, by event.P
 	if err != nil {
 		return approvalError(err)
 	}
-	return writeJSON(w, http.StatusOK, approvalView(p, by, true))
+	return writeJSON(w, http.StatusOK, c.approvalView(p, by, true))
 }
 
 // A Decision is what somebody decided about an approval.
@@ -189,7 +195,7 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, by event.Princi
 		return approvalError(err)
 	}
 	if d.Digest != hex.EncodeToString(p.Digest[:]) {
-		return &apiError{http.StatusConflict, "what was shown to you is not what waits", "reload and read the request again"}
+		return errOther
 	}
 	if err := c.Approvals.Decide(id, by, d.Decision == "approve", d.Comment); err != nil {
 		return approvalError(err)
@@ -202,6 +208,8 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, by event.Princi
 	}
 	return writeJSON(w, http.StatusOK, Ending{ID: id, How: string(how), By: label(by), Comment: d.Comment, At: time.Now()})
 }
+
+var errOther = &apiError{http.StatusConflict, "what was shown to you is not what waits", "reload and read the request again"}
 
 // approvalError says what to do about an error of the registry.
 func approvalError(err error) error {

@@ -43,6 +43,14 @@ func (c *Client) Get(ctx context.Context, id string) (Approval, error) {
 	return a, err
 }
 
+// Reveal returns what is masked in the request that was shown as a, if the
+// client's bearer may see it. That is recorded.
+func (c *Client) Reveal(ctx context.Context, a Approval) (Revealed, error) {
+	var v Revealed
+	err := c.do(ctx, http.MethodPost, "/api/approvals/"+url.PathEscape(a.ID)+"/reveal", Reveal{a.Digest}, &v)
+	return v, err
+}
+
 // Decide approves or denies the request that was shown as a.
 func (c *Client) Decide(ctx context.Context, a Approval, approve bool, comment string) (Ending, error) {
 	d := Decision{Decision: "deny", Comment: comment, Digest: a.Digest}

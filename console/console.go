@@ -22,6 +22,7 @@ import (
 
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // A SignIn knows who sends requests. Its methods are safe for concurrent use.
@@ -52,6 +53,10 @@ type Config struct {
 	// Approvers returns the groups that may decide requests by the policy in
 	// force; nil is none.
 	Approvers func() []string
+	// Protected returns what the policy in force protects from by of the
+	// resource of a session, or why by does not reach it. Nil lets nobody see
+	// what is masked in requests.
+	Protected func(by event.Principal, s *event.Session) (*protect.Columns, error)
 	// Outage returns since when and why recordings are not being stored, or
 	// the zero time if they are. Auditors and approvers get to know. Nil where
 	// nothing is recorded. It is called often, by many at a time.
@@ -114,6 +119,7 @@ func (c *Console) routes(pages http.Handler) http.Handler {
 	mux.Handle("GET /api/approvals", c.api(c.listApprovals))
 	mux.Handle("GET /api/approvals/{id}", c.api(c.getApproval))
 	mux.Handle("POST /api/approvals/{id}", c.api(c.decide))
+	mux.Handle("POST /api/approvals/{id}/reveal", c.api(c.reveal))
 	mux.Handle("GET /api/events", c.api(c.events))
 	mux.Handle("GET /api/sessions", c.api(c.auditor(c.listSessions)))
 	mux.Handle("GET /api/sessions/{id}", c.api(c.auditor(c.getSession)))

@@ -226,7 +226,7 @@ func (s *socket) update() error {
 		if s.sent[p.ID] {
 			continue
 		}
-		a := approvalView(p, s.by, false)
+		a := s.approvalView(p, s.by, false)
 		if err := s.send(Event{Type: "approval", Approval: &a}); err != nil {
 			return err
 		}

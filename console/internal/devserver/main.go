@@ -29,6 +29,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/core/identity"
 	"gatehouse/core/identity/issuer"
+	"gatehouse/core/protect"
 )
 
 func main() {
@@ -54,7 +55,7 @@ func run(address string) error {
 	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, issuer: signIn.issuer}
 	c, err := console.New(console.Config{
 		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
-		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Log: log,
+		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Protected: d.protected, Log: log,
 	})
 	if err != nil {
 		return err
@@ -145,6 +146,11 @@ func (d *server) hold(w http.ResponseWriter, r *http.Request) {
 	d.held[q.Get("id")] = h
 	d.mu.Unlock()
 	p := request(q.Get("id"), q.Get("kind"))
+	if len(p.Request.Masked) > 0 {
+		p.Reveal = func(_ context.Context, by event.Principal) (*event.Sent, error) {
+			return &event.Sent{Payload: []byte("UPDATE people SET ssn = '987-65-4321' WHERE ssn = $1"), Params: [][]byte{[]byte("123-45-6789")}}, nil
+		}
+	}
 	p.Session.Principal.Issuer = d.issuer
 	changes, stop := d.approvals.Watch()
 	defer stop()
@@ -165,6 +171,10 @@ func request(id, kind string) *event.Pending {
 		return p
 	case "long":
 		return sample.Held(id, "SELECT 1;"+strings.Repeat(" ", 100_000)+strings.Repeat("SELECT 'padding that hides what matters';\n", 2000)+"DROP TABLE customers")
+	case "masked":
+		p := sample.Held(id, "UPDATE people SET ssn = '[redacted]' WHERE ssn = $1", "[redacted]")
+		p.Request.Masked = []string{"*.people.ssn"}
+		return p
 	case "own":
 		p := sample.Held(id, "UPDATE customers SET city = 'Graz'")
 		p.Session.Principal = sample.People["alice"]
@@ -173,6 +183,15 @@ func request(id, kind string) *event.Pending {
 	p := sample.Held(id, "UPDATE customers\n   SET city = $1, updated_at = now()\n WHERE id = $2\nRETURNING id, name, city", "Göteborg", "1")
 	p.Request.Attrs = append(p.Request.Attrs, sample.Open...)
 	return p
+}
+
+// protected clears alice.
+func (d *server) protected(by event.Principal, _ *event.Session) (*protect.Columns, error) {
+	all, err := protect.New(protect.Config{Columns: map[string]event.Treatment{"hr.people.ssn": {Kind: event.Redact}}})
+	if by.Subject == sample.People["alice"].Subject {
+		all = all.Without([]string{"hr.*"})
+	}
+	return all, err
 }
 
 func (d *server) withdraw(w http.ResponseWriter, r *http.Request) {

@@ -28,8 +28,14 @@ export type Approval = {
   expires: string;
   remaining_ms: number;
   may_decide: boolean;
+  /** The columns whose values may be among what is masked. */
+  masked?: string[];
+  may_reveal?: boolean;
   why_not?: string;
 };
+
+/** What is masked in an approval, as the server gets it. */
+export type Revealed = { statement: Text; params: (Text | null)[] };
 
 export type Ending = { id: string; how: string; by?: string; comment?: string; at?: string };
 

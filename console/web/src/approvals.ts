@@ -1,6 +1,6 @@
 // The page on which held requests are decided.
 
-import { ask, Problem, type Approval, type Attr, type Ending, type Text } from "./api.ts";
+import { ask, Problem, type Approval, type Attr, type Ending, type Revealed, type Text } from "./api.ts";
 import { count, duration, h, segment, when } from "./dom.ts";
 import { because, code, line, value, visible } from "./hostile.ts";
 import type { Change } from "./live.ts";
@@ -134,14 +134,46 @@ function card(a: Approval, app: App): Card {
     ),
     h("p", { class: "reason" }, h("strong", {}, "Held: "), because(a.reason, a.rule)),
     transaction(a.attrs),
-    code(a.statement, async (): Promise<Text> => (await whole()).statement),
-    parameters(a, whole),
+    body(a, whole),
     labels(a.labels),
     facts(a, app),
     a.may_decide ? form(a, app) : h("p", { class: "note" }, `You cannot decide this: ${a.why_not ?? ""}.`),
   );
   tick((app.live.deadlines.get(a.id) ?? 0) - performance.now());
   return { approval: a, element, tick };
+}
+
+/** The statement with its parameters, and what is masked in them. */
+function body(a: Approval, whole: () => Promise<Approval>): HTMLElement {
+  const shown = h("div", { class: "body" }, code(a.statement, async (): Promise<Text> => (await whole()).statement), parameters(a, whole));
+  if (!a.masked?.length) return shown;
+  const error = h("p", { class: "error", role: "alert", hidden: true });
+  const reveal = async () => {
+    error.hidden = true;
+    try {
+      const r = await ask<Revealed>(`/api/approvals/${segment(a.id)}/reveal`, { digest: a.digest });
+      const b = { ...a, ...r, params_hidden: 0 };
+      const same = async () => b;
+      shown.replaceChildren(code(b.statement, async () => b.statement), parameters(b, same) ?? "", h("p", { class: "note" }, "Values are shown as they were sent. That you saw them is recorded."));
+    } catch (err) {
+      if (!(err instanceof Problem)) throw err;
+      error.textContent = `${err.title}: ${err.detail}.`;
+      error.hidden = false;
+    }
+  };
+  const columns = h("span", { class: "mono" }, ...visible(a.masked.join(", ").replaceAll("*", "any")));
+  shown.append(
+    h(
+      "p",
+      { class: "masked" },
+      "Values of ",
+      columns,
+      " are masked. ",
+      a.may_reveal ? h("button", { type: "button", class: "link", onclick: () => void reveal(), "aria-label": `Reveal values of request ${a.id}` }, "Reveal values") : "You are not cleared to see them.",
+    ),
+    error,
+  );
+  return shown;
 }
 
 /** Warns if others may wait for what the held request's transaction locked. */

@@ -97,6 +97,27 @@ test("clicks do not count while cards move", async ({ gate, open }) => {
   await expect(page.locator('[data-id="B"]')).toBeVisible();
 });
 
+test("masked values are revealed to who is cleared for them, only", async ({ gate, open, browser }) => {
+  await gate.hold("A", "masked");
+  const page = await open();
+  const card = page.locator('[data-id="A"]');
+  await expect(card).toContainText("Values of any.people.ssn are masked.");
+  await expect(card.locator(".code")).toContainText("SET ssn = '[redacted]'");
+  await expect(card).not.toContainText("987-65-4321");
+  const context = await browser.newContext();
+  const other = await context.newPage();
+  await signIn(other, gate, "/", "bob");
+  await expect(other.locator(".card")).toContainText("You are not cleared to see them.");
+  await expect(other.getByRole("button", { name: "Reveal values" })).toHaveCount(0);
+  await context.close();
+  await card.getByRole("button", { name: "Reveal values of request A" }).click();
+  await expect(card.locator(".code")).toContainText("SET ssn = '987-65-4321'");
+  await expect(card.locator(".params")).toContainText("123-45-6789");
+  await expect(card).toContainText("That you saw them is recorded.");
+  await card.getByRole("button", { name: "Approve" }).click();
+  expect(await gate.decision("A")).toMatchObject({ approved: true });
+});
+
 test("nobody decides their own", async ({ gate, open }) => {
   await gate.hold("A", "own");
   const page = await open();

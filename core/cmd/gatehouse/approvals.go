@@ -31,6 +31,7 @@ func newApprovals() *cobra.Command {
 identity token that the console accepts, given by reference: env:NAME or
 file:PATH.`,
 		Example: `  gatehouse approvals list --url https://gate.example.com --token file:token
+  gatehouse approvals show K3QZ7M2A
   gatehouse approvals approve K3QZ7M2A --comment "agreed with Dana"`,
 		Args: func(_ *cobra.Command, args []string) error { return unknownVerb(args) },
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -38,7 +39,7 @@ file:PATH.`,
 	c.PersistentFlags().StringVar(&f.url, "url", os.Getenv("GATEHOUSE_URL"), "`URL` of the console; GATEHOUSE_URL unless given")
 	c.PersistentFlags().StringVar(&f.token, "token", "env:GATEHOUSE_TOKEN", "`reference` to an identity token")
 	c.PersistentFlags().StringVar(&f.ca, "ca", "", "PEM `file` of certificates to trust for the console")
-	c.AddCommand(newApprovalsList(f), newApprovalsDecide(f, true), newApprovalsDecide(f, false))
+	c.AddCommand(newApprovalsList(f), newApprovalsShow(f), newApprovalsDecide(f, true), newApprovalsDecide(f, false))
 	return c
 }
 
@@ -136,12 +137,39 @@ func newApprovalsDecide(f *consoleFlags, approve bool) *cobra.Command {
 	return c
 }
 
-// decide shows a request and decides it. What was shown is what is decided.
-func decide(ctx context.Context, w io.Writer, client *console.Client, id string, approve bool, did, comment string) error {
-	a, err := client.Get(ctx, id)
-	if err != nil {
-		return err
+func newApprovalsShow(f *consoleFlags) *cobra.Command {
+	var reveal bool
+	c := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a request, with what is masked in it if you may see that",
+		Example: `  gatehouse approvals show K3QZ7M2A
+  gatehouse approvals show K3QZ7M2A --reveal`,
+		Args: arguments("ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			a, err := client.Get(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if reveal {
+				v, err := client.Reveal(c.Context(), a)
+				if err != nil {
+					return err
+				}
+				a.Statement, a.Params, a.Masked = v.Statement, v.Params, nil
+			}
+			return writeApproval(c.OutOrStdout(), &a)
+		},
 	}
+	c.Flags().BoolVar(&reveal, "reveal", false, "show masked values, which is recorded")
+	return c
+}
+
+// writeApproval shows a request.
+func writeApproval(w io.Writer, a *console.Approval) error {
 	fmt.Fprintf(w, "%s asks on %s:\n%s\n", oneLine(a.Principal.Name), oneLine(a.Resource), indented(wholeText(&a.Statement)))
 	for i, p := range a.Params {
 		value := "NULL"
@@ -150,7 +178,22 @@ func decide(ctx context.Context, w io.Writer, client *console.Client, id string,
 		}
 		fmt.Fprintf(w, "  $%d = %s\n", i+1, value)
 	}
-	fmt.Fprintf(w, "Held because: %s\n", oneLine(a.Reason))
+	if len(a.Masked) > 0 {
+		fmt.Fprintf(w, "Masked: values of %s\n", oneLine(strings.Join(a.Masked, ", ")))
+	}
+	_, err := fmt.Fprintf(w, "Held because: %s\n", oneLine(a.Reason))
+	return err
+}
+
+// decide shows a request and decides it. What was shown is what is decided.
+func decide(ctx context.Context, w io.Writer, client *console.Client, id string, approve bool, did, comment string) error {
+	a, err := client.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := writeApproval(w, &a); err != nil {
+		return err
+	}
 	if _, err := client.Decide(ctx, a, approve, comment); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func TestEveryVerbHasHelpWithAnExample(t *testing.T) {
 	}
 	walk(newRoot())
 	for _, verb := range []string{"serve", "check", "demo", "keygen", "sessions list", "sessions show", "sessions replay", "sessions export",
-		"verify", "approvals list", "approvals approve", "approvals deny", "version"} {
+		"verify", "approvals list", "approvals show", "approvals approve", "approvals deny", "version"} {
 		code, out, stderr := gatehouse(t, append(strings.Fields(verb), "--help")...)
 		if code != exitOK || !strings.Contains(out, "Examples:") {
 			t.Errorf("%s --help: code %d\n%s%s", verb, code, out, stderr)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
 	"gatehouse/core/protect"
@@ -144,6 +145,16 @@ func (r *rules) approvers() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current.policy.Approvers()
+}
+
+// protected returns what the policy in force protects from by of the resource of
+// s, or why by does not reach it.
+func (r *rules) protected(by event.Principal, s *event.Session) (*protect.Columns, error) {
+	r.mu.Lock()
+	p := r.current.policy
+	r.mu.Unlock()
+	access, err := p.Decide(by, s.Resource, attribute(s.Attrs, "db.namespace"))
+	return access.Protected, err
 }
 
 // stats are what the plugins in force counted.
