@@ -375,3 +375,25 @@ func BenchmarkJudge(b *testing.B) {
 		}
 	})
 }
+
+// What the server estimates is held beyond a limit, unless it is blocked anyway.
+func TestRows(t *testing.T) {
+	statements := []sdk.Statement{writing(scoped(top("UPDATE"), sdk.ScopeRestricted), "orders")}
+	for _, c := range []struct{ config, rows, want string }{
+		{"null", "10000", "allow"},
+		{"null", "10001", "hold mass-write"},
+		{"null", "1e+20", "hold mass-write"},
+		{"null", "unknown", "allow"},
+		{`{"rows": 5}`, "6", "hold mass-write"},
+		{`{"rows": 5, "rules": {"mass-write": "block"}}`, "6", "block mass-write"},
+		{`{"rows": 5, "rules": {"mass-write": "off"}}`, "6", "allow"},
+	} {
+		r := &sdk.Request{Statements: statements, Attrs: []sdk.Attr{{Key: "db.estimated_rows", Value: c.rows}}}
+		if got := shown(configured(t, c.config).Judge(nil, r)); got != c.want {
+			t.Errorf("%s, %s rows: got %s, want %s", c.config, c.rows, got, c.want)
+		}
+	}
+	if err := new(plugin).Configure([]byte(`{"rows": 0}`)); err == nil {
+		t.Error("no rows at all are accepted as a limit")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"gatehouse/sdk"
 )
@@ -15,6 +16,9 @@ import (
 type config struct {
 	// Rules says what the standard rules do: off, hold or block.
 	Rules map[string]action `json:"rules"`
+	// Rows is how many rows a request may write, as the server estimates
+	// it, before the rule mass-write applies.
+	Rows *int `json:"rows"`
 	// Custom rules come on top of the standard ones.
 	Custom []custom `json:"custom"`
 }
@@ -42,6 +46,8 @@ func (a *action) UnmarshalText(b []byte) error {
 type plugin struct {
 	sdk.FactsOnly
 	rules  []rule // those that are not off
+	rows   int
+	mass   action // what mass-write does
 	custom []custom
 }
 
@@ -50,7 +56,7 @@ func (p *plugin) Configure(b []byte) error {
 	if err := sdk.Unmarshal(b, &c); err != nil {
 		return err
 	}
-	p.rules = nil
+	p.rules, p.mass, p.rows = nil, off, defaultRows
 	for _, r := range standard {
 		if a, set := c.Rules[r.name]; set {
 			r.action = a
@@ -59,8 +65,16 @@ func (p *plugin) Configure(b []byte) error {
 		if r.action != off {
 			p.rules = append(p.rules, r)
 		}
+		if r.name == "mass-write" {
+			p.mass = r.action
+		}
 	}
 	var errs []error
+	if c.Rows != nil {
+		if p.rows = *c.Rows; p.rows < 1 {
+			errs = append(errs, fmt.Errorf("rows: %d is not a number of rows; the rule mass-write can be off", p.rows))
+		}
+	}
 	for name := range c.Rules {
 		errs = append(errs, fmt.Errorf("rules: there is no rule %q", name))
 	}
@@ -86,7 +100,29 @@ func (p *plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
 			verdict = v
 		}
 	}
+	if n := estimated(r.Attrs); n > p.rows && sdk.Action(p.mass) < verdict.Action {
+		why := fmt.Sprintf("about %d rows would be written, which is more than %d (rule guard/mass-write)", n, p.rows)
+		verdict = sdk.Verdict{Action: sdk.Action(p.mass), Rule: "guard/mass-write", Reason: why}
+	}
 	return verdict
+}
+
+// defaultRows is how many rows a request may write where nothing else is
+// configured.
+const defaultRows = 10_000
+
+// estimated returns how many rows a request would write, or 0 where the server
+// was not asked or did not say.
+func estimated(attrs []sdk.Attr) int {
+	for _, a := range attrs {
+		if a.Key == "db.estimated_rows" {
+			n, err := strconv.ParseFloat(a.Value, 64)
+			if err == nil {
+				return int(min(n, 1e15))
+			}
+		}
+	}
+	return 0
 }
 
 func (p *plugin) judge(st *sdk.Statement, rules []rule, labels []sdk.Attr) sdk.Verdict {

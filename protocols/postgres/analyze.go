@@ -122,6 +122,9 @@ func defines(statements []event.Statement) bool {
 // request, whose text facts are of, may go to the server.
 func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts *statement.Result, cut ...event.Parameter) (*refusal, error) {
 	req.Attrs = s.contextAttrs()
+	if e.estimate != "" {
+		req.Attrs = append(req.Attrs, event.Attr{Key: estimateAttr, Value: e.estimate})
+	}
 	s.mask(ctx, req, facts, cut...)
 	e.x = s.ps.Begin(ctx, req, cut...)
 	v := e.x.Verdict

@@ -67,6 +67,8 @@ type catalog struct {
 	failed error     // to open conn
 	after  time.Time // when that is tried again
 
+	planner planner
+
 	mu        sync.Mutex
 	path      string // search_path that sessions begin with, once there was a connection
 	origins   map[column]origin
@@ -117,6 +119,9 @@ func (c *catalogs) close() {
 		cat.asking.Lock()
 		cat.disconnect()
 		cat.asking.Unlock()
+		cat.planner.mu.Lock()
+		cat.planner.close()
+		cat.planner.mu.Unlock()
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	inserts   how = 'I'
 	updates   how = 'U'
 	deletes   how = 'D'
+	// It is not used, but asked for its keys: columns with \x01 between.
+	identifies how = 'k'
 )
 
 // A code is something of the database that runs when it is used, as a statement
@@ -346,6 +348,9 @@ func (x *expansion) add(i int, within string, facts *statement.Result, through s
 		if len(top.Settings) > 0 {
 			body = append(body, event.Statement{Kind: "SET", Parent: -1, Settings: top.Settings, Options: top.Options})
 		}
+	}
+	if len(body) == 0 {
+		body = []event.Statement{{Kind: "SELECT", Parent: -1}} // of nothing: it is there, though
 	}
 	first := len(x.list)
 	for _, st := range body {

@@ -28,7 +28,7 @@ WITH asked AS (
 ), relations AS (
 	SELECT a.how, a.schema, a.name, a.path, r.oid, r.relkind
 	FROM asked a JOIN pg_class r ON r.relname = a.name JOIN pg_namespace n ON n.oid = r.relnamespace
-	WHERE a.how IN ('r', 'm', 'I', 'U', 'D')
+	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'k')
 		AND (a.schema = n.nspname OR a.schema = '' AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)))
 		AND r.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 		AND NOT EXISTS (SELECT FROM extended e WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid)
@@ -79,6 +79,12 @@ UNION ALL
 SELECT how, schema, name, path, 'SELECT ' || expression, plans FROM expressions WHERE expression IS NOT NULL
 UNION ALL
 SELECT how, schema, name, path, pg_get_viewdef(oid), true FROM relations WHERE how = 'r' AND relkind = 'v' OR how = 'm' AND relkind = 'm'
+UNION ALL
+SELECT r.how, r.schema, r.name, r.path, (
+	SELECT string_agg(c.attname, E'\x01') FROM pg_attribute c WHERE c.attrelid = r.oid AND c.attnum = ANY (i.indkey)
+), false
+FROM relations r JOIN pg_index i ON i.indrelid = r.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+WHERE r.how = 'k' AND (r.relkind = 'p' OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = r.oid))
 UNION ALL
 SELECT r.how, r.schema, r.name, r.path, pg_get_ruledef(w.oid), false
 FROM relations r JOIN pg_rewrite w ON w.ev_class = r.oid

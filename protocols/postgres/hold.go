@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
@@ -76,7 +77,11 @@ var syncMessage = []byte{'S', 0, 0, 0, 4}
 
 // addTransaction adds to req what an approver should know of its transaction.
 func (s *session) addTransaction(ctx context.Context, req *event.Request) error {
+	judged := req.Attrs
 	req.Attrs = append(s.contextAttrs(), event.Attr{Key: "postgres.context", Value: s.now().String()})
+	if i := slices.IndexFunc(judged, func(a event.Attr) bool { return a.Key == estimateAttr }); i >= 0 {
+		req.Attrs = append(req.Attrs, judged[i])
+	}
 	if status, _ := s.queue.transaction(); status == 'I' {
 		return nil
 	}

@@ -39,6 +39,7 @@ type portal struct {
 	asked    uint64 // the segment in which a Describe of it was sent
 	formats  string // of the result, as Bind has them
 	sends    string // the formats of the parameters, as Bind has them
+	estimate string // how many rows it would write
 	bytes    int    // that it keeps
 
 	statements []event.Statement // what a cursor's query does

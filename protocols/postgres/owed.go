@@ -44,6 +44,7 @@ type owed struct {
 	guarded   *protect.Columns // what is protected, where something is
 	chosen    bool             // which rows there are depends on it
 	calls     []string         // protected functions that its result may come from
+	estimate  string           // how many rows it would write
 	queued    bool             // it is owed; guarded by the queue's mutex
 }
 

@@ -216,6 +216,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	}
 	req.Statements = statements
 	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
+	e.estimate = s.estimate(ctx, facts, statements, string(sql), nil, nil)
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
@@ -330,7 +331,10 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
-	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
+	if !st.viaSQL {
+		e.estimate = s.estimate(ctx, st.facts, req.Statements, string(st.sql), &m, st)
+	}
+	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats), estimate: e.estimate}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req, st.facts, cut...)
 	if err != nil || ref == errSkipped {
@@ -391,6 +395,9 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return s.executeCursor(ctx, f, name, limit, p)
 	}
 	e := &owed{kind: 'E', portal: p}
+	if p != nil {
+		e.estimate = p.estimate
+	}
 	if p == nil {
 		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
 		e.x = s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)

@@ -193,6 +193,9 @@ func (b *builder) condition(target *tree.RangeVar, others []*tree.Node, where *t
 	b.optionIf(where.GetCurrentOfExpr() != nil, "CURRENT OF")
 	b.name(where.GetCurrentOfExpr().GetCursorName())
 	b.current().Scope = b.scopeOf(target, others, where)
+	if b.current().Parent < 0 && len(others) == 0 && len(b.spans) > 0 {
+		b.spans[len(b.spans)-1].pinned = pinned(newScoper(target, true), where)
+	}
 }
 
 func (b *builder) merge(s *tree.MergeStmt) {

@@ -228,6 +228,7 @@ type Result struct {
 type span struct {
 	start, end, first int
 	copy              *Copy
+	pinned            []string
 	constants         []bool // of the fields of its result
 	use               Use
 }
@@ -246,6 +247,26 @@ func (r *Result) Span(sql string, i int) (start, end int) {
 		return 0, len(sql) // the result may come from a text of other length
 	}
 	return r.spans[i].start, r.spans[i].end
+}
+
+// Pinned returns the table that the i-th top-level statement writes and the
+// columns of it that it compares with single values, all of which must match. It
+// returns none where it is not an UPDATE or DELETE of one table alone.
+func (r *Result) Pinned(i int) (table event.Object, columns []string) {
+	top := &r.Statements[r.Top(i)]
+	if r.End(i) != r.Top(i)+1 || len(top.Writes) != 1 || top.Kind != "UPDATE" && top.Kind != "DELETE" {
+		return event.Object{}, nil
+	}
+	return top.Writes[0], r.spans[i].pinned
+}
+
+// End returns the index in Statements behind the last that the i-th top-level
+// statement contains.
+func (r *Result) End(i int) int {
+	if i+1 < len(r.spans) {
+		return r.spans[i+1].first
+	}
+	return len(r.Statements)
 }
 
 // Top returns the index in Statements of the i-th top-level statement.
