@@ -99,7 +99,10 @@ func (s *session) path(ctx context.Context) string {
 	if !known {
 		return ""
 	}
-	return schemas(path, s.resource.User)
+	if path != s.searches.path {
+		s.searches.path, s.searches.schemas = path, schemas(path, s.resource.User)
+	}
+	return s.searches.schemas
 }
 
 // schemas turns a search_path into an array of text, or "" if it is none.

@@ -38,17 +38,18 @@ type session struct {
 
 	client     net.Conn
 	server     *upstream
-	fromClient *reader    // requests
-	fromServer *reader    // responses
-	up         []byte     // requests: to the server
-	discarding bool       // requests: a refused message's successors, up to Sync
-	context    judged     // requests: what is judged now
-	renewals   uint64     // requests: counts changes of the policy
-	segment    uint64     // requests: counts Syncs and simple queries, from 1
-	unread     uint64     // requests: the segment in which code ran that may change how text is read; 0 when settled
-	uploading  *owed      // requests: what the server may read COPY data for
-	within     bool       // requests: a part of a message went up, and the rest did not
-	params     rowBuffers // requests: for binary parameters
+	fromClient *reader                        // requests
+	fromServer *reader                        // responses
+	up         []byte                         // requests: to the server
+	discarding bool                           // requests: a refused message's successors, up to Sync
+	context    judged                         // requests: what is judged now
+	renewals   uint64                         // requests: counts changes of the policy
+	segment    uint64                         // requests: counts Syncs and simple queries, from 1
+	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
+	uploading  *owed                          // requests: what the server may read COPY data for
+	within     bool                           // requests: a part of a message went up, and the rest did not
+	params     rowBuffers                     // requests: for binary parameters
+	searches   struct{ path, schemas string } // requests: the last search_path, and what it names
 
 	down down               // to the client
 	tx   transaction        // responses: the one that is open
