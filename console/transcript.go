@@ -327,6 +327,8 @@ func treatmentName(t event.Treatment) string {
 		return "redact"
 	case event.Hash:
 		return "hash"
+	case event.Fake:
+		return "fake"
 	case event.KeepLast:
 		return "keep last " + strconv.Itoa(int(t.Keep))
 	case event.Replace:

@@ -138,7 +138,7 @@ func (t *textWriter) decision(e *Entry) {
 }
 
 var treatmentNames = map[event.TreatmentKind]string{
-	event.Null: "null", event.Redact: "redacted", event.Hash: "hashed", event.KeepLast: "all but the last characters hidden",
+	event.Null: "null", event.Redact: "redacted", event.Hash: "hashed", event.Fake: "faked", event.KeepLast: "all but the last characters hidden",
 	event.Inspect: "inspected", event.Replace: "replaced", event.Pass: "as it is",
 }
 

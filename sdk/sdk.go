@@ -132,10 +132,11 @@ const (
 	Replace  = event.Replace
 	Inspect  = event.Inspect
 	Pass     = event.Pass
+	Fake     = event.Fake
 )
 
 // ParseTreatment reads a treatment as configurations have it: "null", "redact",
-// "hash", "keep_last:N" or "pass".
+// "hash", "fake", "keep_last:N" or "pass".
 func ParseTreatment(text string) (Treatment, error) { return event.ParseTreatment(text) }
 
 // The bits of the export hooks.

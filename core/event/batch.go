@@ -260,7 +260,7 @@ func (r *Rows) decodeEdit(b, text []byte, fields []int, from, to int) (e Edit, c
 	}
 	e.From, e.To = int(start), int(end)
 	e.Treatment = Treatment{Kind: TreatmentKind(how), Keep: uint8(how >> 8)}
-	if how > math.MaxUint16 || e.Treatment.Kind >= Inspect {
+	if how > math.MaxUint16 || e.Treatment.Kind >= Inspect && e.Treatment.Kind != Fake {
 		return e, 0, fmt.Errorf("decode edits: treatment %#x: %w", how, ErrMalformed)
 	}
 	at, length := uint64(u32(5)), uint64(u32(6))

@@ -519,7 +519,7 @@ func DecodeTreatments(b []byte) ([]Treatment, error) {
 		err := elements(v, func(t tag, v []byte) error {
 			switch t {
 			case 1:
-				return decodeInto(&x.Kind, v, uint64(Pass))
+				return decodeInto(&x.Kind, v, uint64(Fake))
 			case 2:
 				return decodeInto(&x.Keep, v, math.MaxUint8)
 			case 3:

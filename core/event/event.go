@@ -269,8 +269,8 @@ type Verdict struct {
 // A TreatmentKind says what is done to the values of a field.
 type TreatmentKind uint8
 
-// Treatments, strictest first; of two the lower wins. The zero treatment
-// removes the value.
+// Treatments, strictest first but for Fake. The zero treatment removes the
+// value.
 const (
 	Null     TreatmentKind = iota // NULL
 	Redact                        // a constant
@@ -279,6 +279,7 @@ const (
 	Replace                       // the plugin's own text; in an Edit only
 	Inspect                       // each value goes to the plugin that asked
 	Pass                          // as it is
+	Fake                          // other digits and letters, by a key; stricter than KeepLast
 )
 
 // A Treatment is what to do with one field.
@@ -288,18 +289,26 @@ type Treatment struct {
 	Rule string // which rule decided: "mask/public.customers.email"
 }
 
+// rank orders kinds, strictest first.
+func (k TreatmentKind) rank() int {
+	if k == Fake {
+		return 2*int(Hash) + 1
+	}
+	return 2 * int(k)
+}
+
 // Compare orders treatments, strictest first.
 func (t Treatment) Compare(u Treatment) int {
-	return cmp.Or(cmp.Compare(t.Kind, u.Kind), cmp.Compare(t.Keep, u.Keep))
+	return cmp.Or(cmp.Compare(t.Kind.rank(), u.Kind.rank()), cmp.Compare(t.Keep, u.Keep))
 }
 
 // ParseTreatment reads a treatment as configurations have it: "null",
-// "redact", "hash", "keep_last:N" or "pass".
+// "redact", "hash", "fake", "keep_last:N" or "pass".
 func ParseTreatment(text string) (t Treatment, err error) {
 	name, count, counted := strings.Cut(text, ":")
 	kind, known := treatmentKinds[name]
 	if !known || counted != (kind == KeepLast) {
-		return t, fmt.Errorf("treatment %q is none of null, redact, hash, keep_last:N and pass", text)
+		return t, fmt.Errorf("treatment %q is none of null, redact, hash, fake, keep_last:N and pass", text)
 	}
 	t.Kind = kind
 	if counted {
@@ -312,7 +321,7 @@ func ParseTreatment(text string) (t Treatment, err error) {
 	return t, nil
 }
 
-var treatmentKinds = map[string]TreatmentKind{"null": Null, "redact": Redact, "hash": Hash, "keep_last": KeepLast, "pass": Pass}
+var treatmentKinds = map[string]TreatmentKind{"null": Null, "redact": Redact, "hash": Hash, "fake": Fake, "keep_last": KeepLast, "pass": Pass}
 
 // An Edit treats a part of one inspected value.
 type Edit struct {

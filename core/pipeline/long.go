@@ -22,7 +22,8 @@ func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind == e
 
 // Long begins the treatment of a value of the field at index k of those that
 // Treated returned. It returns nil where the value becomes NULL. A value that a
-// plugin wants to inspect is too long for that: it is redacted. Only one Long of
+// plugin wants to inspect, or that a fake depends on, is too long for that: it is
+// redacted. Only one Long of
 // an exchange may be in use.
 func (x *Exchange) Long(k int) *Long {
 	p := &x.plan
@@ -30,7 +31,7 @@ func (x *Exchange) Long(k int) *Long {
 	switch t.Kind {
 	case event.Null:
 		return nil
-	case event.Inspect:
+	case event.Inspect, event.Fake: // which depends on all of it
 		t.Kind = event.Redact
 	}
 	l := &Long{x: x, k: k}

@@ -164,7 +164,7 @@ func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 		}
 		for i := range r.Len() {
 			if v := r.Cell(i, j); v != nil {
-				r.Set(i, j, p.treat(t, nil, v, x.s.key))
+				r.Set(i, j, p.treat(t, nil, v, p.fields[j].Type, x.s.key))
 			}
 		}
 	}
@@ -187,12 +187,12 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 		p.out = p.out[:0]
 		for ; n < len(edits) && edits[n].Row == i && edits[n].Field == j; n++ {
 			e := &edits[n]
-			if e.From < at || e.To < e.From || e.To > len(v) || e.Treatment.Kind >= event.Inspect {
+			if e.From < at || e.To < e.From || e.To > len(v) || e.Treatment.Kind >= event.Inspect && e.Treatment.Kind != event.Fake {
 				return fmt.Errorf("edit of bytes %d to %d of %d, treatment %d", e.From, e.To, len(v), e.Treatment.Kind)
 			}
 			null = null || e.Treatment.Kind == event.Null
 			p.out = append(p.out, v[at:e.From]...)
-			p.out = append(p.out, p.treat(e.Treatment, e.Text, v[e.From:e.To], x.s.key)...)
+			p.out = append(p.out, p.treat(e.Treatment, e.Text, v[e.From:e.To], "text", x.s.key)...)
 			at = e.To
 		}
 		if null || v == nil {
@@ -205,8 +205,8 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 	return nil
 }
 
-// treat returns the treated form of v, valid until the next call.
-func (p *plan) treat(t event.Treatment, text, v []byte, key []byte) []byte {
+// treat returns the treated form of v, of a type, valid until the next call.
+func (p *plan) treat(t event.Treatment, text, v []byte, kind string, key []byte) []byte {
 	switch t.Kind {
 	case event.Null:
 		return nil
@@ -217,6 +217,10 @@ func (p *plan) treat(t event.Treatment, text, v []byte, key []byte) []byte {
 	}
 	if p.buf == nil {
 		p.buf = []byte{} // an empty value is not NULL
+	}
+	if t.Kind == event.Fake {
+		p.buf = appendFake(p.buf[:0], kind, v, key)
+		return p.buf
 	}
 	p.whole.begin(p, t, key)
 	p.buf = p.whole.end(p.whole.append(p.buf[:0], v))

@@ -79,7 +79,7 @@ type Session struct {
 // Commit. The terms are the session's until Close, also when New fails.
 func New(c Config) (*Session, error) {
 	s := &Session{recorder: c.Recorder, approver: c.Approver, key: c.Key}
-	t := newTerms(c.Terms)
+	t := newTerms(c.Terms, c.Key)
 	s.current.Store(t)
 	if err := s.record(event.KindOpen, 0, t.Session.Append); err != nil {
 		t.release()

@@ -73,7 +73,7 @@ type terms struct {
 	heads map[*event.Head]*treatedHead
 }
 
-func newTerms(c Terms) *terms {
+func newTerms(c Terms, key []byte) *terms {
 	if c.InForce == nil {
 		c.InForce = context.Background()
 	}
@@ -88,6 +88,9 @@ func newTerms(c Terms) *terms {
 		if m, ok := p.(Masker); ok {
 			t.maskers = append(t.maskers, m)
 		}
+	}
+	if c.Protected.HasParts() {
+		t.maskers = append(t.maskers, documents{c.Protected, key})
 	}
 	return t
 }
@@ -125,7 +128,7 @@ func (s *Session) Renew(ctx context.Context) error {
 		c.Plugins, c.Approvers, c.Release = []Plugin{barred{}}, nil, nil
 	}
 	before, after := old.Session.Policy, c.Session.Policy
-	s.current.Store(newTerms(c))
+	s.current.Store(newTerms(c, s.key))
 	old.release()
 	if err != nil || before == after {
 		return err

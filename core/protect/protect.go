@@ -44,7 +44,9 @@ func ParseMode(text string) (Mode, error) {
 type Config struct {
 	Mode Mode
 	// Columns are the treatments of what the patterns match:
-	// "schema.table.column", in which * stands for any characters.
+	// "schema.table.column", in which * stands for any characters. With a
+	// path behind it, "schema.table.column$.owner.ssn", it is what that
+	// selects within a JSON document.
 	Columns map[string]event.Treatment
 	// Implied are treatments of what holds values of protected columns in
 	// turn, such as a catalogue's statistics. They protect as long as any of
@@ -64,6 +66,7 @@ type Columns struct {
 
 type column struct {
 	pattern   string
+	path      *Path // nil: the whole value
 	treatment event.Treatment
 	implied   bool
 }
@@ -104,12 +107,33 @@ func New(c Config) (*Columns, error) {
 
 func (p *Columns) add(pattern string, t event.Treatment, implied bool) {
 	t.Rule = "protect/" + pattern
-	p.columns = append(p.columns, column{pattern, t, implied})
+	c := column{pattern: pattern, treatment: t, implied: implied}
+	if name, path, has := cutPath(pattern); has {
+		parsed, _ := ParsePath(path) // CheckPattern did
+		c.pattern, c.path = name, &parsed
+	}
+	p.columns = append(p.columns, c)
+}
+
+// cutPath cuts a pattern into that of columns and a path.
+func cutPath(pattern string) (name, path string, has bool) {
+	for i := range pattern {
+		if pattern[i] == '$' && i+1 < len(pattern) && (pattern[i+1] == '.' || pattern[i+1] == '[') {
+			return pattern[:i], pattern[i:], true
+		}
+	}
+	return pattern, "", false
 }
 
 // CheckPattern returns what is wrong with a pattern of columns, or of functions:
 // "schema.function()".
 func CheckPattern(pattern string) error {
+	pattern, path, has := cutPath(pattern)
+	if has {
+		if _, err := ParsePath(path); err != nil {
+			return err
+		}
+	}
 	if !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "()") && strings.Count(pattern, ".") < 2 {
 		return fmt.Errorf("%q is not schema.table.column", pattern)
 	}
@@ -126,7 +150,7 @@ func (p *Columns) Without(patterns []string) *Columns {
 	for _, c := range p.columns {
 		// The * of a pattern is matched by another's * only, so that what
 		// covers the text of a pattern covers all that it matches.
-		if !left.isCleared(c.pattern) {
+		if !left.isCleared(c.pattern) && (c.path == nil || !left.isCleared(c.pattern+c.path.text)) {
 			left.columns = append(left.columns, c)
 		}
 	}
@@ -150,17 +174,49 @@ func (p *Columns) Clears(name string) bool { return p == nil || p.isCleared(name
 func (p *Columns) Strict() bool { return p != nil && p.mode == Strict }
 
 // Column returns the treatment of a column, "schema.table.column", and whether
-// it is protected. Of several that match, the strictest counts.
+// it is protected. Of several that match, the strictest counts. That of one of
+// which only something within is protected is Inspect.
 func (p *Columns) Column(name string) (event.Treatment, bool) {
 	if p == nil || p.isCleared(name) {
 		return event.Treatment{Kind: event.Pass}, false
 	}
+	within := event.Treatment{Kind: event.Pass}
 	for _, c := range p.columns {
-		if event.Match(c.pattern, name) {
+		switch {
+		case !event.Match(c.pattern, name):
+		case c.path == nil:
 			return c.treatment, true
+		case within.Kind == event.Pass:
+			within = event.Treatment{Kind: event.Inspect, Rule: c.treatment.Rule}
 		}
 	}
-	return event.Treatment{Kind: event.Pass}, false
+	return within, within.Kind != event.Pass
+}
+
+// A Part is what is protected within a document.
+type Part struct {
+	Path      Path
+	Treatment event.Treatment
+}
+
+// Parts returns what is protected within the values of f, strictest first, where
+// they are those of a column as they are.
+func (p *Columns) Parts(f *event.Field) (parts []Part) {
+	if p == nil || f.Lineage != event.LineageExact {
+		return nil
+	}
+	for _, c := range p.columns {
+		matches := func(origin string) bool { return event.Match(c.pattern, origin) && !p.isCleared(origin) }
+		if c.path != nil && slices.ContainsFunc(f.Origins, matches) {
+			parts = append(parts, Part{*c.path, c.treatment})
+		}
+	}
+	return parts
+}
+
+// HasParts is whether anything is protected within documents.
+func (p *Columns) HasParts() bool {
+	return p != nil && slices.ContainsFunc(p.columns, func(c column) bool { return c.path != nil })
 }
 
 // Overlap returns the treatment of the columns that a pattern may stand for, and
@@ -215,10 +271,21 @@ func (p *Columns) Field(f *event.Field) event.Treatment {
 			strictest = t
 		}
 	}
-	if p.mode == Strict && f.Lineage == event.LineageUnknown && strictest.Kind > event.Redact {
-		return event.Treatment{Kind: event.Redact, Rule: "protect/unknown"}
+	if strictest.Kind == event.Inspect && f.Lineage != event.LineageExact {
+		strictest.Kind = event.Redact // it is the document no more
+	}
+	if p.mode == Strict && f.Lineage == event.LineageUnknown && strictest.Compare(event.Treatment{Kind: event.Redact}) > 0 {
+		if strictest = (event.Treatment{Kind: event.Redact, Rule: "protect/unknown"}); !textTypes[f.Type] {
+			strictest.Kind = event.Null // a zero would be taken for the answer
+		}
 	}
 	return strictest
+}
+
+// textTypes are the types, by the names that protocols give them, that hold any
+// text.
+var textTypes = map[string]bool{
+	"": true, "text": true, "varchar": true, "bpchar": true, "name": true, "unknown": true, "json": true, "jsonb": true, "xml": true,
 }
 
 // Identity is a text that differs wherever two protect differently. It is part
@@ -234,6 +301,9 @@ func (p *Columns) identify() {
 	var b []byte
 	b = fmt.Appendf(b, "%d", p.mode)
 	for _, c := range p.columns {
+		if c.path != nil {
+			b = fmt.Appendf(b, " %q", c.path.text)
+		}
 		b = fmt.Appendf(b, " %q:%d:%d:%t", c.pattern, c.treatment.Kind, c.treatment.Keep, c.implied)
 	}
 	for _, c := range slices.Sorted(slices.Values(p.cleared)) {

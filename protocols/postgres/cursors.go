@@ -91,6 +91,10 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 		return err
 	}
 	e := s.guard(ctx, &owed{kind: 'E', portal: &portal{}}, nil, req.Statements)
+	if p != nil && p.refusal != nil {
+		e.x = s.reject(ctx, req, nil, p.refusal)
+		return s.refuseExtended(e, p.refusal)
+	}
 	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(req.Payload))
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ type prepared struct {
 	sql        []byte
 	facts      *statement.Result
 	statements []event.Statement        // what executing it does
+	refusal    *refusal                 // why the policy that is in force now does not let it pass
 	names      bool                     // executing it may define or drop names by SQL
 	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
 	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
@@ -35,12 +36,13 @@ type portal struct {
 	x        *pipeline.Exchange
 	req      *event.Request // nil for a cursor
 	context  judged
-	renewals uint64 // the session's, when it was judged
-	asked    uint64 // the segment in which a Describe of it was sent
-	formats  string // of the result, as Bind has them
-	sends    string // the formats of the parameters, as Bind has them
-	estimate string // how many rows it would write
-	bytes    int    // that it keeps
+	renewals uint64   // the session's, when it was judged
+	asked    uint64   // the segment in which a Describe of it was sent
+	formats  string   // of the result, as Bind has them
+	sends    string   // the formats of the parameters, as Bind has them
+	estimate string   // how many rows it would write
+	refusal  *refusal // why the policy that is in force now does not let it pass
+	bytes    int      // that it keeps
 
 	statements []event.Statement // what a cursor's query does
 	holds      bool              // a cursor WITH HOLD
@@ -306,4 +308,17 @@ func (q *queue) lookup(name string) *prepared {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.prepared[name]
+}
+
+// known returns what names mean: *prepared and *portal.
+func (q *queue) known() (all []any) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range q.prepared {
+		all = append(all, p)
+	}
+	for _, p := range q.portals {
+		all = append(all, p)
+	}
+	return all
 }

@@ -93,6 +93,9 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 	}
 	for i := range facts.Statements {
 		st := &facts.Statements[i]
+		if r, err := s.runsByName(ctx, st); r != nil || err != nil {
+			return r, err
+		}
 		for _, f := range st.Functions {
 			if slices.ContainsFunc(refusedFunctions, func(p string) bool { return event.Match(p, base(f)) }) {
 				return refuse("function "+f+" is refused", "")
@@ -140,6 +143,37 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 	return nil, nil
 }
 
+// reexamine looks at what was prepared and bound before, when other columns are
+// protected than then.
+func (s *session) reexamine(ctx context.Context) {
+	examine := func(facts *statement.Result) *refusal {
+		if !s.guarded() {
+			return nil
+		}
+		again := &refusal{code: codeAccessDenied, message: "gatehouse: what was prepared before the policy changed is refused" + because, hint: "Prepare it again."}
+		if facts == nil {
+			return again // its text is another statement's
+		}
+		r, err := s.refuseProtected(ctx, facts)
+		if err != nil {
+			r = again
+		}
+		return r
+	}
+	for _, p := range s.queue.known() {
+		switch p := p.(type) {
+		case *prepared:
+			var facts *statement.Result
+			if !p.viaSQL {
+				facts = p.facts
+			}
+			p.refusal = examine(facts)
+		case *portal:
+			p.refusal = examine(p.text())
+		}
+	}
+}
+
 // chooses is whether which rows a text returns may depend on protected columns.
 func (s *session) chooses(ctx context.Context, protected *protect.Columns, facts *statement.Result) bool {
 	if facts == nil {
@@ -166,6 +200,28 @@ func (s *session) chooses(ctx context.Context, protected *protect.Columns, facts
 		}
 	}
 	return false
+}
+
+// runsByName returns why what a statement runs by name is refused, or nil.
+func (s *session) runsByName(ctx context.Context, st *event.Statement) (*refusal, error) {
+	if s.renewals == 0 {
+		return nil, nil
+	}
+	switch st.Kind {
+	case "EXECUTE":
+		p, err := s.findStatement(ctx, named(st))
+		if p != nil {
+			return p.refusal, err
+		}
+		return nil, err
+	case "FETCH", "MOVE":
+		p, err := s.findPortal(ctx, named(st))
+		if p != nil {
+			return p.refusal, err
+		}
+		return nil, err
+	}
+	return nil, nil
 }
 
 // moves is whether an ALTER may make a column known by another name.

@@ -36,6 +36,7 @@ func (s *session) renew(ctx context.Context) error {
 // goOver goes over to the policy in force. Nothing may be owed. The caller
 // holds busy.
 func (s *session) goOver(ctx context.Context) error {
+	before := s.ps.Terms().Protected.Identity()
 	if err := s.ps.Renew(ctx); err != nil {
 		s.barred = &endError{refusal{code: codeAccessDenied,
 			message: "gatehouse: the session ends because the policy changed: " + reason(err, "it cannot go on under the new one")}, err}
@@ -43,6 +44,9 @@ func (s *session) goOver(ctx context.Context) error {
 			s.barred = s.ending.Load()
 		}
 		return s.barred
+	}
+	if s.ps.Terms().Protected.Identity() != before {
+		s.reexamine(ctx)
 	}
 	s.renewals++
 	s.context.runs++ // portals that were bound before are judged again

@@ -312,6 +312,9 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if st != nil && st.refusal != nil {
+		r = st.refusal
+	}
 	if st == nil {
 		r = &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
 	}
@@ -402,6 +405,10 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
 		e.x = s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)
 		return s.refuseExtended(e, r)
+	}
+	if p.refusal != nil {
+		e.x = s.reject(ctx, p.req, p.text(), p.refusal)
+		return s.refuseExtended(e, p.refusal)
 	}
 	e.x, e.st = p.x, p.st
 	s.guard(ctx, e, p.text(), p.req.Statements)

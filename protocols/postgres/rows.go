@@ -348,7 +348,10 @@ func (b *rowBuffers) toText(oid uint32, v []byte) (text []byte, ok bool) {
 	case string:
 		return b.keep(append(b.text, value...)), true
 	case []byte:
-		return b.keep(append(b.text, value...)), true
+		if oid == pgtype.ByteaOID {
+			return b.keep(append(b.text, value...)), true
+		}
+		return b.inText(t, v) // an array
 	case int64:
 		return b.keep(strconv.AppendInt(b.text, value, 10)), true
 	case float64:
@@ -356,9 +359,30 @@ func (b *rowBuffers) toText(oid uint32, v []byte) (text []byte, ok bool) {
 	case bool:
 		return b.keep(strconv.AppendBool(b.text, value)), true
 	case time.Time:
-		return b.keep(value.AppendFormat(b.text, time.RFC3339Nano)), true
+		layout := time.RFC3339Nano
+		switch oid { // as the server writes them
+		case pgtype.DateOID:
+			layout = time.DateOnly
+		case pgtype.TimestampOID:
+			layout = "2006-01-02 15:04:05.999999"
+		}
+		return b.keep(value.AppendFormat(b.text, layout)), true
 	}
 	return v, false
+}
+
+// inText returns the text of a value in binary format that the library gives no
+// text.
+func (b *rowBuffers) inText(t *pgtype.Type, v []byte) (text []byte, ok bool) {
+	value, err := t.Codec.DecodeValue(b.types, t.OID, pgtype.BinaryFormatCode, v)
+	if err != nil || value == nil {
+		return v, false
+	}
+	grown, err := b.types.Encode(t.OID, pgtype.TextFormatCode, value, b.text)
+	if err != nil || grown == nil {
+		return v, false
+	}
+	return b.keep(grown), true
 }
 
 // keep makes grown, which is b.text with a value appended, the new b.text and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"gatehouse/core/event"
 	"gatehouse/core/protect"
 )
 
@@ -69,7 +71,8 @@ func TestStrictModePassesWhatIsClean(t *testing.T) {
 		{"INSERT INTO notes (body) SELECT body FROM notes WHERE id = 3 RETURNING body", "last"},
 		{"SELECT relname FROM pg_class WHERE relname = 'notes'", "notes"},
 		// What is not known is masked, and what is not to be known refused.
-		{"SELECT count(*) FROM notes", "0"},
+		{"SELECT count(*) FROM notes", "NULL"},
+		{"SELECT nextval('counter'), nextval('counter')", "1|2"},
 		{"SELECT upper(body) FROM notes WHERE id = 1", "[redacted]"},
 		{"SELECT p.name FROM people p JOIN digits d ON p.ssn LIKE d.digit || '%' ORDER BY 1 LIMIT 1", "42501"},
 		{"SELECT p.name FROM people p JOIN notes n ON p.ssn = n.body", ""},
@@ -116,6 +119,48 @@ func TestMaskedValuesKeepTheirTypes(t *testing.T) {
 	}
 }
 
+// Fakes are of their columns' types, and the same however they are asked for;
+// documents are masked within.
+func TestFakesAndDocuments(t *testing.T) {
+	config := protect.Config{Mode: protect.Column, Columns: map[string]event.Treatment{"public.people.bio$.ssn": {Kind: event.Redact}}}
+	for _, name := range []string{"ssn", "pin", "account", "salary", "born", "badge", "tags"} {
+		config.Columns["public.people."+name] = event.Treatment{Kind: event.Fake}
+	}
+	columns, err := protect.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: columns})
+	form := regexp.MustCompile(`^\d{3}-\d\d-\d{4} [1-9]\d{7} [1-9]\d{12} [1-9]\d{7} (19|20)\d\d-\d\d-\d\d [0-9a-f]{32} \[\d{3}-\d\d-\d{4} [a-z]\] \{"ssn": "\[redacted\]", "likes": \["tea"\]\}$`)
+	seen := ""
+	for _, mode := range queryModes {
+		c := g.connect(t, "&default_query_exec_mode="+mode)
+		var (
+			ssn, bio string
+			pin      int32
+			account  int64
+			salary   pgtype.Numeric
+			born     time.Time
+			badge    [16]byte
+			tags     []string
+		)
+		err := c.QueryRow(t.Context(), "SELECT ssn, pin, account, salary, born, badge, tags, bio FROM people WHERE id = $1", 1).
+			Scan(&ssn, &pin, &account, &salary, &born, &badge, &tags, &bio)
+		if err != nil {
+			t.Errorf("%s: %v", mode, err)
+			continue
+		}
+		got := fmt.Sprintf("%s %d %d %v %s %x %s %s", ssn, pin, account, salary.Int, born.Format(time.DateOnly), badge, tags, bio)
+		if !form.MatchString(got) || strings.Contains(got, "219-09-9471") {
+			t.Errorf("%s: %s", mode, got)
+		}
+		if seen != "" && got != seen {
+			t.Errorf("%s: %s, before %s", mode, got, seen)
+		}
+		seen = got
+	}
+}
+
 // Of errors what is about the client's own text, or names a constraint, is left.
 func TestWhatIsLeftOfErrors(t *testing.T) {
 	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Column)})
@@ -125,7 +170,7 @@ func TestWhatIsLeftOfErrors(t *testing.T) {
 		want pgconn.PgError
 	}{
 		{"SELECT nothing FROM people", pgconn.PgError{Severity: "ERROR", Code: "42703", Message: `column "nothing" does not exist`, Position: 8}},
-		{"SELEC 1", pgconn.PgError{Severity: "ERROR", Code: "42601", Message: `syntax error at or near "SELEC"`, Position: 1}},
+		{"SELEC 1", pgconn.PgError{Severity: "ERROR", Code: "42601", Message: "gatehouse: the statement cannot be parsed", Position: 1}},
 		{"SELECT ssn::int FROM people", pgconn.PgError{Severity: "ERROR", Code: "22P02", Message: "gatehouse: invalid text representation"}},
 		{"INSERT INTO people (id, name) VALUES (1, 'x')", pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "gatehouse: unique violation",
 			SchemaName: "public", TableName: "people", ConstraintName: "people_pkey"}},
@@ -198,5 +243,51 @@ func TestWhatIsLeftBesideRows(t *testing.T) {
 	got := ask("SELECT pg_notify('news', 'secret')")
 	if len(got) != 4 || !strings.HasSuffix(got[2], `news\x00\x00"`) && !strings.HasSuffix(got[3], `news\x00\x00"`) {
 		t.Errorf("notification: %q", got)
+	}
+}
+
+// What was prepared while nothing was protected is looked at again.
+func TestPreparedBeforeColumnsAreProtected(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema})
+	r := g.raw(t)
+	prepare := func(name, sql string) {
+		r.send(&pgproto3.Parse{Name: name, Query: sql}, &pgproto3.Sync{})
+		r.until("Z I")
+	}
+	run := func(name string) string {
+		r.send(&pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		return strings.Join(r.until("Z I"), "; ")
+	}
+	query := func(sql string) string {
+		r.send(&pgproto3.Query{String: sql})
+		return strings.Join(r.until("Z I"), "; ")
+	}
+	prepare("moves", "INSERT INTO notes (body) SELECT ssn FROM people")
+	prepare("reads", "SELECT name, ssn FROM people WHERE id = 2")
+	prepare("file", "SELECT pg_read_file('PG_VERSION')")
+	query("PREPARE by_sql AS SELECT ssn FROM people WHERE id = 2")
+	query("DECLARE cursor CURSOR WITH HOLD FOR SELECT ssn FROM people WHERE id = 2")
+	if got := run("reads"); got != "2; D Bob|457-55-5462; C SELECT 1; Z I" {
+		t.Fatalf("before: %s", got)
+	}
+	g.policy.mu.Lock()
+	g.policy.columns = protectedPeople(t, protect.Strict)
+	g.policy.mu.Unlock()
+	g.policy.change(nil)
+	for _, test := range []struct{ got, want string }{
+		{run("moves"), "E 42501; Z I"},
+		{run("reads"), "2; D Bob|[redacted]; C SELECT 1; Z I"},
+		{run("file"), "E 42501; Z I"},
+		{query("EXECUTE reads"), "T; D Bob|[redacted]; C SELECT 1; Z I"},
+		{query("EXECUTE moves"), "E 42501; Z I"},
+		{query("EXECUTE by_sql"), "E 42501; Z I"},
+		{query("FETCH cursor"), "E 42501; Z I"},
+		{query("DEALLOCATE by_sql"), "C DEALLOCATE; Z I"},
+		{query("PREPARE by_sql AS SELECT ssn FROM people WHERE id = 2"), "C PREPARE; Z I"},
+		{query("EXECUTE by_sql"), "T; D [redacted]; C SELECT 1; Z I"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s, want %s", test.got, test.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"slices"
 	"strings"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
@@ -76,7 +77,9 @@ func isConstant(n *tree.Node) bool {
 	case *tree.TypeCast:
 		return ownType(m.GetTypeName()) && isConstant(m.GetArg())
 	case *tree.FuncCall:
-		return len(m.GetArgs()) == 0 && m.GetOver() == nil && sessionFacts[routine(m.GetFuncname())]
+		name := routine(m.GetFuncname())
+		return (len(m.GetArgs()) == 0 && sessionFacts[name] || sequenceFacts[name]) && m.GetOver() == nil &&
+			!slices.ContainsFunc(m.GetArgs(), func(n *tree.Node) bool { return !isConstant(n) })
 	}
 	return false
 }
@@ -87,6 +90,10 @@ var sessionFacts = map[string]bool{
 	"current_database": true, "current_schema": true, "pg_backend_pid": true, "pg_is_in_recovery": true,
 	"pg_postmaster_start_time": true, "txid_current": true, "pg_current_xact_id": true, "inet_server_addr": true, "inet_server_port": true,
 }
+
+// sequenceFacts are functions of sequences, which hold nothing that was computed
+// as long as setval is given nothing such.
+var sequenceFacts = map[string]bool{"nextval": true, "currval": true, "lastval": true}
 
 // steadySettings are those whose values are the server's own, or of a few that
 // there are, so that they hold nothing that was computed.

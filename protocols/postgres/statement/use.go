@@ -279,7 +279,16 @@ func (u *user) from(list []*tree.Node) {
 			u.condition(m.GetQuals())
 		case nil:
 		default:
-			u.refs(&u.Counted, m)
+			// What a function returns is another's; how much, its arguments say.
+			var all []string
+			u.refs(&all, m)
+			for _, name := range all {
+				if strings.HasSuffix(name, "()") {
+					u.Chosen = append(u.Chosen, name)
+				} else {
+					u.Counted = append(u.Counted, name)
+				}
+			}
 			u.expression(n)
 		}
 	}
@@ -373,17 +382,24 @@ func (u *user) within(m proto.Message) {
 	case *tree.FuncCall:
 		name := routine(m.GetFuncname())
 		if setFunctions[name] {
-			u.refs(&u.Counted, m)
+			u.arguments(&u.Counted, m)
 		}
 		if keepers[name] {
 			u.Stores = true
-			u.refs(&u.Stored, m)
+			u.arguments(&u.Stored, m)
 		}
 	}
 	children(m, func(child proto.Message) bool {
 		u.within(child)
 		return true
 	})
+}
+
+// arguments adds what the arguments of a call refer to.
+func (u *user) arguments(list *[]string, f *tree.FuncCall) {
+	for _, n := range f.GetArgs() {
+		u.refs(list, n)
+	}
 }
 
 // refs adds the columns that m refers to, those of queries in it too.

@@ -205,8 +205,10 @@ type Protect struct {
 	// all that is not known not to depend on one.
 	Mode string `json:"mode" jsonschema:"enum=detect,enum=column,enum=strict,default=column"`
 	// Columns are treatments by patterns of schema.table.column, in which *
-	// stands for any characters: null, redact, hash or keep_last:N. Of several
-	// that match a column the strictest counts, those of plugins too.
+	// stands for any characters: null, redact, hash, fake or keep_last:N. With
+	// a path behind it, public.orders.doc$.owner.ssn, it is what that selects
+	// within a JSON document. Of several that match a column the strictest
+	// counts, those of plugins too.
 	Columns map[string]Treatment `json:"columns,omitempty"`
 	// Account says which accounts of the server the gate may log in as. With
 	// unprivileged that is none that is a superuser, owns protected columns, or

@@ -123,7 +123,7 @@ func patternMessage(k *kind.Pattern) string {
 	case durationPattern:
 		return fmt.Sprintf("%q is no duration; write it as 30s, 5m or 1h30m", k.Got)
 	case treatmentPattern:
-		return fmt.Sprintf("%q is no treatment; write null, in quotes, redact, hash or keep_last:N", k.Got)
+		return fmt.Sprintf("%q is no treatment; write null, in quotes, redact, hash, fake or keep_last:N", k.Got)
 	case sizePattern:
 		return fmt.Sprintf("%q is no size; write it as 64KiB, 16MiB or 1GiB", k.Got)
 	}

@@ -47,7 +47,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 // A Treatment is what is done to the values of a protected column.
 type Treatment event.Treatment
 
-const treatmentPattern = `^(null|redact|hash|keep_last:[1-9][0-9]{0,2})$`
+const treatmentPattern = `^(null|redact|hash|fake|keep_last:[1-9][0-9]{0,2})$`
 
 // UnmarshalText sets t from its written form.
 func (t *Treatment) UnmarshalText(b []byte) error {
