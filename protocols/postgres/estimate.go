@@ -140,7 +140,7 @@ func (c *catalog) estimate(ctx context.Context, path, sql string, m *bind, st *p
 		if _, err := conn.Exec(ctx, limits); err != nil {
 			return 0, fmt.Errorf("open a connection for estimates: %w", err)
 		}
-		p.conn, p.path = conn, ""
+		p.conn, p.path = conn, "pg_catalog" // as connect sets it
 	}
 	if path != p.path {
 		set, args := "RESET search_path", []any(nil)
