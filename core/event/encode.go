@@ -352,7 +352,8 @@ func (s *Statement) Append(b []byte) []byte {
 	b = appendUint(b, 12, uint64(s.Scope))
 	b = appendBool(b, 13, s.Opaque)
 	b = appendStrings(b, 14, s.Operators)
-	return appendStrings(b, 15, s.Types)
+	b = appendStrings(b, 15, s.Types)
+	return appendStrings(b, 16, s.Predicates)
 }
 
 // Decode sets s from its encoding.
@@ -392,6 +393,8 @@ func (s *Statement) Decode(b []byte) error {
 			s.Operators = append(s.Operators, string(v))
 		case 15:
 			s.Types = append(s.Types, string(v))
+		case 16:
+			s.Predicates = append(s.Predicates, string(v))
 		}
 		return nil
 	}))

@@ -137,6 +137,13 @@ func (o Object) String() string {
 	return o.Schema + "." + o.Name
 }
 
+// The attributes of a request that name the protected columns, one each, that it
+// names at all, and that it uses in a predicate.
+const (
+	AttrColumn    = "gatehouse.column"
+	AttrPredicate = "gatehouse.predicate"
+)
+
 // A Scope says which rows a statement's condition selects from its target.
 type Scope uint8
 
@@ -171,6 +178,9 @@ type Statement struct {
 	// Columns are the columns that it names, "relation.column" where the
 	// text qualifies them, "*" for all.
 	Columns []string
+	// Predicates are those of Columns on which it depends which rows there are,
+	// or their order: they stand in conditions, comparisons, sort keys, limits.
+	Predicates []string
 	// Functions are the functions that it calls, as written, lower case.
 	Functions []string
 	// Operators are the operators that it applies, and Types the types that

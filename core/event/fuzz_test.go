@@ -39,7 +39,7 @@ var full = map[string]structure{
 	},
 	"statement": &event.Statement{
 		Kind: long, Parent: 3, Within: "do", Runs: true, Writes: []event.Object{{Schema: "public", Name: "t"}, {Name: long}},
-		Reads: []event.Object{{}}, Columns: []string{"*", ""}, Functions: []string{"f"}, Operators: []string{"==="}, Types: []string{"pair"}, Settings: []string{"role"},
+		Reads: []event.Object{{}}, Columns: []string{"*", ""}, Predicates: []string{"ssn"}, Functions: []string{"f"}, Operators: []string{"==="}, Types: []string{"pair"}, Settings: []string{"role"},
 		Names: []string{"n"}, Options: []string{"CASCADE"}, Scope: event.ScopeRestricted, Opaque: true,
 	},
 	"head": &event.Head{

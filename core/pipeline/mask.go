@@ -18,6 +18,7 @@ type plan struct {
 	columns     []int             // their indexes in the head
 	treatments  []event.Treatment // one for each of fields
 	inspections []inspection
+	quotas      []Quota // of the columns that rows show something of
 	mac         hash.Hash
 	whole       treating // of values that are treated at once
 	buf, out    []byte
@@ -110,7 +111,9 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 	}
 	treated := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
 	treated.plan.set(h, strictest, wants, t.maskers)
-	return treated, nil
+	var err error
+	treated.plan.quotas, err = t.columnQuotas(h, strictest)
+	return treated, err
 }
 
 func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers []Masker) {

@@ -150,7 +150,8 @@ type Exchange struct {
 	Verdict event.Verdict
 	// Held is the pending approval while Await waits, nil otherwise.
 	Held *event.Pending
-	// Exceeded is the quota's error where that is why the request is blocked.
+	// Exceeded is the quota's error where that is why the request is blocked
+	// or held.
 	Exceeded error
 
 	s    *Session
@@ -159,6 +160,8 @@ type Exchange struct {
 	plan plan
 	// secret is what may be revealed of a held request.
 	secret *secret
+	// affordable is whether the request was approved over a quota.
+	affordable bool
 }
 
 // Begin judges req and records it with its verdict; req must not change
@@ -313,6 +316,7 @@ func (x *Exchange) Await(ctx context.Context) {
 		d.Approved, v.Reason = false, "the request's context changed after it was shown to the approver"
 	default:
 		v.Action, v.Reason = event.Allow, "approved by "+d.By.Name
+		x.affordable, x.Exceeded = x.Exceeded != nil, nil
 	}
 	if d.At.IsZero() {
 		d.At = time.Now()

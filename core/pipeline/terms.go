@@ -22,11 +22,14 @@ type Terms struct {
 	Approvers []string      // groups that may decide what this session holds
 	HoldFor   time.Duration // how long a held request waits
 	Quota     Quota         // nil: none
+	// Columns bounds what is done with each protected column. The zero value
+	// does not.
+	Columns ColumnQuotas
 	// Protected are the columns that are treated whatever plugins say.
 	Protected *protect.Columns
 	// AllProtected are those of the resource, also where the principal may
 	// see them: their values are masked in what is recorded and shown of
-	// requests.
+	// requests, and what is done with them counts.
 	AllProtected *protect.Columns
 
 	// InForce ends when the policy changed. Nil is never.
@@ -36,30 +39,6 @@ type Terms struct {
 	Renew func(context.Context) (Terms, error)
 	// Release is called once, when the session uses the terms no more.
 	Release func()
-}
-
-// A Quota bounds what a principal gets. Its errors say when some of it is free
-// again, by a method Frees() time.Time.
-type Quota interface {
-	// Check returns an error where nothing is left.
-	Check() error
-	// Take counts rows and bytes before a client gets them. After an error
-	// it must not.
-	Take(rows, bytes int64) error
-}
-
-// spent is the verdict on requests where a quota has nothing left.
-func spent(err error) event.Verdict {
-	return event.Verdict{Rule: "gatehouse/quota", Reason: err.Error()}
-}
-
-// Take counts rows that the client is about to get, and their bytes, against the
-// quota. After an error none of them may reach it.
-func (x *Exchange) Take(rows, bytes int) error {
-	if x.t.Quota == nil {
-		return nil
-	}
-	return x.t.Quota.Take(int64(rows), int64(bytes))
 }
 
 // terms are Terms at work.
@@ -138,8 +117,8 @@ func (s *Session) Renew(ctx context.Context) error {
 	}})
 }
 
-// judge returns what the plugins say of req, and the quota's error where that is
-// why it is blocked.
+// judge returns what the plugins say of req, and the quota's error where one has
+// nothing left for it: then it is blocked, or held.
 func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict, exceeded error) {
 	strictest := event.Verdict{Action: event.Allow}
 	for _, j := range t.judges {
@@ -157,10 +136,8 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 			strictest = v
 		}
 	}
-	if strictest.Action != event.Block && t.Quota != nil {
-		if err := t.Quota.Check(); err != nil {
-			return spent(err), err
-		}
+	if strictest.Action == event.Block {
+		return strictest, nil
 	}
-	return strictest, nil
+	return t.afford(req, strictest)
 }

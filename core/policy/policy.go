@@ -44,7 +44,20 @@ type Rule struct {
 }
 
 // A Quota is what a principal may get within an hour. Zero fields are no limit.
-type Quota struct{ Rows, Bytes int64 }
+type Quota struct {
+	Rows, Bytes int64
+	// Columns is what it may do with each protected column.
+	Columns ColumnQuota
+}
+
+// A ColumnQuota is what a principal may do with a column within an hour.
+type ColumnQuota struct {
+	// Rows and Bytes are those in which something of it is shown.
+	Rows, Bytes int64
+	Predicates  int64 // conditions on it
+	// Over is what becomes of a request beyond: Block or Hold.
+	Over event.Action
+}
 
 // Access is how a principal reaches a resource.
 type Access struct {
@@ -61,10 +74,9 @@ type Access struct {
 	// Clear are patterns of protected columns that the principal may see.
 	Clear []string
 
-	// Protected are the protected columns that remain. Decide sets it.
-	Protected *protect.Columns
-	// AllProtected are those of the resource. Decide sets it.
-	AllProtected *protect.Columns
+	// Protected are the protected columns that remain, and AllProtected those
+	// of the resource. Decide sets them.
+	Protected, AllProtected *protect.Columns
 	// Rule is the name of the rule that gave it. Decide sets it.
 	Rule string
 }
@@ -122,6 +134,9 @@ func (r *Rule) check(c *Config) error {
 	}
 	if r.Quota.Rows < 0 || r.Quota.Bytes < 0 {
 		problem("quota of %d rows and %d bytes", r.Quota.Rows, r.Quota.Bytes)
+	}
+	if c := r.Quota.Columns; c.Rows < 0 || c.Bytes < 0 || c.Predicates < 0 || c.Over != event.Block && c.Over != event.Hold {
+		problem("quota of %d rows, %d bytes and %d predicates of columns, then %s", c.Rows, c.Bytes, c.Predicates, c.Over)
 	}
 	for _, pattern := range r.Clear {
 		if err := protect.CheckPattern(pattern); err != nil {
@@ -188,7 +203,7 @@ func (c *Config) version() string {
 		list(r.Plugins)
 		list(r.Approvers)
 		b = binary.AppendVarint(b, int64(r.HoldFor))
-		b = fmt.Appendf(b, "%t %d %d ", r.OutlastToken, r.Quota.Rows, r.Quota.Bytes)
+		b = fmt.Appendf(b, "%t %v ", r.OutlastToken, r.Quota)
 		text(r.Retention)
 		list(r.Clear)
 	}

@@ -259,6 +259,19 @@ func overlap(a, b string) bool {
 	return reach[0]
 }
 
+// Named returns the patterns of protected columns that a name without a schema
+// and a relation may stand for.
+func (p *Columns) Named(column string) []string {
+	var patterns []string
+	for _, c := range p.columns {
+		name := c.pattern[strings.LastIndexByte(c.pattern, '.')+1:]
+		if !c.implied && (column == "*" || event.Match(name, column)) {
+			patterns = append(patterns, c.pattern)
+		}
+	}
+	return patterns
+}
+
 // Field returns the treatment of a field of a response: the strictest of those
 // of the columns that it may depend on.
 func (p *Columns) Field(f *event.Field) event.Treatment {

@@ -23,8 +23,9 @@ var ErrFull = errors.New("too many principals have a quota at work")
 
 // A Limit is what a principal may get within an hour. Zero fields are no limit.
 type Limit struct {
-	Rows  int64
-	Bytes int64
+	Rows       int64
+	Bytes      int64
+	Predicates int64 // conditions on a column
 }
 
 // A Ledger keeps the accounts of principals. It is safe for concurrent use.
@@ -33,15 +34,16 @@ type Ledger struct {
 	accounts map[key]*tally
 }
 
-type key struct{ issuer, subject, policy string }
+type key struct{ issuer, subject, policy, column string }
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger { return &Ledger{accounts: make(map[key]*tally)} }
 
-// Open returns the account of a principal under the named policy, with a limit.
-// What was counted stays where the limit changes.
-func (l *Ledger) Open(who event.Principal, policy string, limit Limit) (*Account, error) {
-	k := key{who.Issuer, who.Subject, policy}
+// Open returns the account of a principal under the named policy, with a limit:
+// of all that it gets, or of one column. What was counted stays where the limit
+// changes.
+func (l *Ledger) Open(who event.Principal, policy, column string, limit Limit) (*Account, error) {
+	k := key{who.Issuer, who.Subject, policy, column}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.accounts[k]
@@ -58,7 +60,7 @@ func (l *Ledger) Open(who event.Principal, policy string, limit Limit) (*Account
 	t.mu.Lock()
 	t.users++
 	t.mu.Unlock()
-	return &Account{tally: t, limit: limit}, nil
+	return &Account{tally: t, column: column, limits: counts{limit.Rows, limit.Bytes, limit.Predicates}}, nil
 }
 
 // sweep drops accounts that nobody uses and that have nothing to remember.
@@ -66,23 +68,34 @@ func (l *Ledger) sweep() {
 	for k, t := range l.accounts {
 		t.mu.Lock()
 		t.advance(time.Now())
-		if t.users == 0 && t.rows == 0 && t.bytes == 0 {
+		if t.users == 0 && t.all == (counts{}) {
 			delete(l.accounts, k)
 		}
 		t.mu.Unlock()
 	}
 }
 
+// Counts are what is counted: rows, bytes and predicates.
+type counts [3]int64
+
+const (
+	rows = iota
+	bytes
+	predicates
+)
+
+var names = [...]string{rows: "rows", bytes: "bytes", predicates: "predicates"}
+
 // minutes are how many minutes count: an hour of them, and the one under way.
 const minutes = 61
 
 // A tally is what one principal got, by the minute.
 type tally struct {
-	mu          sync.Mutex
-	users       int
-	last        int64 // minute of the latest count
-	rows, bytes int64 // of all slots
-	slots       [minutes]struct{ rows, bytes int64 }
+	mu    sync.Mutex
+	users int
+	last  int64  // minute of the latest count
+	all   counts // of all slots
+	slots [minutes]counts
 }
 
 // advance forgets what counts no more.
@@ -93,8 +106,10 @@ func (t *tally) advance(now time.Time) {
 	}
 	for m := max(t.last+1, minute-minutes+1); m <= minute; m++ {
 		s := &t.slots[m%minutes]
-		t.rows, t.bytes = t.rows-s.rows, t.bytes-s.bytes
-		s.rows, s.bytes = 0, 0
+		for i := range s {
+			t.all[i] -= s[i]
+		}
+		*s = counts{}
 	}
 	t.last = minute
 }
@@ -102,9 +117,10 @@ func (t *tally) advance(now time.Time) {
 // An Account bounds what one principal gets. It is safe for concurrent use, and
 // several of one principal count together.
 type Account struct {
-	tally *tally
-	limit Limit
-	once  sync.Once
+	tally  *tally
+	column string
+	limits counts
+	once   sync.Once
 }
 
 // Close ends the use of the account. What it counted stays.
@@ -116,50 +132,58 @@ func (a *Account) Close() {
 	})
 }
 
-// Check returns an *ExceededError where nothing is left.
+// Check returns an *ExceededError where no row or byte is left.
 func (a *Account) Check() error {
-	return a.spend(0, 0)
+	return a.spend(counts{rows: 1, bytes: 1}, counts{})
 }
 
 // Take counts rows and bytes. Where they do not fit into what is left, nothing
 // is counted and the error is an *ExceededError: they must not be handed out.
-func (a *Account) Take(rows, bytes int64) error {
-	return a.spend(rows, bytes)
+func (a *Account) Take(r, b int64) error {
+	return a.spend(counts{rows: max(r, 1), bytes: max(b, 1)}, counts{rows: r, bytes: b})
 }
 
-func (a *Account) spend(rows, bytes int64) error {
+// Probe counts a predicate. Where none is left, the error is an *ExceededError:
+// it must not be carried out.
+func (a *Account) Probe() error {
+	return a.spend(counts{predicates: 1}, counts{predicates: 1})
+}
+
+// spend counts some where there is room.
+func (a *Account) spend(room, some counts) error {
 	t := a.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.advance(time.Now())
-	// A check asks for room for one more of each.
-	if l := a.limit.Rows; l > 0 && t.rows+max(rows, 1) > l {
-		return t.exceeded("rows", l, t.rows, func(i int64) int64 { return t.slots[i].rows })
-	}
-	if l := a.limit.Bytes; l > 0 && t.bytes+max(bytes, 1) > l {
-		return t.exceeded("bytes", l, t.bytes, func(i int64) int64 { return t.slots[i].bytes })
+	for i, limit := range a.limits {
+		if limit > 0 && room[i] > 0 && t.all[i]+room[i] > limit {
+			return a.exceeded(i)
+		}
 	}
 	s := &t.slots[t.last%minutes]
-	s.rows, s.bytes = s.rows+rows, s.bytes+bytes
-	t.rows, t.bytes = t.rows+rows, t.bytes+bytes
+	for i, n := range some {
+		s[i], t.all[i] = s[i]+n, t.all[i]+n
+	}
 	return nil
 }
 
 // exceeded says when some of what was counted is forgotten.
-func (t *tally) exceeded(what string, limit, counted int64, slot func(int64) int64) error {
+func (a *Account) exceeded(i int) error {
+	t := a.tally
 	free := t.last + 1
 	for m := t.last - minutes + 1; m <= t.last; m++ {
-		if slot((m%minutes+minutes)%minutes) > 0 {
+		if t.slots[(m%minutes+minutes)%minutes][i] > 0 {
 			free = m + minutes
 			break
 		}
 	}
-	return &ExceededError{What: what, Limit: limit, Counted: counted, At: time.Unix(free*60, 0).UTC()}
+	return &ExceededError{What: names[i], Column: a.column, Limit: a.limits[i], Counted: t.all[i], At: time.Unix(free*60, 0).UTC()}
 }
 
 // An ExceededError says that a principal got all that it may within an hour.
 type ExceededError struct {
-	What    string // rows or bytes
+	What    string // rows, bytes or predicates
+	Column  string // "" where it is of all
 	Limit   int64
 	Counted int64
 	At      time.Time // when some of it is free again
@@ -167,7 +191,11 @@ type ExceededError struct {
 
 // Error says what was exceeded.
 func (e *ExceededError) Error() string {
-	return fmt.Sprintf("the quota of %d %s an hour is used up", e.Limit, e.What)
+	of := ""
+	if e.Column != "" {
+		of = " of column " + e.Column
+	}
+	return fmt.Sprintf("the quota of %d %s%s an hour is used up", e.Limit, e.What, of)
 }
 
 // Frees is when some of the quota is free again.

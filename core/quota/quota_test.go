@@ -14,7 +14,7 @@ var agent = event.Principal{Issuer: "i", Subject: "agent"}
 
 func open(t *testing.T, l *quota.Ledger, who event.Principal, policy string, limit quota.Limit) *quota.Account {
 	t.Helper()
-	a, err := l.Open(who, policy, limit)
+	a, err := l.Open(who, policy, "", limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,4 +89,32 @@ func TestHourSlides(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Columns have accounts of their own.
+func TestColumnsCountByThemselves(t *testing.T) {
+	l := quota.NewLedger()
+	column := func(who event.Principal, name string) *quota.Account {
+		t.Helper()
+		a, err := l.Open(who, "p", name, quota.Limit{Rows: 5, Predicates: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := column(agent, "public.t.a")
+	if err := errors.Join(a.Probe(), column(agent, "public.t.a").Probe()); err != nil {
+		t.Fatal(err)
+	}
+	var exceeded *quota.ExceededError
+	if err := a.Probe(); !errors.As(err, &exceeded) || exceeded.What != "predicates" || exceeded.Column != "public.t.a" || exceeded.Counted != 2 {
+		t.Errorf("the third predicate: %v", err)
+	}
+	other := event.Principal{Issuer: "i", Subject: "other"}
+	if err := errors.Join(a.Check(), a.Take(5, 1000), column(agent, "public.t.b").Probe(), column(other, "public.t.a").Probe()); err != nil {
+		t.Error(err)
+	}
+	if err := a.Check(); !errors.As(err, &exceeded) || exceeded.What != "rows" {
+		t.Errorf("the sixth row: %v", err)
+	}
 }

@@ -126,6 +126,9 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 		req.Attrs = append(req.Attrs, event.Attr{Key: estimateAttr, Value: e.estimate})
 	}
 	s.mask(ctx, req, facts, cut...)
+	if err := s.addUses(ctx, req); err != nil {
+		return nil, err
+	}
 	e.x = s.ps.Begin(ctx, req, cut...)
 	v := e.x.Verdict
 	if v.Action == event.Hold && req.Operation != "prepare" {

@@ -197,10 +197,10 @@ func startGate(t testing.TB, c gateConfig) *gate {
 	g.addr = l.Addr().String()
 	srv := &proxy.Server{Listener: l, Protocol: p, Limits: c.door, Env: proxy.Env{
 		Authenticate: func(_ context.Context, token string) (event.Principal, error) {
-			if token != "good" {
+			if token != "good" && token != "other" {
 				return event.Principal{}, errors.New("bad token")
 			}
-			return event.Principal{Issuer: "test", Subject: "agent", Name: "agent@example.com", Expires: c.expires}, nil
+			return event.Principal{Issuer: "test", Subject: map[string]string{"good": "agent", "other": "other"}[token], Name: "agent@example.com", Expires: c.expires}, nil
 		},
 		Open: func(_ context.Context, s *event.Session) (*pipeline.Session, error) {
 			r := &tape{}

@@ -82,6 +82,7 @@ func (s *session) addTransaction(ctx context.Context, req *event.Request) error 
 	if i := slices.IndexFunc(judged, func(a event.Attr) bool { return a.Key == estimateAttr }); i >= 0 {
 		req.Attrs = append(req.Attrs, judged[i])
 	}
+	req.Attrs = append(req.Attrs, usesAmong(judged)...)
 	if status, _ := s.queue.transaction(); status == 'I' {
 		return nil
 	}

@@ -134,7 +134,7 @@ func TestSessionsIdleInATransactionEnd(t *testing.T) {
 // account is the quota of one principal.
 func account(t *testing.T, l quota.Limit) pipeline.Quota {
 	t.Helper()
-	a, err := quota.NewLedger().Open(event.Principal{Subject: "agent"}, "p", l)
+	a, err := quota.NewLedger().Open(event.Principal{Subject: "agent"}, "p", "", l)
 	if err != nil {
 		t.Fatal(err)
 	}

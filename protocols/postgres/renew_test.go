@@ -28,6 +28,8 @@ type book struct {
 	plugins []pipeline.Plugin
 	quota   pipeline.Quota
 	columns *protect.Columns
+	all     *protect.Columns // nil: those
+	spend   func(event.Principal) pipeline.ColumnQuotas
 	denied  error
 	inForce context.Context
 	retire  context.CancelFunc
@@ -62,8 +64,16 @@ func (b *book) terms(s *event.Session) (pipeline.Terms, error) {
 	as, version := *s, b.version
 	as.Policy = strconv.Itoa(version)
 	b.holders[version]++
+	all, spend := b.all, pipeline.ColumnQuotas{}
+	if all == nil {
+		all = b.columns
+	}
+	if b.spend != nil {
+		spend = b.spend(s.Principal)
+	}
 	return pipeline.Terms{
-		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, Protected: b.columns, AllProtected: b.columns, InForce: b.inForce,
+		AllProtected: all, Columns: spend,
+		Session: &as, Plugins: b.plugins, HoldFor: b.holdFor, Quota: b.quota, Protected: b.columns, InForce: b.inForce,
 		Renew: func(context.Context) (pipeline.Terms, error) { return b.terms(s) },
 		Release: func() {
 			b.mu.Lock()

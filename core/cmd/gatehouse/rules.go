@@ -308,6 +308,12 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 		var limit policy.Quota
 		if r.Quota != nil {
 			limit = policy.Quota{Rows: r.Quota.Rows, Bytes: int64(r.Quota.Bytes)}
+			if c := r.Quota.Columns; c != nil {
+				limit.Columns = policy.ColumnQuota{Rows: c.Rows, Bytes: int64(c.Bytes), Predicates: c.Predicates}
+				if c.Over == "hold" {
+					limit.Columns.Over = event.Hold
+				}
+			}
 		}
 		c.Rules = append(c.Rules, policy.Rule{
 			Name: r.Name, Groups: r.Groups, Targets: r.Resources,

@@ -83,14 +83,13 @@ func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
 	if access.Quota == (policy.Quota{}) {
 		return terms, nil
 	}
-	account, err := o.quotas.Open(s.Principal, access.Rule, quota.Limit(access.Quota))
-	if err != nil {
+	spending := &spending{ledger: o.quotas, who: s.Principal, access: access}
+	if err := spending.bound(&terms); err != nil {
 		release()
 		return pipeline.Terms{}, fmt.Errorf("open session: %w", err)
 	}
-	terms.Quota = account
 	terms.Release = func() {
-		account.Close()
+		spending.close()
 		release()
 	}
 	return terms, nil

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/core/approval"
 	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
 	"gatehouse/core/quota"
 	"gatehouse/recorder"
@@ -130,5 +131,54 @@ func TestOpenSessionOutlastsToken(t *testing.T) {
 	}
 	if err := s.Close(t.Context(), event.Notice{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a principal does with a column counts over all of its sessions, also those
+// that have ended, and for nobody else.
+func TestColumnsCountOverSessions(t *testing.T) {
+	o := newOpener(t, policy.Access{Quota: policy.Quota{Columns: policy.ColumnQuota{Rows: 2, Predicates: 1, Over: event.Hold}}})
+	open := func(subject string) (pipeline.ColumnQuota, func()) {
+		t.Helper()
+		as := agentSession("shop")
+		as.Principal.Subject = subject
+		s, err := o.open(t.Context(), as)
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := s.Terms()
+		if terms.Quota != nil || terms.Columns.Over != event.Hold {
+			t.Errorf("%+v", terms)
+		}
+		q, err := terms.Columns.Of("public.customers.ssn")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q, func() {
+			if err := s.Close(t.Context(), event.Notice{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	first, end := open("a")
+	if err := errors.Join(first.Probe(), first.Take(1, 10)); err != nil {
+		t.Error(err)
+	}
+	end()
+	second, end := open("a")
+	defer end()
+	if second.Probe() == nil {
+		t.Error("a second predicate in another session")
+	}
+	if err := second.Take(1, 10); err != nil {
+		t.Error(err)
+	}
+	if second.Check() == nil {
+		t.Error("a third row in another session")
+	}
+	other, end := open("b")
+	defer end()
+	if err := errors.Join(other.Check(), other.Probe()); err != nil {
+		t.Error(err)
 	}
 }

@@ -29,10 +29,11 @@ type builder struct {
 	seen  []map[fact]struct{}
 	open  int
 
-	ctes    names               // WITH queries in scope
-	aliases names               // relations in scope, by alias or name
-	vars    map[string]struct{} // names that a routine's body declares
-	only    string              // the only setting that the query at hand reads from pg_settings
+	ctes     names               // WITH queries in scope
+	aliases  names               // relations in scope, by alias or name
+	vars     map[string]struct{} // names that a routine's body declares
+	deciding int                 // how many predicates stand around what is visited
+	only     string              // the only setting that the query at hand reads from pg_settings
 }
 
 // A fact is an element of one of a statement's lists.
@@ -148,7 +149,13 @@ func (b *builder) add(mark byte, list *[]string, value string) {
 	}
 }
 
-func (b *builder) column(name string)   { b.add('c', &b.current().Columns, name) }
+func (b *builder) column(name string) {
+	b.add('c', &b.current().Columns, name)
+	if b.deciding > 0 {
+		b.add('d', &b.current().Predicates, name)
+	}
+}
+
 func (b *builder) function(name string) { b.add('f', &b.current().Functions, strings.ToLower(name)) }
 func (b *builder) operator(name string) { b.add('p', &b.current().Operators, name) }
 func (b *builder) typeOf(name string)   { b.add('t', &b.current().Types, name) }

@@ -19,12 +19,9 @@ func (b *builder) query(s *tree.SelectStmt) {
 	b.only = b.onlySetting(s)
 	b.addAliases(s.GetFromClause()...)
 	b.visitAll(s.GetFromClause(), s.GetTargetList())
-	b.visit(s.GetWhereClause())
-	b.visitAll(s.GetDistinctClause(), s.GetGroupClause())
-	b.visit(s.GetHavingClause())
-	b.visitAll(s.GetWindowClause(), s.GetValuesLists(), s.GetSortClause())
-	b.visit(s.GetLimitOffset())
-	b.visit(s.GetLimitCount())
+	b.decides(s.GetWhereClause(), s.GetHavingClause(), s.GetLimitOffset(), s.GetLimitCount())
+	b.orders(s)
+	b.visitAll(s.GetWindowClause(), s.GetValuesLists())
 	for _, n := range s.GetLockingClause() {
 		b.locking(n.GetLockingClause())
 	}
@@ -139,7 +136,7 @@ func (b *builder) insert(s *tree.InsertStmt) {
 		}
 		b.visit(c.GetInfer().GetWhereClause())
 		b.assigned(c.GetTargetList())
-		b.visit(c.GetWhereClause())
+		b.decides(c.GetWhereClause())
 	}
 	b.optionIf(s.GetOverride() > tree.OverridingKind_OVERRIDING_NOT_SET, "OVERRIDING")
 	b.returning(s.GetReturningList())
@@ -189,7 +186,7 @@ func (b *builder) delete(s *tree.DeleteStmt) {
 
 // condition takes the WHERE of a write and finds its scope.
 func (b *builder) condition(target *tree.RangeVar, others []*tree.Node, where *tree.Node) {
-	b.visit(where)
+	b.decides(where)
 	b.optionIf(where.GetCurrentOfExpr() != nil, "CURRENT OF")
 	b.name(where.GetCurrentOfExpr().GetCursorName())
 	b.current().Scope = b.scopeOf(target, others, where)
@@ -205,10 +202,10 @@ func (b *builder) merge(s *tree.MergeStmt) {
 	b.addAlias(s.GetRelation())
 	b.addAliases(s.GetSourceRelation())
 	b.visit(s.GetSourceRelation())
-	b.visit(s.GetJoinCondition())
+	b.decides(s.GetJoinCondition())
 	for _, n := range s.GetMergeWhenClauses() {
 		when := n.GetMergeWhenClause()
-		b.visit(when.GetCondition())
+		b.decides(when.GetCondition())
 		b.assigned(when.GetTargetList())
 		b.visitAll(when.GetValues())
 		b.optionIf(when.GetMatchKind() == tree.MergeMatchKind_MERGE_WHEN_NOT_MATCHED_BY_SOURCE, "NOT MATCHED BY SOURCE")

@@ -78,6 +78,10 @@ func children(m proto.Message, yield func(proto.Message) bool) bool {
 // visit takes the facts of a part of the tree into the open statement. What it
 // does not know it looks through, so that nothing below is missed.
 func (b *builder) visit(m proto.Message) {
+	if compares(m) {
+		b.deciding++
+		defer func() { b.deciding-- }()
+	}
 	switch m := m.(type) {
 	case nil:
 	case *tree.Node:
@@ -91,16 +95,19 @@ func (b *builder) visit(m proto.Message) {
 	case *tree.FuncCall:
 		b.funcCall(m)
 	case *tree.JoinExpr:
-		for _, n := range m.GetUsingClause() {
-			b.column(text(n))
-		}
-		b.children(m)
+		b.join(m)
 	case *tree.WindowDef: // in this order, which reflection does not keep
 		b.visitAll(m.GetPartitionClause(), m.GetOrderClause())
 		b.visit(m.GetStartOffset())
 		b.visit(m.GetEndOffset())
 	case *tree.InsertStmt, *tree.UpdateStmt, *tree.DeleteStmt, *tree.MergeStmt:
 		b.statementOf(m, b.inside("cte", true))
+	case *tree.CaseExpr:
+		b.decides(m.GetArg())
+		b.visitAll(m.GetArgs(), []*tree.Node{m.GetDefresult()})
+	case *tree.CaseWhen:
+		b.decides(m.GetExpr())
+		b.visit(m.GetResult())
 	case *tree.A_Expr:
 		b.operatorName(m.GetName())
 		b.children(m)

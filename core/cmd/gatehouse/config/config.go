@@ -275,6 +275,27 @@ type Quota struct {
 	// Bytes is how large they may be together, as the protocol encodes
 	// them. If left out, there is no limit.
 	Bytes Size `json:"bytes,omitempty"`
+	// Columns is what it may do with each protected column of the resource.
+	Columns *ColumnQuota `json:"columns,omitempty"`
+}
+
+// A ColumnQuota is what one principal may do within an hour with each protected
+// column, as in protect.columns of a resource, counted by the column as the
+// quota is as a whole. What a policy clears counts too.
+type ColumnQuota struct {
+	// Rows is how many rows that show something of it: as it is, hashed, or
+	// its last characters.
+	Rows int64 `json:"rows,omitempty" jsonschema:"minimum=1"`
+	// Bytes is how large these rows may be together.
+	Bytes Size `json:"bytes,omitempty"`
+	// Predicates is how many requests may compare it, sort or group by it, or
+	// choose rows by it in another way. Where the text leaves open whether a
+	// name is that column, it counts.
+	Predicates int64 `json:"predicates,omitempty" jsonschema:"minimum=1"`
+	// Over is what becomes of a request that names the column when nothing is
+	// left: it is refused, or held until someone approves it. A result that
+	// would go beyond ends its session, unless it was approved.
+	Over string `json:"over" jsonschema:"enum=block,enum=hold,default=block"`
 }
 
 // Approvals bounds what waits for a decision.

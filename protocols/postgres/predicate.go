@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"gatehouse/core/event"
+	"gatehouse/core/protect"
+)
+
+// addUses adds to req the protected columns that it names, and those that it uses
+// in predicates: by the columns of the relations that its statements read or
+// write, whatever a name without a relation stands for. Of what a statement hides,
+// all that it names decides.
+func (s *session) addUses(ctx context.Context, req *event.Request) error {
+	protected := s.ps.Terms().AllProtected
+	if protected == nil {
+		return nil
+	}
+	var objects []event.Object
+	var named, decide []string
+	for i := range req.Statements {
+		st := &req.Statements[i]
+		if len(st.Columns) == 0 {
+			continue
+		}
+		named, decide = append(named, st.Columns...), append(decide, st.Predicates...)
+		if st.Opaque || st.Within == "do" || st.Within == "function" {
+			decide = append(decide, st.Columns...)
+		}
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	// A column may stand in another statement than the relation that it is of.
+	for i := range req.Statements {
+		objects = append(append(objects, req.Statements[i].Reads...), req.Statements[i].Writes...)
+	}
+	if len(objects) == 0 {
+		return nil
+	}
+	columns, err := s.catalog.columnsOf(ctx, objects)
+	if err != nil {
+		return err
+	}
+	for _, use := range []struct {
+		key   string
+		names []string
+	}{{event.AttrColumn, named}, {event.AttrPredicate, decide}} {
+		used := usedColumns(protected, columns, use.names)
+		slices.Sort(used)
+		for _, name := range slices.Compact(used) {
+			req.Attrs = append(req.Attrs, event.Attr{Key: use.key, Value: name})
+		}
+	}
+	return nil
+}
+
+// usesAmong are those of a request's attributes that addUses added.
+func usesAmong(attrs []event.Attr) []event.Attr {
+	return slices.DeleteFunc(slices.Clone(attrs), func(a event.Attr) bool {
+		return a.Key != event.AttrColumn && a.Key != event.AttrPredicate
+	})
+}
+
+// usedColumns are the protected columns that names may stand for, of those that
+// there are.
+func usedColumns(protected *protect.Columns, columns []namedColumn, names []string) (used []string) {
+	if len(names) == 0 {
+		return nil
+	}
+	for i := range columns {
+		c := &columns[i]
+		if c.name == "" { // a relation that only the session can see
+			for _, n := range names {
+				used = append(used, protected.Named(n[strings.LastIndexByte(n, '.')+1:])...)
+			}
+			continue
+		}
+		if !slices.ContainsFunc(names, func(n string) bool { return isNamed(n, c.name) || isNamed(n, "*") }) {
+			continue
+		}
+		for _, list := range [][]string{c.names, c.below} {
+			for _, name := range list {
+				if _, is := protected.Column(name); is && !strings.HasPrefix(name, "pg_catalog.") {
+					used = append(used, name)
+				}
+			}
+		}
+	}
+	return used
+}
+
+// isNamed is whether name is that of a column, with or without its relation's.
+func isNamed(name, column string) bool {
+	before, is := strings.CutSuffix(name, column)
+	return is && (before == "" || before[len(before)-1] == '.')
+}
