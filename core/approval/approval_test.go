@@ -88,6 +88,7 @@ func TestDecision(t *testing.T) {
 	}
 }
 
+// A09: nobody decides what they asked for, whatever they are called by then.
 func TestWhoMayDecide(t *testing.T) {
 	sameSubject := alice
 	sameSubject.Issuer, sameSubject.Subject = "https://other", agent.Subject
@@ -126,6 +127,24 @@ func TestWhoMayDecide(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A09: one person has one say, and it stands.
+func TestOnePersonDecidesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := approval.New(approval.Limits{})
+		c := await(t.Context(), r, pending("A"))
+		if err := r.Decide("A", alice, false, "no"); err != nil {
+			t.Fatal(err)
+		}
+		renamed := alice
+		renamed.Name = "Alice again"
+		wantEnded(t, r.Decide("A", alice, true, ""), approval.Denied)
+		wantEnded(t, r.Decide("A", renamed, true, ""), approval.Denied)
+		if got := <-c; got.decision.Approved || got.decision.Comment != "no" {
+			t.Errorf("Await: %+v", got)
+		}
+	})
 }
 
 func TestExpires(t *testing.T) {

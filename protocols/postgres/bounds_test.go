@@ -68,6 +68,14 @@ func TestP03LengthsDoNotWrap(t *testing.T) {
 	if got, err := appendValue(nil, nil); err != nil || !bytes.Equal(got, []byte{0xff, 0xff, 0xff, 0xff}) {
 		t.Errorf("NULL is %x, %v", got, err)
 	}
+	for _, size := range []int64{-1, 0, frameHeader - 1, maxFrame + 1, 1 << 31, 1<<32 + 5, 1<<32 + 1<<20, 1 << 62} {
+		if f := []byte("D0000"); setLength(f, size) == nil || string(f) != "D0000" {
+			t.Errorf("a message of %d bytes got the length %x", size, f[1:])
+		}
+	}
+	if f := []byte("D0000"); setLength(f, maxFrame) != nil || string(f) != "D\x3f\xff\xff\xff" {
+		t.Errorf("the longest message got the length %x", f[1:])
+	}
 	// What lies behind a message that ends inside its own values is a message
 	// of its own, which is judged, or a violation: the reader goes by lengths
 	// alone.

@@ -29,6 +29,8 @@ var attacks = map[string]string{
 	"P14": "further messages during a hold",
 	"P15": "a refusal in the middle of a pipeline",
 	"P17": "a pipeline without Sync",
+	"P18": "work that is told done and then rolled back",
+	"P19": "a COMMIT amid a message",
 	"P21": "other parameters than were approved",
 	"P22": "other settings than were approved",
 	"P23": "other objects than were approved",
@@ -48,12 +50,14 @@ var attacks = map[string]string{
 	"A05": "an approval sent by another site, by GET or by a prefetcher",
 	"A06": "text that forges what a page, a terminal or a log shows",
 	"A08": "decisions that come twice, at once, or too late",
+	"A09": "decisions of one person, twice or of an own request",
 	"A10": "the console's own session",
 	"W01": "a plugin that never ends",
 	"W02": "a plugin that takes all memory",
 	"W03": "a plugin that traps or overflows its stack",
 	"W04": "a plugin that sleeps",
 	"W05": "answers that are outside memory, too long, or no answers",
+	"W07": "what a plugin keeps of other sessions, of those that ship",
 	"W08": "a module that is not the one that was checked",
 }
 

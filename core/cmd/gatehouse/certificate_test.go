@@ -72,6 +72,49 @@ func TestCertificatesAreRenewedWhileTheGateRuns(t *testing.T) {
 	})
 }
 
+// A certificate that is put in the place of the gate's is what new connections
+// get. Those that are open go on under the old one.
+func testCertificateRenewed(t *testing.T, d *demo) {
+	old, err := d.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.conn.Close(t.Context())
+	issuer := func(a *agent) string {
+		c, ok := a.conn.PgConn().Conn().(*tls.Conn)
+		if !ok {
+			t.Fatal("a connection without TLS")
+		}
+		return c.ConnectionState().PeerCertificates[0].Issuer.CommonName
+	}
+	authority, err := peers.NewAuthority("another authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := authority.Issue("localhost", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := os.ReadFile(d.path("ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pem := range map[string][]byte{"ca.crt": append(trusted, authority.PEM()...), "gate.crt": renewed.Cert, "gate.key": renewed.Key} {
+		d.write(t, name, string(pem))
+	}
+	until(t, "new connections get the new certificate", func() bool {
+		a, err := d.connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.conn.Close(t.Context())
+		return issuer(a) == "another authority" && a.conn.Ping(t.Context()) == nil
+	})
+	if err := old.conn.Ping(t.Context()); err != nil || issuer(old) != "Gatehouse demo" {
+		t.Errorf("the old connection, under a certificate of %q: %v", issuer(old), err)
+	}
+}
+
 func TestCertificatesThatCannotServe(t *testing.T) {
 	a, err := peers.NewAuthority("test")
 	if err != nil {

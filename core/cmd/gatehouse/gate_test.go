@@ -63,6 +63,7 @@ func TestGate(t *testing.T) {
 	t.Run("verify", func(t *testing.T) { testVerify(t, d) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
 	t.Run("protected columns", func(t *testing.T) { testProtected(t, d) })
+	t.Run("certificate", func(t *testing.T) { testCertificateRenewed(t, d) })
 	t.Run("reload", func(t *testing.T) { testReload(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
 	t.Run("harden", func(t *testing.T) { testHarden(t, d) })
