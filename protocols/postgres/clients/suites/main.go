@@ -3,6 +3,8 @@
 // differ in what the file of exceptions does not name and explain:
 //
 //	go run ./protocols/postgres/clients/suites
+//
+// Arguments are the packages of the suite to run, all if there are none.
 package main
 
 import (
@@ -40,20 +42,20 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := runAll(ctx, *keep, *run); err != nil {
+	if err := runAll(ctx, *keep, *run, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "suites:", err)
 		os.Exit(1)
 	}
 }
 
-func runAll(ctx context.Context, keep, run string) (err error) {
+func runAll(ctx context.Context, keep, run string, packages []string) (err error) {
 	dir, err := os.MkdirTemp("", "gatehouse-suites-")
 	if err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	for _, s := range suites {
-		if e := s.run(ctx, dir, keep, run); e != nil {
+		if e := s.run(ctx, dir, keep, run, packages); e != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", s.name, e))
 		}
 	}
@@ -62,7 +64,7 @@ func runAll(ctx context.Context, keep, run string) (err error) {
 
 // run runs a suite both ways and compares. Either way has a database of its
 // own on one server.
-func (s *suite) run(ctx context.Context, dir, keep, run string) (err error) {
+func (s *suite) run(ctx context.Context, dir, keep, run string, packages []string) (err error) {
 	l, err := lab.Start(ctx, lab.Config{Resource: s.name + "_gate", Superuser: true, Settings: s.settings})
 	if err != nil {
 		return err
@@ -78,7 +80,7 @@ func (s *suite) run(ctx context.Context, dir, keep, run string) (err error) {
 			return err
 		}
 		began := time.Now()
-		if results[i], err = s.test(ctx, source, w, keep, run); err != nil {
+		if results[i], err = s.test(ctx, source, w, keep, run, packages); err != nil {
 			return err
 		}
 		fmt.Printf("%s %-6s %s in %s\n", s.name, w.Name, results[i], time.Since(began).Round(time.Second))
@@ -87,7 +89,7 @@ func (s *suite) run(ctx context.Context, dir, keep, run string) (err error) {
 	if err != nil {
 		return err
 	}
-	return compare(results[0], results[1], exceptions, run == "")
+	return compare(results[0], results[1], exceptions, run == "" && len(packages) == 0)
 }
 
 // copy copies the module's source, whose directory in the module cache is not
@@ -105,12 +107,15 @@ func (s *suite) copy(ctx context.Context, to string) (string, error) {
 }
 
 // test runs the suite's tests one way.
-func (s *suite) test(ctx context.Context, dir string, w lab.Way, keep, run string) (results, error) {
+func (s *suite) test(ctx context.Context, dir string, w lab.Way, keep, run string, packages []string) (results, error) {
 	args := append([]string{"test", "-json", "-count=1", "-vet=off", "-timeout=10m"}, s.args...)
 	if run != "" {
 		args = append(args, "-run", run)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...)
+	if len(packages) == 0 {
+		packages = []string{"./..."}
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
 	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off"), s.env(w)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
