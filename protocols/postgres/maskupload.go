@@ -33,21 +33,24 @@ func (s *session) maskUpload(ctx context.Context, e *owed, c *statement.Copy, fo
 		return nil
 	}
 	m := masking{s: s, ctx: ctx, protected: protected, req: &event.Request{Statements: e.facts.Statements}}
-	u := &uploadMask{ps: s.ps, x: e.x, treatments: make([]event.Treatment, n)}
-	any := false
+	treatments, any := make([]event.Treatment, n), false
 	for j, v := range m.uploaded(e.statement(), c, n) {
 		t, masks := m.treatment(&v, "")
 		if !masks {
 			t.Kind = event.Pass
 		}
-		u.treatments[j], any = t, any || masks
+		treatments[j], any = t, any || masks
 	}
 	if !any {
 		return nil
 	}
-	u.reader = copyReader{copyFormat: *format, limit: s.protocol.config.Limits.MessageSize}
-	u.lost = format.unsound
-	u.written = copyFormat{}
+	return newUploadMask(s.ps, e.x, format, treatments, s.protocol.config.Limits.MessageSize)
+}
+
+// newUploadMask returns what masks an upload in a format whose columns are treated
+// so, and whose rows have at most limit bytes.
+func newUploadMask(ps *pipeline.Session, x *pipeline.Exchange, format *copyFormat, treatments []event.Treatment, limit int) *uploadMask {
+	u := &uploadMask{ps: ps, x: x, treatments: treatments, lost: format.unsound, reader: copyReader{copyFormat: *format, limit: limit}}
 	switch {
 	case format.binary:
 		u.written.setFormat("binary")

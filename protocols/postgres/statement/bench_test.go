@@ -59,3 +59,22 @@ func BenchmarkBody(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkMask(b *testing.B) {
+	for name, text := range map[string]string{"pgbench": benchUpdate, "join": benchLong} {
+		b.Run(name, func(b *testing.B) {
+			sql := fmt.Sprintf(text, 7, 1001)
+			r, err := shared.Analyze(context.Background(), sql)
+			if err != nil {
+				b.Fatal(err)
+			}
+			masked := make([]byte, 0, 2*len(sql))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := r.Mask(masked, sql, func(b []byte, _ string, _ *Value) []byte { return append(b, "'[redacted]'"...) }); !ok {
+					b.Fatal("not masked")
+				}
+			}
+		})
+	}
+}
