@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -182,6 +183,8 @@ func TestTwoGatesWithOnePrefix(t *testing.T) {
 		real.ServeHTTP(w, r)
 	}))
 	defer slow.Close()
+	let := sync.OnceFunc(func() { close(goOn) })
+	defer let()
 	key, _, err := recorder.GenerateKey("gate.example/fork")
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +192,7 @@ func TestTwoGatesWithOnePrefix(t *testing.T) {
 	gate := func(endpoint string) *recorder.Recorder {
 		o := m.options("fork")
 		o.Endpoint, o.Region = endpoint, "us-east-1"
-		r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: open(t, o), Key: key, LogEvery: 10 * time.Millisecond})
+		r, err := recorder.Open(recorder.Options{Spool: t.TempDir(), Store: open(t, o), Key: key, LogEvery: time.Second}) // piece and manifest in one step
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +215,7 @@ func TestTwoGatesWithOnePrefix(t *testing.T) {
 		t.Fatal(err)
 	}
 	flush(t, b) // one entry after the first two
-	close(goOn)
+	let()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := a.Flush(ctx); !errors.Is(err, recorder.ErrFork) {
