@@ -45,6 +45,7 @@ func (s *session) copyInResponse(ctx context.Context, e *owed, f []byte) error {
 	if err := e.x.Accept(&h.Head, treatments); err != nil {
 		return err
 	}
+	e.uploads = true
 	s.queue.beginCopyIn(e)
 	return nil
 }
@@ -85,10 +86,14 @@ func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) 
 			return true, s.awaitCopyIn(ctx, e) // another may follow
 		}
 		return true, nil
-	case 'H', 'S':
-		return true, nil // the server ignores them
+	case 'S':
+		s.doubt(f)
+		return true, nil
+	case 'H':
+		return true, nil // the server ignores it
 	}
-	return true, s.misplaced(e, f[0])
+	answered, err := s.leaveUpload(ctx, e, f[0])
+	return !answered, err
 }
 
 // upload records and sends COPY data, with that behind it which is at hand.
@@ -160,18 +165,6 @@ func (e *owed) uploadPiece(p []byte, data bool) error {
 	u.begin()
 	u.data(p)
 	return u.record(nil)
-}
-
-// misplaced ends the session as the server does where another message comes in
-// the place of COPY data: it no longer knows where a message begins.
-func (s *session) misplaced(e *owed, kind byte) error {
-	r := refusal{code: codeProtocol, message: violated("unexpected message %q during COPY from stdin", kind).(*violation).reason}
-	s.down.mu.Lock()
-	defer s.down.mu.Unlock()
-	if err := s.send(e, r.append(nil, "ERROR")); err != nil {
-		return err
-	}
-	return violated("the session ends: a message other than COPY data came during COPY from stdin")
 }
 
 // attend calls wait and meanwhile reads ahead, to notice a client that hangs

@@ -150,8 +150,16 @@ func (s *session) skipLong(f []byte) (longRequest, error) {
 
 // refuseLong refuses a message that is longer than the limit.
 func (s *session) refuseLong(ctx context.Context, l longRequest) error {
-	if s.discarding || l.kind == 'd' { // no COPY is under way: the server would drop it
+	if l.kind == 'd' { // no COPY is under way: the server would drop it
 		return nil
+	}
+	if s.copyingIn() {
+		if answered, err := s.leaveUpload(ctx, s.uploading, l.kind); !answered || err != nil {
+			return err
+		}
+	}
+	if err := s.settle(ctx); err != nil || s.discarding {
+		return err
 	}
 	if err := s.makeRoom(ctx); err != nil {
 		return err

@@ -40,6 +40,8 @@ type owed struct {
 	masked    *uploadMask      // what is recorded of its upload, where that is masked
 	copied    bool             // its data has come
 	before    int64            // rows of the statements before it
+	uploads   bool             // the server has asked for COPY data
+	settles   bool             // the Sync that tells which of those in doubt were answered
 	redefines bool             // it may change definitions
 	guarded   *protect.Columns // what is protected, where something is
 	chosen    bool             // which rows there are depends on it
@@ -57,6 +59,7 @@ type queue struct {
 	pending int  // bytes that items keep
 	defines int  // how many of items change a name
 	skip    bool // the server discards until Sync
+	resumes bool // a Sync in doubt was answered since the last error
 	closed  bool
 	ddl     int   // statements that change definitions in the transaction that is open
 	status  byte  // of the last ReadyForQuery
@@ -155,22 +158,18 @@ func (q *queue) fail() []*owed {
 	if n > 0 && q.items[0].kind == 'P' && q.items[0].name == "" {
 		q.setPrepared("", nil) // a Parse that fails has already dropped it
 	}
-	q.skip = n == len(q.items)
+	q.skip, q.resumes = n == len(q.items), false
 	dropped := append([]*owed(nil), q.items[:n]...)
 	q.remove(n)
 	return dropped
 }
 
-// ready takes a ReadyForQuery into account. Outside a transaction no portal
-// lives on.
-// It returns how many statements changed definitions, of which all is settled now.
+// ready takes the ReadyForQuery into account that answers what is owed next. It
+// returns how many statements changed definitions, of which all is settled now.
 func (q *queue) ready(status byte) (settled int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.status, q.implicit = status, false
-	if status == 'I' {
-		q.dropPortals(false, nil)
-	}
+	q.setStatus(status)
 	if e := q.items[0]; e.kind == 'Q' {
 		// A simple query takes the place of what has no name.
 		q.setPrepared("", nil)
@@ -199,6 +198,31 @@ func (q *queue) redefines() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.ddl > 0
+}
+
+// report takes a ReadyForQuery into account that answers nothing which is owed.
+func (q *queue) report(status byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.setStatus(status)
+	q.skip, q.resumes = false, true
+}
+
+// resumed reports whether the server has answered a Sync in doubt since the last
+// error.
+func (q *queue) resumed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.resumes
+}
+
+// setStatus takes a reported status into account. Outside a transaction no portal
+// lives on.
+func (q *queue) setStatus(status byte) {
+	q.status, q.implicit = status, false
+	if status == 'I' {
+		q.dropPortals(false, nil)
+	}
 }
 
 // idle reports whether nothing is owed and no transaction is open.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgproto3/v2"
 
@@ -41,8 +42,6 @@ func (s *session) requests(ctx context.Context) error {
 			return s.leave(ctx, err)
 		}
 		switch {
-		case long.size > 0 && s.copyingIn():
-			err = violated("a message %q of %d bytes during COPY from stdin", long.kind, long.size)
 		case long.size > 0:
 			err = s.lead(func() error { return s.refuseLong(ctx, long) })
 		case f[0] == 'X':
@@ -106,6 +105,11 @@ func (s *session) request(ctx context.Context, f []byte) error {
 	}
 	if !slices.Contains([]byte("QPBEDCSHFdcf"), kind) {
 		return violated("unexpected message %q", kind)
+	}
+	if strings.IndexByte("QPBEDCF", kind) >= 0 {
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
 	}
 	if s.discarding && kind != 'S' {
 		return nil // as the server does after an error

@@ -104,6 +104,12 @@ func (s *session) response(ctx context.Context, f []byte) error {
 	if !wellFormed(f) {
 		return violated("the server sent a malformed %q", f[0])
 	}
+	if s.inDoubt() {
+		if taken, err := s.readyInDoubt(e, f); taken || err != nil {
+			return err
+		}
+		e = s.queue.head()
+	}
 	switch f[0] {
 	case 'N':
 		return s.notice(f)
@@ -466,6 +472,7 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if err := m.Decode(f[frameHeader:]); err != nil {
 		return violated("malformed ErrorResponse")
 	}
+	gaveUp := s.gaveUp(&m)
 	if s.guarded() {
 		scrub(&m)
 		var err error
@@ -482,6 +489,9 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	}
 	s.queue.endCopyIn()
 	e.copying = nil
+	if gaveUp {
+		return s.outOfStep(e, &m)
+	}
 	if err := s.erred(e); err != nil {
 		return err
 	}

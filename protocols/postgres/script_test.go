@@ -512,9 +512,6 @@ func (s *server) recorded(f []byte) {
 			s.stage.t.Errorf("the server got %q", f)
 			return
 		}
-		if m.Name == "gatehouse copy" {
-			return // the gate's own question before a COPY
-		}
 		if operation, sql = "prepare", m.Query; m.Name == postgres.CopyName {
 			return // the gate's own, of a COPY that was judged
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgproto3/v2"
@@ -64,6 +65,26 @@ var queries = []string{
 	"WITH i AS (INSERT INTO d VALUES (7, 'seven') RETURNING n) SELECT n FROM i",
 }
 
+// copyStatements copy data to the client or from it, or go wrong.
+var copyStatements = slices.Concat(copiesOut, copiesIn, copiesIn)
+
+var copiesOut = []string{
+	"COPY (SELECT n, s FROM d ORDER BY n) TO STDOUT", "COPY w TO STDOUT (FORMAT csv, HEADER)", "COPY (SELECT * FROM w) TO STDOUT (FORMAT binary)",
+	"COPY (SELECT n / (n - 2) FROM d ORDER BY n) TO STDOUT", "COPY missing TO STDOUT", "COPY (SELECT x FROM d) TO STDOUT", "COPY x TO STDOUT", "COPY (SELECT $1::int) TO STDOUT",
+	"COPY (INSERT INTO d VALUES (8, 'eight') RETURNING n) TO STDOUT", "COPY (SELECT nextval('q'), to_other()) TO STDOUT", "COPY (SELECT 1) TO STDOUT (FORMAT xml)",
+}
+
+var copiesIn = []string{
+	"COPY d FROM STDIN", "COPY d FROM STDIN", "COPY d FROM STDIN (FORMAT csv)", "COPY d (n) FROM STDIN (FORMAT binary)", "COPY w FROM STDIN", "COPY k FROM STDIN",
+	"COPY missing FROM STDIN", "COPY d FROM STDIN (FORMAT csv, DELIMITER 'ab')", "COPY d FROM STDIN WHERE n > 5", "COPY x FROM STDIN",
+}
+
+// pieces are parts of the data that uploads hold, right and wrong.
+var pieces = []string{
+	"5\tfive\n", "6\tsix\n7\tsev", "en\n", "1\ttwice\n", "x\ty\n", "8\n", "\\.\n", "5,\"fi\nve\"\n", "1\n", "", "\n",
+	"PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00", "\x00\x01\x00\x00\x00\x04\x00\x00\x00\x0b", "\xff\xff",
+}
+
 // commands are statements that answer with a tag, or go wrong.
 var commands = []string{
 	"BEGIN", "COMMIT", "ROLLBACK", "START TRANSACTION READ ONLY", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "SAVEPOINT a", "ROLLBACK TO a", "RELEASE a",
@@ -90,8 +111,10 @@ func (p player) one(in int) bool { return p.IntN(in) == 0 }
 
 func (p player) sql() string {
 	switch n := p.IntN(100); {
-	case n < 45:
+	case n < 40:
 		return pick(p, queries...)
+	case n < 50:
+		return pick(p, copyStatements...)
 	case n < 90:
 		return pick(p, commands...)
 	}
@@ -102,7 +125,10 @@ func (p player) sql() string {
 func (p player) script() string {
 	sql := p.sql()
 	for p.one(3) {
-		sql += "; " + p.sql()
+		// Where columns are masked, COPY TO stands at the beginning only.
+		if next := p.sql(); !strings.HasSuffix(next, "STDOUT") && !strings.Contains(next, "STDOUT (") {
+			sql += "; " + next
+		}
 	}
 	return sql
 }
@@ -131,7 +157,7 @@ func (p player) message() step {
 	case n < 188:
 		return ask(&pgproto3.Sync{})
 	case n < 196:
-		return pick(p, ask(&pgproto3.CopyData{Data: []byte("1\tx\n")}), ask(&pgproto3.CopyDone{}), ask(&pgproto3.CopyFail{Message: "no"}))
+		return pick(p, p.data(), ask(&pgproto3.CopyDone{}), ask(&pgproto3.CopyFail{Message: "no"}))
 	case n < 198:
 		return ask(&pgproto3.FunctionCall{Function: 999999})
 	}
@@ -215,12 +241,52 @@ func (p player) unit() (s sequence) {
 	return s
 }
 
+func (p player) data() step { return ask(&pgproto3.CopyData{Data: []byte(pick(p, pieces...))}) }
+
+// upload is a COPY, mostly from the client, and what may belong to it.
+func (p player) upload() (s sequence) {
+	sql := pick(p, copyStatements...)
+	if extended := p.one(2); extended {
+		portal, statement := p.portal(), p.statement()
+		s = append(s, ask(&pgproto3.Parse{Name: statement, Query: sql}), ask(&pgproto3.Bind{DestinationPortal: portal, PreparedStatement: statement}), p.execute(portal))
+		if p.one(2) {
+			s = append(s, ask(&pgproto3.Sync{}))
+		}
+	} else {
+		for p.one(4) {
+			sql += "; " + pick(p, copiesIn...)
+		}
+		s = append(s, ask(&pgproto3.Query{String: sql}))
+	}
+	for range p.IntN(6) {
+		switch p.IntN(16) {
+		case 0, 1:
+			s = append(s, ask(&pgproto3.Sync{}))
+		case 2:
+			s = append(s, ask(&pgproto3.Flush{}))
+		case 3:
+			s = append(s, p.message())
+		default:
+			s = append(s, p.data())
+		}
+	}
+	if !p.one(6) {
+		s = append(s, pick(p, ask(&pgproto3.CopyDone{}), ask(&pgproto3.CopyDone{}), ask(&pgproto3.CopyFail{Message: "no"})))
+	}
+	if !p.one(3) {
+		s = append(s, ask(&pgproto3.Sync{}))
+	}
+	return s
+}
+
 // sequence makes one of some size.
 func (p player) sequence() (s sequence) {
 	for range 1 + p.IntN(8) {
-		switch p.IntN(8) {
+		switch p.IntN(9) {
 		case 0, 1, 2:
 			s = append(s, p.unit()...)
+		case 8:
+			s = append(s, p.upload()...)
 		case 3:
 			s = append(s, ask(&pgproto3.Query{String: p.script()}))
 		case 4:
@@ -249,6 +315,8 @@ func ask(m pgproto3.FrontendMessage) step {
 		text += fmt.Sprintf(" %q %d", m.Portal, m.MaxRows)
 	case *pgproto3.Describe:
 		text += fmt.Sprintf(" %c %q", m.ObjectType, m.Name)
+	case *pgproto3.CopyData:
+		text += fmt.Sprintf(" %q", m.Data)
 	case *pgproto3.Close:
 		text += fmt.Sprintf(" %c %q", m.ObjectType, m.Name)
 	}

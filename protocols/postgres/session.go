@@ -48,6 +48,9 @@ type session struct {
 	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
 	uploading  *owed                          // requests: what the server may read COPY data for
 	within     bool                           // requests: a part of a message went up, and the rest did not
+	misplaced  atomic.Int32                   // type of a message in the place of COPY data, at which the gate gave the upload up
+	doubts     atomic.Int32                   // Syncs within an upload, which the server answers if the upload had failed by then
+	lastReady  []byte                         // responses: that of the gate's own Sync, or of one in doubt
 	params     rowBuffers                     // requests: for binary parameters
 	searches   struct{ path, schemas string } // requests: the last search_path, and what it names
 
