@@ -73,6 +73,9 @@ func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) 
 		s.uploading = nil
 		return false, nil
 	}
+	if (f[0] == 'S' || f[0] == 'H') && len(f) > frameHeader {
+		return true, violated("malformed %q", f[0])
+	}
 	switch f[0] {
 	case 'd':
 		return true, s.upload(e, f)
