@@ -171,7 +171,7 @@ type Decision struct {
 // An Ending is how an approval ended.
 type Ending struct {
 	ID      string    `json:"id"`
-	How     string    `json:"how"` // "approved", "denied", "expired" or "withdrawn"; "ended" if that is forgotten
+	How     string    `json:"how"` // "approved", "denied", "expired", "withdrawn" or "outdated"; "ended" if that is forgotten
 	By      string    `json:"by,omitempty"`
 	Comment string    `json:"comment,omitempty"`
 	At      time.Time `json:"at,omitzero"`

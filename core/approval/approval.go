@@ -1,8 +1,8 @@
 // Package approval holds requests until someone decides them.
 //
 // A Registry knows every request that waits. A request ends exactly once, in
-// one of four ways: approved, denied, expired, or withdrawn because its client
-// went away. Whatever comes first wins; all that comes later is told how the
+// one of five ways: approved, denied, expired, withdrawn because its client went
+// away, or outdated by a change of the policy. Whatever comes first wins; all that comes later is told how the
 // request ended.
 package approval
 
@@ -71,6 +71,7 @@ const (
 	Denied    How = "denied"
 	Expired   How = "expired"   // nobody decided in time
 	Withdrawn How = "withdrawn" // the client cancelled or hung up
+	Outdated  How = "outdated"  // the policy changed
 )
 
 // An Ending is how and when a request ended. Decision is zero unless someone
@@ -88,8 +89,11 @@ type EndedError struct{ Ending Ending }
 // Error says how the request ended.
 func (e *EndedError) Error() string {
 	s := fmt.Sprintf("request %s was %s", e.Ending.ID, e.Ending.How)
-	if e.Ending.How == Expired {
+	switch e.Ending.How {
+	case Expired:
 		s = fmt.Sprintf("request %s expired", e.Ending.ID)
+	case Outdated:
+		s = fmt.Sprintf("request %s ended because the policy changed", e.Ending.ID)
 	}
 	if by := e.Ending.Decision.By; by.Subject != "" {
 		s += " by " + cmp.Or(by.Name, by.Subject)
@@ -140,8 +144,8 @@ func New(l Limits) *Registry {
 }
 
 // Await shows p to those who may decide it and returns what they decided. It
-// returns ErrExpired when p.Expires passes first and ErrWithdrawn when ctx
-// ends first. It keeps a copy of the request, so that the caller may reuse p
+// returns ErrExpired when p.Expires passes first, and when ctx ends first
+// event.ErrPolicyChanged if that is the cause, or else ErrWithdrawn. It keeps a copy of the request, so that the caller may reuse p
 // once it returned.
 func (r *Registry) Await(ctx context.Context, p *event.Pending) (event.Decision, error) {
 	h, err := r.hold(p)
@@ -155,13 +159,19 @@ func (r *Registry) Await(ctx context.Context, p *event.Pending) (event.Decision,
 	case <-timer.C:
 		r.end(h, Ending{How: Expired})
 	case <-ctx.Done():
-		r.end(h, Ending{How: Withdrawn})
+		how := Withdrawn
+		if errors.Is(context.Cause(ctx), event.ErrPolicyChanged) {
+			how = Outdated
+		}
+		r.end(h, Ending{How: how})
 	}
 	// Whoever ended it first has set the ending; it does not change again.
 	<-h.done
 	switch h.ending.How {
 	case Expired:
 		return event.Decision{}, fmt.Errorf("%w within %s", ErrExpired, p.Expires.Sub(p.Since))
+	case Outdated:
+		return event.Decision{}, fmt.Errorf("%w while the request waited for approval", event.ErrPolicyChanged)
 	case Withdrawn:
 		return event.Decision{}, fmt.Errorf("%w: %w", ErrWithdrawn, context.Cause(ctx))
 	}

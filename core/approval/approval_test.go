@@ -193,6 +193,22 @@ func wantEnded(t *testing.T, err error, how approval.How) {
 	}
 }
 
+// Who decides too late is told that the policy changed, not that the client went
+// away.
+func TestOutdated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := approval.New(approval.Limits{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		c := await(ctx, r, pending("A"))
+		synctest.Wait()
+		cancel(event.ErrPolicyChanged)
+		if got := <-c; !errors.Is(got.err, event.ErrPolicyChanged) || errors.Is(got.err, approval.ErrWithdrawn) {
+			t.Errorf("Await: %+v", got)
+		}
+		wantEnded(t, r.Decide("A", alice, true, ""), approval.Outdated)
+	})
+}
+
 func TestWithdrawn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := approval.New(approval.Limits{})

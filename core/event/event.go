@@ -7,6 +7,7 @@ package event
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,6 +48,10 @@ type Session struct {
 	Start     time.Time
 	Attrs     []Attr
 }
+
+// ErrPolicyChanged is why what was under way under a policy ends, where another
+// one has come into force.
+var ErrPolicyChanged = errors.New("the policy changed")
 
 // A Request is one thing that a client asks for: a SQL statement, an HTTP
 // request.
@@ -114,6 +119,19 @@ func (r *Request) CutSize(i int) uint64 {
 		return 0
 	}
 	return r.Cut[at].Size
+}
+
+// EndsTransaction reports whether all that the request does is to end a
+// transaction, or a part of one.
+func (r *Request) EndsTransaction() bool {
+	for i := range r.Statements {
+		switch r.Statements[i].Kind {
+		case "COMMIT", "ROLLBACK", "RELEASE", "PREPARE TRANSACTION", "COMMIT PREPARED", "ROLLBACK PREPARED":
+		default:
+			return false
+		}
+	}
+	return len(r.Statements) > 0
 }
 
 // A Parameter is a part of the value of a parameter that its request cuts. The

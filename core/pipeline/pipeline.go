@@ -298,7 +298,7 @@ func (x *Exchange) Await(ctx context.Context) {
 	}
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(x.t.InForce, func() { cancel(errOutdated) })
+	stop := context.AfterFunc(x.t.InForce, func() { cancel(event.ErrPolicyChanged) })
 	defer stop()
 	d, err := x.s.approver.Await(waiting, p)
 	v := event.Verdict{Rule: x.Verdict.Rule}
@@ -306,7 +306,7 @@ func (x *Exchange) Await(ctx context.Context) {
 	case ctx.Err() != nil:
 		d.Approved, d.Comment, v.Reason = false, "withdrawn", "the request was withdrawn while it waited for approval"
 	case x.t.InForce.Err() != nil:
-		d = event.Decision{Comment: errOutdated.Error(), At: d.At}
+		d = event.Decision{Comment: event.ErrPolicyChanged.Error(), At: d.At}
 		v.Reason = "the policy changed while the request waited for approval " + p.ID
 	case err != nil:
 		d.Approved, d.Comment, v.Reason = false, err.Error(), "approval "+p.ID+": "+err.Error()

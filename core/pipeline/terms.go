@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -74,8 +73,6 @@ func newTerms(c Terms, key []byte) *terms {
 	return t
 }
 
-var errOutdated = errors.New("the policy changed")
-
 // A barred session is one that the policy does not let go on.
 type barred struct{}
 
@@ -136,7 +133,8 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 			strictest = v
 		}
 	}
-	if strictest.Action == event.Block {
+	// A transaction that is open may always be ended.
+	if strictest.Action == event.Block || req.EndsTransaction() {
 		return strictest, nil
 	}
 	return t.afford(req, strictest)

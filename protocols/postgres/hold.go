@@ -27,6 +27,9 @@ func (s *session) hold(ctx context.Context, e *owed, req *event.Request) (*refus
 	if s.queue.skipping() {
 		return errSkipped, x.End(event.Outcome{Status: "skipped"})
 	}
+	if status, settled := s.queue.transaction(); status == 'E' && settled && e.isFutile() {
+		return inFailed, nil // nobody need decide what cannot run
+	}
 	if err := s.addTransaction(ctx, req); err != nil {
 		return nil, err
 	}

@@ -224,3 +224,22 @@ func waitFor(t testing.TB, what func() bool) {
 	}
 	t.Fatal("it did not happen")
 }
+
+// Whatever notices of the server a client wants to have, it learns what it waits
+// for.
+func TestHoldsAreToldAtEveryLevelOfMessages(t *testing.T) {
+	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(words)}})
+	r := dialRaw(t, g.addr, map[string]string{"user": "agent", "database": "orders", "client_min_messages": "error"}, "")
+	r.expect("R")
+	r.send(&pgproto3.PasswordMessage{Password: "good"})
+	r.until("Z")
+	r.send(simply("DO $$ BEGIN RAISE WARNING 'unwanted'; END $$")...)
+	if got := r.until("Z"); !cmp.Equal(got, []string{"C DO", "Z I"}) {
+		t.Errorf("got %q", got)
+	}
+	r.send(simply("SELECT 'ask'")...)
+	r.expect("N gatehouse: waiting for approval ")
+	<-g.desk.pending
+	g.desk.decide <- event.Decision{Approved: true}
+	r.until("Z")
+}

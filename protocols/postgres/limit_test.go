@@ -187,6 +187,29 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// Whoever has nothing left can still end what is open.
+func TestQuotaLetsTransactionsEnd(t *testing.T) {
+	g := startGate(t, gateConfig{})
+	g.policy.quota = account(t, quota.Limit{Rows: 2})
+	r := g.raw(t)
+	for _, c := range [][]string{
+		{"BEGIN", "C BEGIN", "Z T"}, {"SAVEPOINT s", "C SAVEPOINT", "Z T"}, {"SELECT generate_series(1, 2)", "T", "D 1", "D 2", "C SELECT 2", "Z T"},
+		{"SELECT 1", "E 53400", "Z E"}, {"ROLLBACK TO s", "C ROLLBACK", "Z T"}, {"RELEASE s", "C RELEASE", "Z T"}, {"COMMIT; SELECT 1", "E 53400", "Z E"},
+		{"ROLLBACK", "C ROLLBACK", "Z I"}, {"BEGIN", "E 53400", "Z I"},
+	} {
+		r.send(sql(c[0]))
+		if got := r.until("Z"); !slices.Equal(got, c[1:]) {
+			t.Errorf("%s: %q", c[0], got)
+		}
+	}
+	for _, text := range []string{"COMMIT", "ROLLBACK"} {
+		r.send(extendedly(text)...)
+		if got := r.until("Z"); !slices.Contains(got, "C "+text) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+}
+
 func TestQuotaOfBytes(t *testing.T) {
 	g := startGate(t, gateConfig{})
 	g.policy.quota = account(t, quota.Limit{Bytes: 3000})

@@ -38,6 +38,7 @@ type portal struct {
 	context  judged
 	renewals uint64   // the session's, when it was judged
 	asked    uint64   // the segment in which a Describe of it was sent
+	copied   bool     // it was executed and is a COPY: the server does not run it again
 	formats  string   // of the result, as Bind has them
 	sends    string   // the formats of the parameters, as Bind has them
 	estimate string   // how many rows it would write

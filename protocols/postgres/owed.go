@@ -19,6 +19,7 @@ type owed struct {
 	portal  *portal
 	x       *pipeline.Exchange
 	refusal *refusal // the message was refused; rewrite the server's error
+	futile  bool     // a failed transaction would have refused it, too
 	names   bool     // may define or drop names of prepared statements and portals by SQL
 	context judged   // for what defines cursors: the context that they were judged in
 	facts   *statement.Result

@@ -36,6 +36,7 @@ const (
 	codeTooMany         = "53300" // too_many_connections
 	codeIdle            = "57P05" // idle_session_timeout
 	codeIdleInTx        = "25P03" // idle_in_transaction_session_timeout
+	codeInFailed        = "25P02" // in_failed_sql_transaction
 )
 
 // A refusal is what the client reads instead of a result.
@@ -121,9 +122,30 @@ func (s *session) tooMany(ctx context.Context, name string) (*refusal, error) {
 
 // refused marks e as the response to a refused message.
 func refused(e *owed, r *refusal) *owed {
+	e.futile = (r.code == codeAccessDenied || r.code == codeLimit || r.code == codeCanceled) && e.isFutile()
 	e.refusal, e.facts, e.names = r, nil, false
 	return e
 }
+
+// isFutile reports whether a server refuses to run e's query in a failed
+// transaction: it runs there what ends the transaction, and nothing else.
+func (e *owed) isFutile() bool {
+	facts := e.facts
+	if e.st != nil {
+		facts = e.st.facts
+	}
+	if facts == nil || facts.Len() == 0 {
+		return false
+	}
+	switch facts.Statements[facts.Top(0)].Kind {
+	case "COMMIT", "ROLLBACK", "PREPARE TRANSACTION":
+		return false
+	}
+	return true
+}
+
+// inFailed is what servers say of what is futile.
+var inFailed = &refusal{code: codeInFailed, message: "current transaction is aborted, commands ignored until end of transaction block"}
 
 // constantQuery and constantParse take the place of refused messages. The
 // server rejects them, which fails its transaction and keeps it in step.

@@ -97,6 +97,35 @@ func TestRefusalEndsTransactionsAsTheServerWould(t *testing.T) {
 }
 
 // rawDirect is a raw client of the server itself.
+// In a failed transaction a refused statement gets the server's own answer: it
+// would not have run either. What would have run is refused by name.
+func TestRefusalInAFailedTransaction(t *testing.T) {
+	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{rule(words)}})
+	r := g.raw(t)
+	for how, messages := range protocols {
+		r.send(simply("BEGIN")...)
+		r.send(simply("SELECT 1/0")...)
+		r.until("Z T")
+		r.until("Z E")
+		for text, want := range map[string]string{
+			"SELECT 'forbidden'": "E 25P02", "SELECT 'ask'": "E 25P02", "INSERT INTO customers DEFAULT VALUES /* forbidden */": "E 25P02",
+			"ROLLBACK /* forbidden */": "E 42501", "ROLLBACK TO SAVEPOINT s /* forbidden */": "E 42501", "SELEC": "E 42601",
+		} {
+			r.send(messages(text)...)
+			if got := r.until("Z"); !strings.HasPrefix(got[len(got)-2], want) || got[len(got)-1] != "Z E" {
+				t.Errorf("%s, %s: %q", how, text, got)
+			}
+		}
+		r.send(simply("ROLLBACK")...)
+		r.until("Z I")
+	}
+	select {
+	case p := <-g.desk.pending:
+		t.Errorf("%s was asked for", p.Request.Payload)
+	default:
+	}
+}
+
 func (g *gate) rawDirect(t testing.TB) *raw {
 	t.Helper()
 	c, err := pgconn.Connect(t.Context(), g.pg.URL(g.database))

@@ -458,7 +458,10 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	switch {
 	case !s.ps.Masks():
 	case copies != nil && !copies.In:
-		s.probe(e, copies, false)
+		if !p.copied {
+			s.probe(e, copies, false)
+		}
+		p.copied = true
 	case copies == nil && p.asked != s.segment && !p.known.Load():
 		// The portal's own description is the one that cannot be stale.
 		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, chosen: e.chosen, calls: e.calls}); err != nil {

@@ -492,6 +492,7 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if gaveUp {
 		return s.outOfStep(e, &m)
 	}
+	failed := s.tx.failed
 	if err := s.erred(e); err != nil {
 		return err
 	}
@@ -506,6 +507,9 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 		}
 	}
 	if e.refusal != nil && (m.Code == codeSyntax || e.kind == 'F') {
+		if failed && e.futile {
+			e.refusal = inFailed
+		}
 		code = e.refusal.code
 		f = e.refusal.append(nil, "ERROR")
 	}

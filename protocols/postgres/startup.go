@@ -70,6 +70,7 @@ func (st *startup) secretLength() int {
 var allowedParams = map[string]bool{
 	"application_name":                    true,
 	"client_encoding":                     true, // UTF8 only
+	"client_min_messages":                 true, // of the server: the gate's own notices come at any level
 	"datestyle":                           true,
 	"extra_float_digits":                  true,
 	"intervalstyle":                       true,

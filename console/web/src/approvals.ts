@@ -18,6 +18,7 @@ const endings: Record<string, string> = {
   denied: "was denied",
   expired: "expired: nobody decided in time",
   withdrawn: "was withdrawn: its client cancelled or hung up",
+  outdated: "ended: the policy changed while it waited",
   ended: "has ended",
 };
 

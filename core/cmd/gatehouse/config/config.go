@@ -267,8 +267,9 @@ type Policy struct {
 
 // A Quota is what one principal may get within an hour, over all of its
 // sessions of this gate under one policy. The hour slides by the minute: no
-// sixty minutes hold more. A request is refused when nothing is left, and a
-// result that would go beyond ends its session before the first row too many.
+// sixty minutes hold more. A request is refused when nothing is left, unless all
+// it does is to end a transaction, and a result that would go beyond ends its
+// session before the first row too many.
 type Quota struct {
 	// Rows is how many rows. If left out, there is no limit.
 	Rows int64 `json:"rows,omitempty" jsonschema:"minimum=1"`
