@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	pgproto "github.com/jackc/pgx/v5/pgproto3"
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
@@ -128,7 +131,16 @@ func TestRefusalInAFailedTransaction(t *testing.T) {
 
 func (g *gate) rawDirect(t testing.TB) *raw {
 	t.Helper()
-	c, err := pgconn.Connect(t.Context(), g.pg.URL(g.database))
+	config, err := pgconn.ParseConfig(g.pg.URL(g.database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var from io.Reader
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto.Frontend {
+		from = r
+		return pgproto.NewFrontend(r, w)
+	}
+	c, err := pgconn.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +149,17 @@ func (g *gate) rawDirect(t testing.TB) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Conn.Close() })
-	return &raw{h.Conn, t}
+	return &raw{taken{h.Conn, from}, t}
 }
+
+// A taken connection was pgconn's, which may still be reading it in the
+// background, if a write was slow: what that gets is to be read from it.
+type taken struct {
+	net.Conn
+	from io.Reader
+}
+
+func (c taken) Read(b []byte) (int, error) { return c.from.Read(b) }
 
 // P15.
 func TestRefusalInAPipelineEndsItAsTheServerWould(t *testing.T) {

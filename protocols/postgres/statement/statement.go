@@ -23,7 +23,7 @@ import (
 
 // Defaults of Limits.
 const (
-	DefaultText         = 1 << 20
+	DefaultText         = 16 << 20
 	DefaultTokens       = 50_000
 	DefaultDepth        = 600
 	DefaultParses       = 500
@@ -34,10 +34,12 @@ const (
 
 // Limits bound what an Analyzer takes on. A zero field means its default.
 type Limits struct {
-	// Text is the longest text in bytes.
+	// Text is the longest text in bytes. A value takes the parser little,
+	// however long it is: 16 MiB some 0.1 to 1 second.
 	Text int
 	// Tokens is how many words, constants and operators a text may have.
-	// Memory and time follow it: 50,000 take 100 MB and half a second.
+	// Memory and time follow it: 50,000 take 100 MB and half a second, and
+	// all sessions share the parser's instances.
 	Tokens int
 	// Depth bounds the estimated depth of the parse tree: brackets, CASEs
 	// and the operators of one expression add to it.

@@ -457,6 +457,9 @@ type Limits struct {
 	// but for rows. A larger one of a client is refused. At most 1GiB, which
 	// is PostgreSQL's own limit.
 	Message Size `json:"message" jsonschema:"default=64MiB"`
+	// Text is the longest text of a statement, values in it included. Longer
+	// ones are refused. At most 16MiB, which the parser of statements bears.
+	Text Size `json:"text" jsonschema:"default=16MiB"`
 	// Parameters is how much plugins and approvers get of the parameters of a
 	// request, all of them together. What is cut for them is marked, and
 	// recorded whole.

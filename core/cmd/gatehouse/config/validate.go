@@ -268,6 +268,9 @@ func (l *Limits) validate(r report) {
 	if l.Message < 64<<10 || l.Message > 1<<30 {
 		r.in("message").problem("must be between 64KiB and 1GiB")
 	}
+	if l.Text < 64<<10 || l.Text > 16<<20 {
+		r.in("text").problem("must be between 64KiB and 16MiB")
+	}
 	if l.Parameters < 1<<10 || l.Parameters > 16<<20 {
 		r.in("parameters").problem("must be between 1KiB and 16MiB")
 	}
