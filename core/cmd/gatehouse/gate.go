@@ -63,7 +63,9 @@ func openGate(ctx context.Context, c *config.Config, log *slog.Logger) (*gate, e
 	if err := wazero.NewRuntime(ctx).Close(ctx); err != nil {
 		return nil, fmt.Errorf("start the WebAssembly runtime: %w", err)
 	}
-	analyzer := statement.NewAnalyzer(parserLimits)
+	limits := parserLimits
+	limits.Text = int(c.Limits.Text)
+	analyzer := statement.NewAnalyzer(limits)
 	var warming errgroup.Group
 	warming.Go(func() error { return analyzer.Warm(ctx) })
 	p, err := build(ctx, c, log)
