@@ -292,8 +292,8 @@ func (c *crash) compare(t *testing.T) {
 	}
 	ran, lost := 0, 0
 	for _, sql := range executed {
-		if !strings.Contains(sql, "'mark_") {
-			continue // the gate's own
+		if !strings.Contains(sql, "'mark_") || strings.HasPrefix(sql, "EXPLAIN (FORMAT JSON) ") {
+			continue // the gate's own: it asks for estimates
 		}
 		ran++
 		if !requests[sql] {
