@@ -189,7 +189,7 @@ func massWrite(st *sdk.Statement) string {
 	if st.Kind == "INSERT" && has(st.Options, "SELECT") && has(st.Options, "ON CONFLICT DO UPDATE") {
 		return sdk.Subject(st) + " may change many rows that are there"
 	}
-	return ""
+	return unqualifiedWrite(st) // there is no estimate of those
 }
 
 func ddl(st *sdk.Statement) string {

@@ -25,6 +25,11 @@ const CatalogAge = 10 * time.Second
 // catalogTimeout bounds one question to the catalogue.
 const catalogTimeout = 5 * time.Second
 
+// catalogLockTimeout bounds how long a question waits for a table that somebody
+// else has locked, while those of other sessions wait for it: definitions are
+// only told under a lock. A client's own open transaction may have it.
+const catalogLockTimeout = "250ms"
+
 // catalogPause is how long the gate waits until it tries again to open a
 // catalogue that it could not open.
 const catalogPause = time.Second
@@ -344,10 +349,10 @@ func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origi
 // once if it was lost.
 func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	asker := ctx
-	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
-	defer cancel()
 	c.asking.Lock()
 	defer c.asking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
 	for attempt := 0; ; attempt++ {
 		if c.conn == nil && time.Now().Before(c.after) {
 			return c.failed
@@ -409,7 +414,7 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 	c.Config = *base
 	// Not by a start-up parameter, which would hide what pathOf asks for.
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-		return conn.Exec(ctx, "SET search_path = pg_catalog").Close()
+		return conn.Exec(ctx, "SET search_path = pg_catalog; SET lock_timeout = '"+catalogLockTimeout+"'").Close()
 	}
 	return pgx.ConnectConfig(ctx, c)
 }

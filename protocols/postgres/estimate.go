@@ -40,9 +40,9 @@ func (s *session) estimate(ctx context.Context, facts *statement.Result, list []
 	}
 	total, asked := 0.0, false
 	for i := range facts.Len() {
-		top := facts.Statements[facts.Top(i)]
-		if !writesRows(facts.Statements[facts.Top(i):facts.End(i)]) {
-			continue
+		top, all := facts.Statements[facts.Top(i)], facts.Statements[facts.Top(i):facts.End(i)]
+		if !writesRows(all) || slices.ContainsFunc(all, func(st event.Statement) bool { return st.Scope == event.ScopeAll }) {
+			continue // what restricts no rows needs no estimate, and does not reach the server by one
 		}
 		if target, columns := facts.Pinned(i); len(columns) > 0 && s.unique(ctx, target, columns) {
 			continue

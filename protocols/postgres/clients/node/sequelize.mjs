@@ -7,7 +7,7 @@ import { code, show } from "./common.mjs";
 
 const env = process.env;
 const db = new Sequelize(env.PGDATABASE, env.PGUSER, env.PGPASSWORD, {
-  dialect: "postgres", host: env.PGHOST, port: env.PGPORT, logging: false, pool: { max: 3 },
+  dialect: "postgres", host: env.PGHOST, port: env.PGPORT, logging: false, pool: { max: 1 },
   dialectOptions: { ssl: { ca: fs.readFileSync(env.PGSSLROOTCERT, "utf8") } },
   define: { timestamps: false },
 });
