@@ -362,7 +362,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 			var path string
 			if err == nil {
 				if path, err = pathOf(ctx, conn); err != nil {
-					_ = conn.Close(ctx) // it is given up either way
+					giveUp(conn)
 				}
 			}
 			if err != nil {
@@ -391,13 +391,18 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 
 // disconnect closes the connection. The caller holds asking.
 func (c *catalog) disconnect() {
-	if c.conn == nil {
+	giveUp(c.conn)
+	c.conn = nil
+}
+
+// giveUp closes a connection of the gate's own, if it is one.
+func giveUp(conn *pgx.Conn) {
+	if conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = c.conn.Close(ctx) // it is given up either way
-	c.conn = nil
+	_ = conn.Close(ctx) // it is given up either way
 }
 
 // connect opens a connection for the gate's own questions. Names without a schema

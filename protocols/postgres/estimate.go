@@ -115,22 +115,17 @@ type planner struct {
 }
 
 func (p *planner) close() {
-	if p.conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = p.conn.Close(ctx) // it is given up either way
+	giveUp(p.conn)
 	p.conn = nil
 }
 
 // estimate asks how many rows a statement would write.
 func (c *catalog) estimate(ctx context.Context, path, sql string, m *bind, st *prepared) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
-	defer cancel()
 	p := &c.planner
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
 	if p.conn == nil || p.conn.IsClosed() {
 		conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
 		if err != nil {
@@ -138,6 +133,7 @@ func (c *catalog) estimate(ctx context.Context, path, sql string, m *bind, st *p
 		}
 		limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %[1]d", estimateTimeout.Milliseconds())
 		if _, err := conn.Exec(ctx, limits); err != nil {
+			giveUp(conn)
 			return 0, fmt.Errorf("open a connection for estimates: %w", err)
 		}
 		p.conn, p.path = conn, "pg_catalog" // as connect sets it

@@ -319,17 +319,7 @@ func TestHangUpWithinALongUpload(t *testing.T) {
 	if n := g.one(t, "SELECT count(*)::text FROM t"); n != "0" {
 		t.Errorf("%s rows stayed", n)
 	}
-	var o event.Outcome
-	for _, f := range g.tapes[0].all() {
-		if f.Kind == event.KindOutcome {
-			if err := o.Decode(f.Payload); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if o.Status != "error" && o.Status != "unknown" {
-		t.Errorf("its outcome is %+v", o)
-	}
+	wantUndone(t, g.tapes[0])
 }
 
 // A server whose long messages of COPY data are no rows of what it described

@@ -7,6 +7,7 @@ import (
 	"io"
 	random "math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,30 +245,8 @@ func wantOnce(t *testing.T, m *server, prefix string) {
 // recordNoise records a session whose data does not compress, and returns that.
 func recordNoise(t *testing.T, r *recorder.Recorder, id string) (sent []byte) {
 	t.Helper()
-	info := &event.Session{ID: id, Start: time.Now()}
-	s, err := r.Begin(info)
-	if err != nil {
-		t.Fatal(err)
-	}
-	add := func(k event.Kind, payload []byte) {
-		if err := s.Append(event.Frame{Kind: k, Time: time.Now(), Payload: payload}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Commit(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add(event.KindOpen, info.Append(nil))
-	for range 3 * pieceSize / 5000 {
-		b := make([]byte, 5000)
-		_, _ = io.ReadFull(rand.Reader, b)
-		sent = append(sent, b...)
-		add(event.KindData, b)
-	}
-	n := event.Notice{Code: "closed"}
-	add(event.KindClose, n.Append(nil))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	sent = make([]byte, 3*pieceSize/5000*5000)
+	_, _ = io.ReadFull(rand.Reader, sent)
+	recordSession(t, r, id, slices.Collect(slices.Chunk(sent, 5000))...)
 	return sent
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -273,27 +274,33 @@ func TestOutage(t *testing.T) {
 func record(t *testing.T, r *recorder.Recorder, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
-		info := &event.Session{ID: fmt.Sprintf("s%04d", i), Start: time.Now()}
-		s, err := r.Begin(info)
-		if err != nil {
+		recordSession(t, r, fmt.Sprintf("s%04d", i), slices.Repeat([][]byte{make([]byte, 1000)}, 30)...)
+	}
+}
+
+// recordSession records a session with data, each element of which is committed.
+func recordSession(t *testing.T, r *recorder.Recorder, id string, data ...[]byte) {
+	t.Helper()
+	info := &event.Session{ID: id, Start: time.Now()}
+	s, err := r.Begin(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(k event.Kind, payload []byte) {
+		if err := s.Append(event.Frame{Kind: k, Time: time.Now(), Payload: payload}); err != nil {
 			t.Fatal(err)
 		}
-		add := func(k event.Kind, payload []byte) {
-			if err := s.Append(event.Frame{Kind: k, Time: time.Now(), Payload: payload}); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Commit(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		add(event.KindOpen, info.Append(nil))
-		for range 30 {
-			add(event.KindData, make([]byte, 1000))
-		}
-		n := event.Notice{Code: "closed"}
-		add(event.KindClose, n.Append(nil))
-		if err := s.Close(); err != nil {
+		if err := s.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	add(event.KindOpen, info.Append(nil))
+	for _, b := range data {
+		add(event.KindData, b)
+	}
+	n := event.Notice{Code: "closed"}
+	add(event.KindClose, n.Append(nil))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

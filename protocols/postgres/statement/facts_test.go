@@ -29,8 +29,12 @@ func TestMain(m *testing.M) {
 
 // TestFacts compares the facts of every text in testdata/facts.txt with those
 // written below it.
-func TestFacts(t *testing.T) {
-	const file = "testdata/facts.txt"
+func TestFacts(t *testing.T) { compareGolden(t, "testdata/facts.txt", describe) }
+
+// compareGolden compares what describe tells of every text in a file with what is
+// written below it.
+func compareGolden(t *testing.T, file string, describe func(sql string) string) {
+	t.Helper()
 	golden, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -18,32 +18,7 @@ import (
 // TestValues compares what is told of the values of every text in
 // testdata/values.txt with what is written below it.
 func TestValues(t *testing.T) {
-	const file = "testdata/values.txt"
-	golden, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	for _, block := range strings.Split(strings.TrimRight(string(golden), "\n"), "\n\n") {
-		if strings.HasPrefix(block, "#") {
-			fmt.Fprintf(&out, "%s\n\n", block)
-			continue
-		}
-		sql, want, _ := strings.Cut(block, "\n= ")
-		if want != "" {
-			want = "= " + want
-		}
-		got := describeValues(t, sql)
-		fmt.Fprintf(&out, "%s\n%s\n\n", sql, got)
-		if !*update && got != want {
-			t.Errorf("%s\n%s", sql, cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n")))
-		}
-	}
-	if *update {
-		if err := os.WriteFile(file, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	compareGolden(t, "testdata/values.txt", func(sql string) string { return describeValues(t, sql) })
 }
 
 // describeValues writes one value a line: a constant as it stands in the text,
