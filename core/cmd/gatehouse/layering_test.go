@@ -15,7 +15,7 @@ import (
 var layers = [][]string{
 	{"core/event"},
 	{"core/protect"},
-	{"core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
+	{"core/lineage", "core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
 	{"protocols/postgres", "plugins/plugintest"},
 	{"core/cmd", "bench", "examples"},

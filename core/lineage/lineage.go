@@ -1,0 +1,197 @@
+// Package lineage finds out which columns each field of a result depends on, from
+// what a statement says and what a catalogue says of the names in it. It knows no
+// language: a protocol's package translates its own parse trees to the statements
+// and expressions of this package, and answers what names stand for.
+//
+// It errs on one side only. A dependence that it reports may be none; one that
+// there is, it reports, or it calls the field unknown.
+package lineage
+
+import (
+	"context"
+
+	"gatehouse/core/event"
+)
+
+// A Name is a name as written: schema and name, or the name alone. Dialects fold
+// the case of names before they hand them over.
+type Name struct{ Schema, Name string }
+
+// A Column is one of a relation. ID and Number are the dialect's identity of the
+// relation and of the column in it, such as PostgreSQL's OID and attribute number;
+// Relation is "schema.table".
+type Column struct {
+	ID       uint64
+	Number   int
+	Relation string
+	Name     string
+}
+
+// String returns "schema.table.column".
+func (c Column) String() string { return c.Relation + "." + c.Name }
+
+// A Catalog says what names stand for. It answers for one moment: what it returns
+// does not change, and Version tells two such moments apart.
+//
+// A name may stand for several things where the dialect cannot tell which, since
+// it does not know the session's path or the types of arguments. Then it returns
+// all of them, and what depends on the name depends on all. It returns none where
+// nothing of the name is known, which makes what depends on it unknown.
+type Catalog interface {
+	Relations(ctx context.Context, name Name) ([]*Relation, error)
+	Functions(ctx context.Context, name Name) ([]*Function, error)
+	Operators(ctx context.Context, name Name) ([]*Function, error)
+	// Casts returns the functions that a cast to a type may call; none, with
+	// known, where it calls none but the server's own.
+	Casts(ctx context.Context, to Name) (functions []*Function, known bool, err error)
+	Version() uint64
+}
+
+// A Relation is what can stand in FROM by its name.
+type Relation struct {
+	ID           uint64
+	Schema, Name string
+	Columns      []RelationColumn
+	// Definition is what a view stands for. Its columns are those of Columns
+	// in order.
+	Definition Statement
+	// Guarded are conditions that the server adds to each use of it, such as
+	// row security: which rows there are depends on them.
+	Guarded []Expr
+	// Opaque is why its columns come from nobody knows where, if they do: a
+	// foreign table, a table that is not committed yet. It is a reason for
+	// people.
+	Opaque string
+	// Heirs are relations whose rows it has too: partitions, inheritance.
+	// Columns correspond by name.
+	Heirs []*Relation
+}
+
+// A RelationColumn is a column of a relation.
+type RelationColumn struct {
+	Column
+	Type Name
+	// Hidden columns are not of what * stands for: ctid, xmin.
+	Hidden bool
+	// Generated is what the column is computed from, if it is.
+	Generated Expr
+}
+
+// A Kind says how a function makes its result.
+type Kind uint8
+
+// The zero Kind is the one of which nothing is known.
+const (
+	// Opaque functions may return anything that the database holds.
+	Opaque Kind = iota
+	// Scalar functions return what depends on their arguments alone.
+	Scalar
+	// Aggregate functions return what depends on the rows that they are
+	// given: on their arguments in each, and on which rows there are.
+	Aggregate
+	// Window functions depend on the rows of their window, and on its order.
+	Window
+	// Set functions return rows: how many and which depends on their
+	// arguments.
+	Set
+	// Ambient functions return facts of the session or the clock, which
+	// depend on no column: now(), current_user, random().
+	Ambient
+)
+
+// A Function is what a call by name, an operator or a cast may run.
+type Function struct {
+	ID           uint64
+	Schema, Name string
+	Kind         Kind
+	// Arguments are how many it takes at least and at most.
+	Least, Most int
+	// Body is what a function in the query language returns, where it can be
+	// read. Parameters in it are its arguments.
+	Body Statement
+	// Stores is whether it keeps what it is given where another statement may
+	// find it: set_config, pg_notify, nextval's kin, lo_put.
+	Stores bool
+	// Named is how policy names it: "schema.function()".
+	Named string
+	// Columns are the names of the columns of what it returns, where it
+	// returns more than one.
+	Columns []string
+	// Reason is why it is opaque, for people.
+	Reason string
+}
+
+// A Result is what a statement returns and does, in terms of columns.
+type Result struct {
+	// Fields are those of the result; nil where the statement returns none,
+	// or where Unknown says why they cannot be told.
+	Fields []Field
+	// Rows is on what it depends which rows there are, how many, and in which
+	// order.
+	Rows Dependence
+	// Flows are the columns that the statement writes, with what their values
+	// then depend on.
+	Flows []Flow
+	// Unknown is why nothing is known of the fields, if so.
+	Unknown string
+	// Version is the catalogue's.
+	Version uint64
+}
+
+// A Field is one of a result.
+type Field struct {
+	Name string
+	// Lineage is, with Origins, what the value comes from, whatever is
+	// protected: clean where Origins is empty and nothing is unknown. See
+	// Result.For, which takes into account what is protected.
+	Lineage event.Lineage
+	// Values are the columns that the value depends on, in order of their
+	// names. Where Lineage is exact there is one, with its own identity; where
+	// the column is a view's, what the view takes it from follows.
+	Values []Column
+	// Exact are the columns whose values the field shows as they are. There
+	// are several where a name may stand for several relations, or where
+	// branches of a set operation have different ones.
+	Exact []Column
+	// Reason says, for people, which expression is not known and why. It is
+	// empty where the lineage is known.
+	Reason string
+}
+
+// A Dependence is on what it depends which rows there are.
+type Dependence struct {
+	// Compared are columns that conditions compare with constants or
+	// parameters, each comparison by itself: what they tell in one statement
+	// is a bit for each row and comparison.
+	Compared []Comparison
+	// Matched are columns that decide otherwise: compared with other columns,
+	// computed, sorted or grouped by, counted.
+	Matched []Column
+	// Ordered are columns that decide the order only.
+	Ordered []Column
+	// Reason says why what decides is unknown, if it is.
+	Reason string
+}
+
+// A Comparison is a condition of one column with constants.
+type Comparison struct {
+	Column Column
+	// Whole is whether only equality with whole values is asked for, not a
+	// range or a pattern.
+	Whole bool
+}
+
+// A Flow says what a written column's values depend on.
+type Flow struct {
+	To     Column
+	Values []Column
+	Exact  bool // it takes one column's values as they are
+	Reason string
+}
+
+// A Statement is one that reads, writes or both, in the terms of this package.
+// Statements are made once and never change; they hold no literals.
+type Statement interface{ statement() }
+
+// An Expr is an expression. A nil Expr is a constant or a parameter.
+type Expr interface{ expr() }
