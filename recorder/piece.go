@@ -163,10 +163,11 @@ func (h *Header) element(tag uint64, v []byte) (err error) {
 	return err
 }
 
-// newEncoder returns what compresses pieces, for one caller at a time.
+// newEncoder returns what compresses pieces, for one caller at a time. It leaves
+// out checksums: a piece has its digest.
 func newEncoder() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithEncoderCRC(false))
 }
 
 // encodePiece returns the stored form of a piece, in b if it fits. With

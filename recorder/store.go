@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Store keeps objects by name. Names are valid by fs.ValidPath. A store is
@@ -137,23 +139,53 @@ func holds(ctx context.Context, s Store, name string, data []byte) (bool, error)
 }
 
 func (d *Dir) put(ctx context.Context, name string, data []byte, place func(tmp string) error) error {
+	return d.putBy(ctx, name, func() error {
+		tmp, err := d.write(name, data)
+		if err == nil {
+			err = place(tmp)
+		}
+		if err != nil && tmp != "" {
+			_ = d.root.Remove(tmp) // the error that matters is the first
+		}
+		return err
+	})
+}
+
+// putFile implements linkStore: the object is the file under a second name.
+func (d *Dir) putFile(ctx context.Context, name, file string) error {
+	return d.putBy(ctx, name, func() error {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		folder, err := d.root.Open(path.Dir(name))
+		if err != nil {
+			return err
+		}
+		defer folder.Close()
+		return unix.Linkat(unix.AT_FDCWD, file, int(folder.Fd()), path.Base(name), 0)
+	})
+}
+
+// putBy makes the folder of the object, calls place, which puts it there, and
+// makes its name durable.
+func (d *Dir) putBy(ctx context.Context, name string, place func() error) error {
 	if err := valid(ctx, name); err != nil {
 		return fmt.Errorf("put %q: %w", name, err)
 	}
-	if err := d.makeFolder(path.Dir(name)); err != nil {
+	folder := path.Dir(name)
+	if err := d.makeFolder(folder); err != nil {
 		return fmt.Errorf("put: %w", err)
 	}
-	tmp, err := d.write(name, data)
+	err := place()
 	if err == nil {
-		err = place(tmp)
+		err = d.syncFolder(folder)
 	}
 	if err != nil {
-		if tmp != "" {
-			_ = d.root.Remove(tmp) // the error that matters is the first
-		}
-		return fmt.Errorf("put %s: %w", name, err)
-	}
-	if err := d.syncFolder(path.Dir(name)); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
 	return nil

@@ -47,8 +47,9 @@ type sealer struct {
 	frames, piece []byte
 }
 
-// keptBuffer is how much memory a sealer keeps at most.
-const keptBuffer = 8 << 20
+// keptBuffer is how much memory a sealer keeps at most: enough for pieces of the
+// default size that do not compress.
+const keptBuffer = 12 << 20
 
 func (z *sealer) release() {
 	if cap(z.frames)+cap(z.piece) > keptBuffer {
@@ -280,12 +281,8 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 		if p == nil {
 			return nil
 		}
-		data, err := os.ReadFile(s.path(p.sequence, kindPiece))
-		if err != nil {
-			return err
-		}
 		l := p.sealed
-		if err := putOnce(ctx, s.r.o.Store, l.header.Object(), data, s.r.o.lock(l.header.Retention, l.header.To)); err != nil {
+		if err := s.putPiece(ctx, l, s.path(p.sequence, kindPiece)); err != nil {
 			return err
 		}
 		wait.reset()
@@ -294,6 +291,27 @@ func (s *Session) put(ctx context.Context, wait *backoff) error {
 		s.stored, s.manifestDue = p.sequence+1, l.header.Last
 		s.r.log.enter(logged{entry{Object: l.header.Object(), Digest: l.digest, Header: l.header.Append(nil)}, s, p})
 	}
+}
+
+// putPiece stores the piece that the file holds, without a copy where the store
+// can.
+func (s *Session) putPiece(ctx context.Context, l *sealed, file string) error {
+	name, lock := l.header.Object(), s.r.o.lock(l.header.Retention, l.header.To)
+	if links, ok := s.r.o.Store.(linkStore); ok && lock.Mode == "" && links.putFile(ctx, name, file) == nil {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return putOnce(ctx, s.r.o.Store, name, data, lock)
+}
+
+// A linkStore can make an object of a file that nobody writes to any more.
+type linkStore interface {
+	// putFile is a Put of what the file holds. It fails where Put would not:
+	// if the file is on another file system, say.
+	putFile(ctx context.Context, name, file string) error
 }
 
 // putOnce stores an object that may be there already from an attempt whose
