@@ -190,6 +190,17 @@ func (f *copyFormat) values(row []byte, value func(j int, raw []byte)) (n int) {
 		return n
 	}
 	row = line(row)
+	if bytes.IndexByte(row, f.special()) < 0 {
+		for ; ; n++ {
+			at := bytes.IndexByte(row, f.delimiter)
+			if at < 0 {
+				value(n, row)
+				return n + 1
+			}
+			value(n, row[:at])
+			row = row[at+1:]
+		}
+	}
 	scan := copyScanner{copyFormat: f}
 	for {
 		at, end := scan.next(row)
@@ -200,6 +211,14 @@ func (f *copyFormat) values(row []byte, value func(j int, raw []byte)) (n int) {
 		}
 		row = row[at+1:]
 	}
+}
+
+// special is what a row has in which a delimiter or line break is part of a value.
+func (f *copyFormat) special() byte {
+	if f.csv {
+		return f.quote
+	}
+	return '\\'
 }
 
 // line returns a row without its line break.
@@ -218,7 +237,7 @@ func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
 		return c.value(), arena
 	case string(raw) == f.null:
 		return nil, arena
-	case !f.csv && bytes.IndexByte(raw, '\\') < 0, f.csv && bytes.IndexByte(raw, f.quote) < 0:
+	case bytes.IndexByte(raw, f.special()) < 0:
 		return raw, arena
 	}
 	if arena == nil {
@@ -326,18 +345,22 @@ func (f *copyFormat) append(to, v []byte, j, n int) ([]byte, error) {
 
 // appendText appends what is not NULL in text format.
 func (f *copyFormat) appendText(to, v []byte) []byte {
-	for _, c := range v {
+	at := 0
+	for i, c := range v {
+		if c >= ' ' && c != '\\' && c != f.delimiter {
+			continue
+		}
 		k := strings.IndexByte(escaped, c)
 		switch {
 		case k >= 0:
-			to = append(to, '\\', escapeLetters[k])
-		case c == '\\', c == f.delimiter:
-			to = append(to, '\\', c)
-		default:
-			to = append(to, c)
+			c = escapeLetters[k]
+		case c != '\\' && c != f.delimiter:
+			continue
 		}
+		to = append(append(to, v[at:i]...), '\\', c)
+		at = i + 1
 	}
-	return to
+	return append(to, v[at:]...)
 }
 
 // appendQuoted appends a value of CSV, in quotes where it needs them.

@@ -315,7 +315,7 @@ func (s *session) copyData(ctx context.Context, e *owed, f []byte) error {
 func (s *session) copyTreated(ctx context.Context, e *owed, frames [][]byte, columns []int, fields []event.Field) error {
 	b := &s.rows
 	b.rows.Reset(fields)
-	b.given, b.text = b.given[:0], b.text[:0]
+	b.given, b.spans, b.text = b.given[:0], b.spans[:0], b.text[:0]
 	parts, err := b.cut(e.copying, frames)
 	if err != nil {
 		return err
@@ -346,6 +346,10 @@ type cutPart struct {
 	message  int
 }
 
+// A span is where in a row of a COPY a value is, its length included in binary
+// format.
+type span struct{ from, to int }
+
 // cut cuts the data in frames into parts. They are valid until the next call.
 func (b *rowBuffers) cut(c *copying, frames [][]byte) ([]cutPart, error) {
 	r := &c.reader
@@ -374,36 +378,54 @@ func (b *rowBuffers) cut(c *copying, frames [][]byte) ([]cutPart, error) {
 // of names must be the names.
 func (b *rowBuffers) addCopied(c *copying, p cutPart, columns []int) error {
 	h, row := c.head, c.reader.buf[p.from:p.to]
-	if p.kind == copyTrailer || p.kind == copyHeader && c.reader.binary {
+	switch {
+	case p.kind == copyHeader && !c.reader.binary:
+		return b.checkNames(c, row)
+	case p.kind != copyRow:
 		return nil
 	}
-	var cells [][]byte
-	if p.kind == copyRow {
-		cells = b.rows.Grow()
+	cells := b.rows.Grow()
+	at, between := 0, 1 // where the value is, and how much is behind it
+	if c.reader.binary {
+		at, between = 2, 0
 	}
-	k, named := 0, true
+	k := 0
 	n := c.reader.values(row, func(j int, raw []byte) {
-		var v []byte
-		switch {
-		case p.kind == copyHeader:
+		if k < len(columns) && columns[k] == j {
+			var v []byte
 			v, b.text = c.reader.decode(raw, b.text)
-			named = named && j < len(h.Fields) && string(v) == h.Fields[j].Name
-		case k < len(columns) && columns[k] == j:
-			v, b.text = c.reader.decode(raw, b.text)
-			if v != nil && h.formats[j] != 0 {
-				v, _ = b.toText(h.oids[j], v)
-			}
-			cells[k] = v
+			cells[k] = b.textOf(h, j, v)
+			b.spans = append(b.spans, span{at, at + len(raw)})
 			k++
 		}
+		at += len(raw) + between
 	})
-	if n != len(h.Fields) && !(n == 1 && len(h.Fields) == 0) {
-		return violated("a COPY's row of %d values under %d fields", n, len(h.Fields))
+	b.given = append(b.given, cells...)
+	return c.countValues(n)
+}
+
+// countValues checks that a row of n values is one of the COPY.
+func (c *copying) countValues(n int) error {
+	if want := len(c.head.Fields); n != want && !(n == 1 && want == 0) {
+		return violated("a COPY's row of %d values under %d fields", n, want)
+	}
+	return nil
+}
+
+// checkNames checks the line that names the columns.
+func (b *rowBuffers) checkNames(c *copying, row []byte) error {
+	fields, named := c.head.Fields, true
+	n := c.reader.values(row, func(j int, raw []byte) {
+		var name []byte
+		name, b.text = c.reader.decode(raw, b.text)
+		named = named && j < len(fields) && string(name) == fields[j].Name
+	})
+	if err := c.countValues(n); err != nil {
+		return err
 	}
 	if !named {
 		return violated("a COPY's first line does not name its columns")
 	}
-	b.given = append(b.given, cells...)
 	return nil
 }
 
@@ -421,16 +443,10 @@ func (b *rowBuffers) appendCopied(to []byte, c *copying, parts []cutPart, column
 				to = append(to, p...)
 				continue
 			}
-			cells, changed := b.rows.Row(row)
-			given := b.given[row*len(columns) : (row+1)*len(columns)]
-			row++
-			if !changed {
-				to = append(to, p...)
-				continue
-			}
-			if to, err = c.appendRow(to, p, cells, given, columns); err != nil {
+			if to, err = b.appendCopiedRow(to, c, row, p, columns); err != nil {
 				return to, err
 			}
+			row++
 		}
 		n := len(to) - at - 1
 		if n > 1<<30-1 {
@@ -441,34 +457,27 @@ func (b *rowBuffers) appendCopied(to []byte, c *copying, parts []cutPart, column
 	return to, nil
 }
 
-// appendRow appends a row in which the cells of columns take the place of those
-// given.
-func (c *copying) appendRow(to, row []byte, cells, given [][]byte, columns []int) ([]byte, error) {
-	h, f := c.head, &c.reader.copyFormat
-	if f.binary {
-		to = append(to, row[:2]...)
+// appendCopiedRow appends row i, which was row, as the pipeline left it: what is
+// between the edited cells as it came.
+func (b *rowBuffers) appendCopiedRow(to []byte, c *copying, i int, row []byte, columns []int) ([]byte, error) {
+	cells, changed := b.rows.Row(i)
+	if !changed {
+		return append(to, row...), nil
 	}
-	k := 0
-	var err error
-	f.values(row, func(j int, raw []byte) {
-		if j > 0 && !f.binary {
-			to = append(to, f.delimiter)
+	h, first, at := c.head, i*len(columns), 0
+	for k, j := range columns {
+		if same(cells[k], b.given[first+k]) {
+			continue
 		}
-		edited := false
-		if k < len(columns) && columns[k] == j {
-			edited = !same(cells[k], given[k])
-			k++
+		where := b.spans[first+k]
+		to = append(to, row[at:where.from]...)
+		at = where.to
+		var err error
+		if to, err = c.reader.append(to, encodeCell(h.oids[j], h.formats[j], cells[k]), j, len(h.oids)); err != nil {
+			return to, err
 		}
-		if !edited || err != nil {
-			to = append(to, raw...)
-			return
-		}
-		to, err = f.append(to, encodeCell(h.oids[j], h.formats[j], cells[k-1]), j, len(h.oids))
-	})
-	if !f.binary {
-		to = append(to, '\n')
 	}
-	return to, err
+	return append(to, row[at:]...), nil
 }
 
 // copyDone ends the data of a COPY TO STDOUT.

@@ -28,6 +28,7 @@ type rowBuffers struct {
 	text   []byte   // cells converted to text
 	types  *pgtype.Map
 	parts  []cutPart // of COPY data
+	spans  []span    // where in their rows the cells given are
 	key    []byte    // of a description
 }
 
