@@ -16,7 +16,8 @@ import (
 // A longRow is a message of one row, or of several of a COPY, that is too long
 // to be held, on its way through its treatments into a spill. Of the values that
 // plugins inspect it holds as many as may be held; all others are treated as they
-// come.
+// come. What is behind a DataRow's last treated value needs not wait there: the
+// message's length is known by then.
 type longRow struct {
 	s       *session
 	e       *owed
@@ -29,6 +30,7 @@ type longRow struct {
 	seen    int // how many of held the plugins have seen
 	room    int // bytes of values that may still be held
 	rows    int64
+	next    int    // the first column of a DataRow that is not read yet
 	out     []byte // what a part of a value became
 }
 
@@ -43,17 +45,13 @@ type heldValue struct {
 // treatLong treats the message that the server has begun, whose first bytes are
 // start, and sends it. Read takes the rest of it into the file.
 func (s *session) treatLong(ctx context.Context, e *owed, h *head, start []byte, read func(*longRow, context.Context) error) error {
-	file, err := s.protocol.spills.open()
-	if err != nil {
-		return spillError(err)
-	}
-	defer file.close()
-	r := &longRow{s: s, e: e, h: h, file: file, room: s.protocol.config.Limits.Inspect}
+	r := &longRow{s: s, e: e, h: h, file: &spill{of: &s.protocol.spills}, room: s.protocol.config.Limits.Inspect}
+	defer r.file.close()
 	r.columns, r.fields = e.x.Treated()
 	if err := read(r, ctx); err != nil {
 		return s.longRowFailed(ctx, err)
 	}
-	size := int64(len(start)) + file.size
+	size := int64(len(start)) + r.file.size + int64(s.fromServer.left)
 	for i := range r.held {
 		size += int64(len(r.held[i].v))
 	}
@@ -64,38 +62,45 @@ func (s *session) treatLong(ctx context.Context, e *owed, h *head, start []byte,
 		return err
 	}
 	if err := r.send(ctx); err != nil {
-		return spillError(err)
+		return s.longRowFailed(ctx, err)
 	}
 	e.rows += r.rows
 	s.finish()
 	return nil
 }
 
-// dataRow reads the values of a DataRow.
-func (r *longRow) dataRow(ctx context.Context) error {
-	if err := r.values(ctx); err != nil {
-		return err
-	}
-	if r.s.fromServer.left > 0 {
-		return violated("malformed DataRow")
-	}
-	return nil
+// dataRow reads the values of a DataRow, up to the last that is treated.
+func (r *longRow) dataRow(ctx context.Context) (err error) {
+	r.rows = 1
+	r.next, err = r.treated(ctx)
+	return err
 }
 
 // values reads the values of a row that has the length of each before it.
 func (r *longRow) values(ctx context.Context) error {
-	k := 0
-	for j := range r.h.oids {
-		treated := k < len(r.columns) && r.columns[k] == j
-		if err := r.read(j, k, treated); err != nil {
-			return err
-		}
-		if treated {
-			k++
-		}
+	j, err := r.treated(ctx)
+	if err != nil {
+		return err
 	}
 	r.rows++
-	return r.inspect(ctx)
+	return r.pass(r.file, j)
+}
+
+// treated reads the values of a row up to the last that is treated, and returns
+// the column behind that.
+func (r *longRow) treated(ctx context.Context) (j int, err error) {
+	for k := 0; k < len(r.columns); j++ {
+		if r.columns[k] != j {
+			err = r.passOne(r.file)
+		} else {
+			err = r.read(j, k)
+			k++
+		}
+		if err != nil {
+			return j, err
+		}
+	}
+	return j, r.inspect(ctx)
 }
 
 // longRowFailed ends a session whose server left within a row, or which has no
@@ -116,25 +121,54 @@ func spillError(err error) error {
 	return err
 }
 
-// read takes the value of column j from the server to the file, or holds it.
-func (r *longRow) read(j, k int, treated bool) error {
-	word, err := r.s.fromServer.take(4)
+// length takes the length of the next value, -1 for NULL, from the server.
+func (r *longRow) length() (n int, word []byte, err error) {
+	word, err = r.s.fromServer.take(4)
+	if err != nil {
+		return 0, nil, err
+	}
+	n = int(int32(binary.BigEndian.Uint32(word)))
+	if n < -1 || n > r.s.fromServer.left {
+		return 0, nil, violated("a value of %d bytes where %d are left", n, r.s.fromServer.left)
+	}
+	return n, word, nil
+}
+
+// pass takes the values of column j and those behind it to w.
+func (r *longRow) pass(w io.Writer, j int) error {
+	for ; j < len(r.h.oids); j++ {
+		if err := r.passOne(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passOne takes a value to w.
+func (r *longRow) passOne(w io.Writer) error {
+	n, word, err := r.length()
 	if err != nil {
 		return err
 	}
-	n := int(int32(binary.BigEndian.Uint32(word)))
-	if n < -1 || n > r.s.fromServer.left {
-		return violated("a value of %d bytes where %d are left", n, r.s.fromServer.left)
+	if _, err := w.Write(word); err != nil {
+		return err
 	}
+	return r.parts(n, func(p []byte) error {
+		_, err := w.Write(p)
+		return err
+	})
+}
+
+// read takes the value of column j, the k-th of those treated, from the server
+// to the file, or holds it.
+func (r *longRow) read(j, k int) error {
+	n, word, err := r.length()
 	switch {
-	case n < 0 || !treated:
-		if _, err := r.file.Write(word); err != nil {
-			return err
-		}
-		return r.parts(n, func(p []byte) error {
-			_, err := r.file.Write(p)
-			return err
-		})
+	case err != nil:
+		return err
+	case n < 0:
+		_, err := r.file.Write(word)
+		return err
 	case r.e.x.Inspected(k) && n <= r.room:
 		r.room -= n
 		v := make([]byte, 0, n)
@@ -331,17 +365,14 @@ func (r *longRow) encode(v *heldValue, text []byte, edited bool) (err error) {
 	return err
 }
 
-// send sends the values in their order, those in the file and those held.
+// send sends the values in their order, those in the file and those held, and
+// then those of a DataRow that are still to be read.
 func (r *longRow) send(ctx context.Context) error {
 	w := bufio.NewWriterSize(pieceWriter{ctx, r.s}, pieceBuffer)
 	at := int64(0)
 	copyTo := func(to int64) error {
-		section, err := r.file.section(at, to)
-		if err != nil {
-			return err
-		}
+		_, err := w.ReadFrom(r.file.section(at, to))
 		at = to
-		_, err = w.ReadFrom(section)
 		return err
 	}
 	for i := range r.held {
@@ -355,6 +386,14 @@ func (r *longRow) send(ctx context.Context) error {
 	}
 	if err := copyTo(r.file.size); err != nil {
 		return err
+	}
+	if r.copy == nil {
+		if err := r.pass(w, r.next); err != nil {
+			return err
+		}
+		if r.s.fromServer.left > 0 {
+			return violated("malformed DataRow")
+		}
 	}
 	return w.Flush()
 }

@@ -146,10 +146,23 @@ func TestSpilledRowsAreLimited(t *testing.T) {
 		r := g.raw(t)
 		r.send(&pgproto3.Query{String: "SELECT repeat('x', 900000) AS pass_1, 'x' AS hash_2 FROM generate_series(1, 3)"})
 		r.until("Z I")
-		r.send(&pgproto3.Query{String: "SELECT repeat('x', 1100000) AS pass_1, 'x' AS hash_2"})
+		r.send(&pgproto3.Query{String: "SELECT repeat('x', 1400000) AS pass_1, 'x' AS hash_2"})
 		r.until("E 53400")
 		r.gone()
 	}
+}
+
+// What is behind the last treated value of a row needs no room on the disk, and
+// is checked as it goes.
+func TestOnlyWhatIsBeforeTreatedValuesIsSpilled(t *testing.T) {
+	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{byName{}}, limits: postgres.Limits{Buffer: 1 << 10, Spill: 1}})
+	r := g.raw(t)
+	r.send(&pgproto3.Query{String: "SELECT '11' AS inspect_1, 'x' AS redact_2, repeat('y', 3000000) AS pass_3, NULL AS pass_4"})
+	r.expect("T")
+	if got, want := r.next(), "D **|[redacted]|"+strings.Repeat("y", 3_000_000)+"|NULL"; got != want {
+		t.Errorf("got %.50q... of %d bytes, want %d", got, len(got), len(want))
+	}
+	r.until("Z I")
 }
 
 func TestLongMaskedRowsTakeLittleMemory(t *testing.T) {

@@ -135,7 +135,7 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
 	setDefault(&l.WrongKeys, DefaultWrongKeys)
-	p := &Protocol{config: c, wrongKeys: proxy.Throttle{Limit: l.WrongKeys}, spills: spills{dir: c.SpillDir, limit: l.Spill}}
+	p := &Protocol{config: c, wrongKeys: proxy.Throttle{Limit: l.WrongKeys}, spills: spills{dir: c.SpillDir, limit: l.Spill, held: min(l.Buffer, pieceBuffer)}}
 	p.resources.Store(&c.Resources)
 	return p, nil
 }

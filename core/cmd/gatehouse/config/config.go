@@ -471,8 +471,9 @@ type Limits struct {
 	// all of its values together. What is longer is redacted.
 	Inspect Size `json:"inspect" jsonschema:"default=4MiB"`
 	// Spill is how much of the spool's disk rows may take, of all sessions
-	// together, that are not read whole and have values to mask. Such a row
-	// waits there, masked, in a file without a name, until its length is
+	// together, that are not read whole and have values to mask. What of such
+	// a row is before its last masked value, and of a COPY all of it, waits
+	// there, masked, in a file without a name, until the row's length is
 	// known. A session ends whose row finds no room.
 	Spill Size `json:"spill" jsonschema:"default=8GiB"`
 	// Unread is how long a client may read nothing of what it is sent before
