@@ -184,7 +184,7 @@ type Statement struct {
 	Parent int
 	// Within says how the parent contains it: "cte", "explain",
 	// "explain analyze", "prepare", "execute", "cursor", "fetch", "copy", "as",
-	// "view", "rule", "do", "function", "schema".
+	// "view", "rule", "trigger", "do", "function", "schema".
 	Within string
 	// Runs is whether the request carries the statement out. It is false
 	// for what is only prepared, explained or defined.
@@ -218,6 +218,10 @@ type Statement struct {
 	// Opaque is whether some of it cannot be read: dynamic SQL, a body in
 	// another language, an unknown prepared name.
 	Opaque bool
+	// Pinned are columns of the target of an UPDATE or DELETE that have to equal
+	// one value each, as in "id", or the value of a variable, as in "id=which",
+	// which may be a column's name too. They are never encoded.
+	Pinned []string
 }
 
 // Lineage says how a field's values come about.

@@ -150,6 +150,9 @@ type Exchange struct {
 	Verdict event.Verdict
 	// Held is the pending approval while Await waits, nil otherwise.
 	Held *event.Pending
+	// Open is whether judges let the request pass, and Settle has still to
+	// decide.
+	Open bool
 	// Exceeded is the quota's error where that is why the request is blocked
 	// or held.
 	Exceeded error
@@ -178,6 +181,14 @@ type Exchange struct {
 // server gets, else it is blocked: judges, approvers and recordings get to know
 // the masked one only.
 func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Parameter) *Exchange {
+	x := s.Propose(ctx, req, cut...)
+	x.Settle(ctx)
+	return x
+}
+
+// Propose is Begin for a request about which more can be found out once it is
+// recorded: the verdict Allow stays open, and counts as Block, until Settle.
+func (s *Session) Propose(ctx context.Context, req *event.Request, cut ...event.Parameter) *Exchange {
 	for _, p := range cut {
 		m := hmac.New(sha256.New, s.key)
 		m.Write([]byte("gatehouse parameter\x00"))
@@ -191,9 +202,35 @@ func (s *Session) Begin(ctx context.Context, req *event.Request, cut ...event.Pa
 		return s.begin(t, &event.Request{Operation: req.Operation}, unmasked)
 	}
 	v, exceeded := t.judge(ctx, req)
-	x := s.begin(t, req, v, cut...)
+	x, err := s.recordRequest(t, req, cut...)
 	x.Exceeded = exceeded
+	switch {
+	case err != nil:
+	case v.Action == event.Allow:
+		x.Open = true
+	default:
+		x.decide(v)
+	}
 	return x
+}
+
+// Settle decides an exchange that is open. What was found out about its request,
+// attrs, is added to it and recorded, and the request is judged again with that.
+func (x *Exchange) Settle(ctx context.Context, attrs ...event.Attr) {
+	if !x.Open {
+		return
+	}
+	x.Open = false
+	v := event.Verdict{Action: event.Allow}
+	if len(attrs) > 0 {
+		if x.Note(event.Notice{Code: "found out", Attrs: attrs}) != nil {
+			x.Verdict = unrecorded
+			return
+		}
+		x.req.Attrs, x.req.Labels = append(x.req.Attrs, attrs...), nil
+		v = x.t.askJudges(ctx, x.req)
+	}
+	x.decide(v)
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what
@@ -218,7 +255,16 @@ var unmasked = event.Verdict{Rule: "gatehouse/recording", Reason: "the request c
 const parameterPart = 1 << 20
 
 // begin records req with the verdict v.
-func (s *Session) begin(t *terms, req *event.Request, v event.Verdict, cut ...event.Parameter) *Exchange {
+func (s *Session) begin(t *terms, req *event.Request, v event.Verdict) *Exchange {
+	x, err := s.recordRequest(t, req)
+	if err == nil {
+		x.decide(v)
+	}
+	return x
+}
+
+// recordRequest records req. After an error the exchange is blocked.
+func (s *Session) recordRequest(t *terms, req *event.Request, cut ...event.Parameter) (*Exchange, error) {
 	x := &Exchange{ID: s.last.Add(1), s: s, t: t, req: req}
 	err := s.record(event.KindRequest, x.ID, req.Append)
 	var b []byte
@@ -235,10 +281,8 @@ func (s *Session) begin(t *terms, req *event.Request, v event.Verdict, cut ...ev
 	}
 	if err != nil {
 		x.Verdict = unrecorded
-		return x
 	}
-	x.decide(v)
-	return x
+	return x, err
 }
 
 var unrecorded = event.Verdict{Rule: "gatehouse/recording", Reason: "the request could not be recorded"}

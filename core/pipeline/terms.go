@@ -117,6 +117,16 @@ func (s *Session) Renew(ctx context.Context) error {
 // judge returns what the plugins say of req, and the quota's error where one has
 // nothing left for it: then it is blocked, or held.
 func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict, exceeded error) {
+	v = t.askJudges(ctx, req)
+	// A transaction that is open may always be ended.
+	if v.Action == event.Block || req.EndsTransaction() {
+		return v, nil
+	}
+	return t.afford(req, v)
+}
+
+// askJudges returns the strictest of what the plugins say of req.
+func (t *terms) askJudges(ctx context.Context, req *event.Request) event.Verdict {
 	strictest := event.Verdict{Action: event.Allow}
 	for _, j := range t.judges {
 		v, err := j.Judge(ctx, t.Session, req)
@@ -125,7 +135,7 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 				Rule:   "gatehouse/plugin",
 				Reason: fmt.Sprintf("plugin %s could not judge the request", j.(Plugin).Name()),
 				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
-			}, nil
+			}
 		}
 		req.Labels = append(req.Labels, v.Labels...)
 		v.Labels = nil
@@ -133,9 +143,5 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 			strictest = v
 		}
 	}
-	// A transaction that is open may always be ended.
-	if strictest.Action == event.Block || req.EndsTransaction() {
-		return strictest, nil
-	}
-	return t.afford(req, strictest)
+	return strictest
 }

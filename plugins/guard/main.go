@@ -48,6 +48,7 @@ type plugin struct {
 	rules  []rule // those that are not off
 	rows   int
 	mass   action // what mass-write does
+	unsure action // what unestimated does
 	custom []custom
 }
 
@@ -56,7 +57,7 @@ func (p *plugin) Configure(b []byte) error {
 	if err := sdk.Unmarshal(b, &c); err != nil {
 		return err
 	}
-	p.rules, p.mass, p.rows = nil, off, defaultRows
+	p.rules, p.mass, p.unsure, p.rows = nil, off, off, defaultRows
 	for _, r := range standard {
 		if a, set := c.Rules[r.name]; set {
 			r.action = a
@@ -65,8 +66,11 @@ func (p *plugin) Configure(b []byte) error {
 		if r.action != off {
 			p.rules = append(p.rules, r)
 		}
-		if r.name == "mass-write" {
+		switch r.name {
+		case "mass-write":
 			p.mass = r.action
+		case "unestimated":
+			p.unsure = r.action
 		}
 	}
 	var errs []error
@@ -100,9 +104,14 @@ func (p *plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
 			verdict = v
 		}
 	}
-	if n := estimated(r.Attrs); n > p.rows && sdk.Action(p.mass) < verdict.Action {
+	switch n, known := estimated(r.Attrs); {
+	case p.mass == off:
+	case n > p.rows && sdk.Action(p.mass) < verdict.Action:
 		why := fmt.Sprintf("about %d rows would be written, which is more than %d (rule guard/mass-write)", n, p.rows)
 		verdict = sdk.Verdict{Action: sdk.Action(p.mass), Rule: "guard/mass-write", Reason: why}
+	case !known && sdk.Action(p.unsure) < verdict.Action:
+		why := "the server cannot say how many rows would be written (rule guard/unestimated)"
+		verdict = sdk.Verdict{Action: sdk.Action(p.unsure), Rule: "guard/unestimated", Reason: why}
 	}
 	return verdict
 }
@@ -111,18 +120,16 @@ func (p *plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
 // configured.
 const defaultRows = 10_000
 
-// estimated returns how many rows a request would write, or 0 where the server
-// was not asked or did not say.
-func estimated(attrs []sdk.Attr) int {
+// estimated returns how many rows a request would write, and whether that is
+// known: it is 0 where the gate sees no need to ask.
+func estimated(attrs []sdk.Attr) (rows int, known bool) {
 	for _, a := range attrs {
 		if a.Key == "db.estimated_rows" {
 			n, err := strconv.ParseFloat(a.Value, 64)
-			if err == nil {
-				return int(min(n, 1e15))
-			}
+			return int(min(n, 1e15)), err == nil
 		}
 	}
-	return 0
+	return 0, true
 }
 
 func (p *plugin) judge(st *sdk.Statement, rules []rule, labels []sdk.Attr) sdk.Verdict {

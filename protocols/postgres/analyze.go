@@ -129,10 +129,21 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 	if err := s.addUses(ctx, req); err != nil {
 		return nil, err
 	}
-	e.x = s.ps.Begin(ctx, req, cut...)
+	e.x = s.ps.Propose(ctx, req, cut...)
+	if e.x.Open {
+		found, err := s.findOut(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		e.x.Settle(ctx, found...)
+	}
 	v := e.x.Verdict
 	if v.Action == event.Hold && req.Operation != "prepare" {
-		return s.hold(ctx, e, req)
+		ref, err := s.hold(ctx, e, req)
+		if ref == nil && err == nil {
+			s.made.note(req.Statements)
+		}
+		return ref, err
 	}
 	if e.x.Exceeded != nil {
 		return exceeded(e.x.Exceeded), nil
@@ -140,6 +151,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 	if v.Action == event.Block {
 		return denied(v), nil
 	}
+	s.made.note(req.Statements)
 	return nil, nil
 }
 

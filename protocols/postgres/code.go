@@ -41,6 +41,7 @@ const (
 type code struct {
 	sql   string
 	plans bool // it may run when a statement is only planned
+	fires bool // it is a trigger's
 }
 
 // Limits of what is looked at for one request, and of what is remembered.
@@ -85,8 +86,10 @@ func (s *session) expand(ctx context.Context, facts *statement.Result, list []ev
 }
 
 func (s *session) expandIn(ctx context.Context, list []event.Statement, path string) (*expansion, error) {
-	x := &expansion{session: s, list: list[:len(list):len(list)], seen: map[string]bool{}, path: path}
-	return x, x.run(ctx)
+	x := &expansion{session: s, list: list[:len(list):len(list)], seen: map[string]added{}, path: path}
+	err := x.run(ctx)
+	x.unpin()
+	return x, err
 }
 
 // path returns the schemas in which the server looks for names that have none,
@@ -143,7 +146,7 @@ type expansion struct {
 	*session
 	list    []event.Statement
 	own     bool // list is a copy
-	seen    map[string]bool
+	seen    map[string]added
 	effects []effect
 	through []string // how the relations that a statement reads are written, too
 	path    string   // schemas to look in
@@ -304,13 +307,15 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 		if u.how == reads {
 			through = strings.Trim(writes(&x.list[i]), string(reads)+string(refreshes)) + x.through[i]
 		}
-		if key := through + "\x00" + c.sql; x.seen[key] {
+		key := through + "\x00" + c.sql
+		if before, seen := x.seen[key]; seen {
+			before.again = true
+			x.seen[key] = before
 			continue
-		} else if len(x.seen) >= maxCodes {
+		}
+		if len(x.seen) >= maxCodes {
 			x.opaque(i)
 			continue
-		} else {
-			x.seen[key] = true
 		}
 		facts, err := x.protocol.config.Analyzer.Analyze(ctx, c.sql)
 		if ctx.Err() != nil {
@@ -320,16 +325,47 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 			x.opaque(i)
 			continue
 		}
-		x.add(i, containment(u.how), facts, through)
+		from := len(x.list)
+		x.add(i, containment(u.how, c), facts, through)
+		x.seen[key] = added{from: from, to: len(x.list)}
 	}
 	return nil
 }
 
-func containment(h how) string {
+// An added is what a code added to the list, and whether something else runs it
+// again.
+type added struct {
+	from, to int
+	again    bool
+}
+
+// unpin takes into account that code which several run does not run once.
+func (x *expansion) unpin() {
+	var repeated []bool
+	for _, a := range x.seen {
+		if a.again && repeated == nil {
+			repeated = make([]bool, len(x.list))
+		}
+		for i := a.from; a.again && i < a.to; i++ {
+			repeated[i] = true
+		}
+	}
+	for i := range repeated {
+		st := &x.list[i]
+		if repeated[i] = repeated[i] || st.Parent >= 0 && st.Parent < i && repeated[st.Parent]; repeated[i] {
+			st.Pinned = nil
+		}
+	}
+}
+
+func containment(h how, c code) string {
 	switch h {
 	case reads, refreshes:
 		return "view"
 	case inserts, updates, deletes:
+		if c.fires {
+			return "trigger"
+		}
 		return "rule"
 	}
 	return "function"
@@ -461,7 +497,7 @@ func askCode(ctx context.Context, conn *pgx.Conn, asked []use, answers map[use][
 	var h string
 	var u use
 	var found code
-	_, err = pgx.ForEachRow(rows, []any{&h, &u.schema, &u.name, &u.path, &found.sql, &found.plans}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&h, &u.schema, &u.name, &u.path, &found.sql, &found.plans, &found.fires}, func() error {
 		u.how = how(h[0])
 		answers[u] = append(answers[u], found)
 		return nil

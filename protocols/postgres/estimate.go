@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,59 +27,220 @@ const (
 	maxEstimated    = 64 << 10 // of a statement and its parameters, in bytes
 )
 
-// estimate returns how many rows facts, the text of which is sql, would write
-// with the parameters of m, which may be nil. It is empty where nothing is
-// written, or at most one row, and where the server cannot be asked: planning
-// runs functions, so that all of them must be the server's own.
-func (s *session) estimate(ctx context.Context, facts *statement.Result, list []event.Statement, sql string, m *bind, st *prepared) string {
-	if len(sql) > maxEstimated || !writesRows(list) || !planned(list) {
-		return ""
+// A writing is a request that may write rows which a query finds.
+type writing struct {
+	facts  *statement.Result
+	list   []event.Statement // those of facts, with what they run by name or unseen
+	sql    string
+	bind   *bind     // its values, or nil
+	st     *prepared // what they are of
+	portal *portal   // keeps the estimate
+}
+
+// findOut returns what judges are told of a request that they let pass, which is
+// recorded: how many rows it would write.
+func (s *session) findOut(ctx context.Context, e *owed) ([]event.Attr, error) {
+	w := e.writing
+	if w == nil {
+		return nil, nil
+	}
+	estimate, err := s.estimate(ctx, w)
+	if w.portal != nil {
+		w.portal.estimate = estimate
+	}
+	if estimate == "" || err != nil {
+		return nil, err
+	}
+	return []event.Attr{{Key: estimateAttr, Value: estimate}}, nil
+}
+
+// estimate returns how many rows w would write. It is empty where nothing is
+// written, or one row by each statement at most, and unknown where the server
+// cannot say, or cannot be asked: planning runs functions, so that all of them
+// must be the server's own.
+func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
+	asks := make([]bool, len(w.list)) // of the outermost statements
+	roots := make([]int, len(w.list))
+	asked := false
+	for i := range w.list {
+		st := &w.list[i]
+		roots[i] = i
+		if st.Parent >= 0 && st.Parent < i {
+			roots[i] = roots[st.Parent]
+		}
+		// What restricts no rows needs no estimate, and does not reach the
+		// server by one.
+		if !writesRows(st) || st.Scope == event.ScopeAll || w.runsOnce(i) && s.pinsRow(ctx, st) {
+			continue
+		}
+		if w.hidden(i) {
+			return unknown, nil
+		}
+		asks[roots[i]], asked = true, true
+	}
+	for i := range w.list {
+		if w.list[i].Scope == event.ScopeAll {
+			asks[roots[i]] = false
+		}
+	}
+	if !asked {
+		return "", nil
 	}
 	path, known := s.settings.searched()
 	if !known {
-		return ""
+		path, known = s.anyPath(ctx, w.list)
 	}
-	total, asked := 0.0, false
-	for i := range facts.Len() {
-		top, all := facts.Statements[facts.Top(i)], facts.Statements[facts.Top(i):facts.End(i)]
-		if !writesRows(all) || slices.ContainsFunc(all, func(st event.Statement) bool { return st.Scope == event.ScopeAll }) {
-			continue // what restricts no rows needs no estimate, and does not reach the server by one
-		}
-		if target, columns := facts.Pinned(i); len(columns) > 0 && s.unique(ctx, target, columns) {
+	if !known || len(w.sql) > maxEstimated || !planned(w.list) {
+		return unknown, nil
+	}
+	total, answered := 0.0, false
+	for i := range w.units() {
+		top, start, end := w.unit(i)
+		if !asks[top] || s.writesOwn(ctx, w, roots, top) {
 			continue
 		}
-		start, end := facts.Span(sql, i)
-		query := sql[start:end]
-		switch top.Kind {
-		case "INSERT", "UPDATE", "DELETE", "MERGE", "SELECT":
-		case "EXPLAIN", "COPY":
-			query = statement.Inner(query)
-		default:
-			continue
+		// The statement goes to the server here, if only to be planned.
+		if err := s.ps.Commit(ctx); err != nil {
+			return "", err
 		}
-		n, err := s.catalog.estimate(ctx, path, query, m, st)
+		before, query, known := s.plannable(w, top, w.sql[start:end])
+		if !known {
+			return unknown, nil
+		}
+		n, err := s.catalog.estimate(ctx, path, before, query, w.bind, w.st)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
 		if err != nil {
-			return unknown
+			return unknown, nil
 		}
-		total, asked = total+n, true
+		total, answered = total+n, true
 	}
-	if !asked {
-		return ""
+	if !answered {
+		return "", nil
 	}
-	return strconv.FormatFloat(total, 'f', 0, 64)
+	return strconv.FormatFloat(total, 'f', 0, 64), nil
 }
 
-// writesRows reports whether statements change rows that a query finds.
-func writesRows(list []event.Statement) bool {
-	return slices.ContainsFunc(list, func(st event.Statement) bool {
-		switch st.Kind {
-		case "UPDATE", "DELETE", "MERGE":
-			return st.Runs && !slices.Contains(st.Options, "CURRENT OF")
-		case "INSERT":
-			return st.Runs && slices.Contains(st.Options, "SELECT")
+// anyPath returns a search path by which relations that statements name without a
+// schema are found, where each is in one schema only, so that it does not matter
+// which path the session has.
+func (s *session) anyPath(ctx context.Context, list []event.Statement) (path string, known bool) {
+	var schemas []string
+	for i := range list {
+		for _, objects := range [][]event.Object{list[i].Reads, list[i].Writes} {
+			for _, o := range objects {
+				if o.Schema != "" {
+					continue
+				}
+				found := s.catalog.tablesNamed(ctx, "", o.Name)
+				if len(found) > 1 {
+					return "", false
+				}
+				for _, t := range found {
+					if name := (pgx.Identifier{t.schema}).Sanitize(); !slices.Contains(schemas, name) {
+						schemas = append(schemas, name)
+					}
+				}
+			}
 		}
-		return false
-	})
+	}
+	return strings.Join(append(schemas, "pg_catalog"), ", "), true
+}
+
+// units is how many outermost statements there are.
+func (w *writing) units() int {
+	if w.viaSQL() {
+		return 1
+	}
+	return w.facts.Len()
+}
+
+// unit returns the index of the i-th outermost statement, and where its text is.
+func (w *writing) unit(i int) (index, start, end int) {
+	if w.viaSQL() {
+		return 0, 0, len(w.sql)
+	}
+	start, end = w.facts.Span(w.sql, i)
+	return w.facts.Top(i), start, end
+}
+
+// viaSQL is whether w binds what SQL has prepared, so that facts and sql are of
+// another statement.
+func (w *writing) viaSQL() bool { return w.st != nil && w.st.viaSQL }
+
+// plannable returns what EXPLAIN takes of the statement at index, whose text is
+// query, and what has to be prepared before.
+func (s *session) plannable(w *writing, index int, query string) (before, plannable string, known bool) {
+	st := &w.list[index]
+	if w.viaSQL() {
+		return "", statement.Inner(w.st.prepares), w.st.prepares != ""
+	}
+	switch st.Kind {
+	case "INSERT", "UPDATE", "DELETE", "MERGE", "SELECT":
+		return "", query, true
+	case "COPY":
+		return "", statement.Inner(query), true
+	case "EXPLAIN":
+		query = statement.Inner(query)
+		inner := slices.IndexFunc(w.list, func(st event.Statement) bool { return st.Parent == index })
+		if inner < 0 {
+			return "", "", false
+		}
+		if st = &w.list[inner]; st.Kind != "EXECUTE" {
+			return "", query, true
+		}
+	case "EXECUTE":
+	default:
+		return "", "", false
+	}
+	// The values of an EXECUTE are computed to plan it.
+	p := s.queue.lookup(named(st))
+	if p == nil || len(st.Functions)+len(st.Operators)+len(st.Types)+len(st.Reads) > 0 {
+		return "", "", false
+	}
+	if p.viaSQL {
+		return p.prepares, query, p.prepares != ""
+	}
+	return "PREPARE " + pgx.Identifier{named(st)}.Sanitize() + " AS " + string(p.sql), query, p.oid(0) == 0
+}
+
+// writesRows reports whether a statement changes rows that a query finds.
+func writesRows(st *event.Statement) bool {
+	switch st.Kind {
+	case "UPDATE", "DELETE", "MERGE":
+		return st.Runs && !slices.Contains(st.Options, "CURRENT OF")
+	case "INSERT":
+		return st.Runs && slices.Contains(st.Options, "SELECT")
+	}
+	return false
+}
+
+// hidden reports whether the statement at index runs in code that the server does
+// not plan with the statement that calls it.
+func (w *writing) hidden(index int) bool {
+	for i := index; i >= 0; i = w.list[i].Parent {
+		switch w.list[i].Within {
+		case "function", "do", "trigger":
+			return true
+		}
+	}
+	return false
+}
+
+// runsOnce reports whether the statement at index runs once, or as often as a
+// statement around it writes a row.
+func (w *writing) runsOnce(index int) bool {
+	for i := index; i >= 0; i = w.list[i].Parent {
+		st := &w.list[i]
+		if st.Within != "function" || st.Parent < 0 {
+			continue
+		}
+		if caller := &w.list[st.Parent]; len(caller.Reads)+len(caller.Writes) > 0 || len(caller.Functions) > 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // planned reports whether the server runs no code but its own when it plans
@@ -88,7 +250,7 @@ func planned(list []event.Statement) bool {
 	aside := make([]bool, len(list))
 	for i := range list {
 		st := &list[i]
-		aside[i] = st.Parent >= 0 && st.Parent < i && aside[st.Parent] || st.Within == "rule" && !inserts
+		aside[i] = st.Parent >= 0 && st.Parent < i && aside[st.Parent] || st.Within == "trigger" || st.Within == "rule" && !inserts
 		if !aside[i] && (st.Opaque || st.Within == "function") {
 			return false
 		}
@@ -96,14 +258,79 @@ func planned(list []event.Statement) bool {
 	return true
 }
 
-// unique reports whether columns that a statement compares with values are, or
-// contain, a key of the table.
-func (s *session) unique(ctx context.Context, table event.Object, columns []string) bool {
-	u := use{identifies, table.Schema, table.Name, s.path(ctx)}
+// pinsRow reports whether columns that a statement compares with values are, or
+// contain, a key of its table.
+func (s *session) pinsRow(ctx context.Context, st *event.Statement) bool {
+	if len(st.Pinned) == 0 || len(st.Writes) != 1 {
+		return false
+	}
+	t := st.Writes[0]
+	var columns []string
+	for _, pin := range st.Pinned {
+		column, variable, may := strings.Cut(pin, "=")
+		if may && slices.ContainsFunc(s.catalog.tablesNamed(ctx, t.Schema, t.Name), func(t table) bool { return t.has(variable) }) {
+			continue
+		}
+		columns = append(columns, column)
+	}
+	u := use{identifies, t.Schema, t.Name, s.path(ctx)}
 	answers, err := s.catalog.code(ctx, []use{u})
 	return err == nil && slices.ContainsFunc(answers[u], func(key code) bool {
 		return !slices.ContainsFunc(strings.Split(key.sql, "\x01"), func(c string) bool { return !slices.Contains(columns, c) })
 	})
+}
+
+// writesOwn reports whether what an outermost statement writes are tables that
+// this session has made and nobody else sees.
+func (s *session) writesOwn(ctx context.Context, w *writing, roots []int, root int) bool {
+	before := s.made.clone()
+	before.note(w.list[:root])
+	for i := range w.list {
+		st := &w.list[i]
+		if roots[i] != root || !writesRows(st) {
+			continue
+		}
+		for _, t := range st.Writes {
+			if !before.has(t) || len(s.catalog.tablesNamed(ctx, t.Schema, t.Name)) > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Made are the tables that a session makes, by name without a schema. A name that
+// may be another thing's is false for good.
+type made struct {
+	tables  map[string]bool
+	renames bool // so that a name may mean anything
+}
+
+// maxMade is how many names a session remembers.
+const maxMade = 1000
+
+func (m *made) has(o event.Object) bool { return m.tables[o.Name] && !m.renames }
+
+func (m *made) clone() made { return made{maps.Clone(m.tables), m.renames} }
+
+// note takes into account what statements make.
+func (m *made) note(list []event.Statement) {
+	for i := range list {
+		st := &list[i]
+		table := st.Kind == "CREATE TABLE" || st.Kind == "CREATE TABLE AS" || st.Kind == "SELECT INTO"
+		if !st.Runs || !table && !strings.HasPrefix(st.Kind, "CREATE ") && !strings.HasPrefix(st.Kind, "ALTER ") {
+			continue
+		}
+		for _, o := range st.Writes {
+			if m.tables == nil {
+				m.tables = make(map[string]bool)
+			}
+			if is, known := m.tables[o.Name]; known || len(m.tables) < maxMade {
+				m.tables[o.Name] = table && (is || !known)
+			}
+		}
+		m.renames = m.renames || slices.Contains(st.Options, "RENAME TO")
+	}
 }
 
 // A planner asks one server for plans, over a connection that can only read and
@@ -119,8 +346,9 @@ func (p *planner) close() {
 	p.conn = nil
 }
 
-// estimate asks how many rows a statement would write.
-func (c *catalog) estimate(ctx context.Context, path, sql string, m *bind, st *prepared) (float64, error) {
+// estimate asks how many rows a statement would write, once before, which prepares
+// it, has run; it may be empty.
+func (c *catalog) estimate(ctx context.Context, path, before, sql string, m *bind, st *prepared) (float64, error) {
 	p := &c.planner
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,6 +385,16 @@ func (c *catalog) estimate(ctx context.Context, path, sql string, m *bind, st *p
 		for i := range params {
 			formats = append(formats, int16(m.format(i)))
 			oids = append(oids, st.oid(i))
+		}
+	}
+	if before != "" {
+		defer func() {
+			if p.conn != nil && p.conn.PgConn().Exec(ctx, "DEALLOCATE ALL").Close() != nil {
+				p.close()
+			}
+		}()
+		if err := p.conn.PgConn().ExecParams(ctx, before, nil, nil, nil, nil).Read().Err; err != nil {
+			return 0, fmt.Errorf("prepare: %w", err)
 		}
 	}
 	got := p.conn.PgConn().ExecParams(ctx, "EXPLAIN (FORMAT JSON) "+sql, params, oids, formats, nil).Read()

@@ -18,6 +18,7 @@ type prepared struct {
 	refusal    *refusal                 // why the policy that is in force now does not let it pass
 	names      bool                     // executing it may define or drop names by SQL
 	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
+	prepares   string                   // that PREPARE
 	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
 	bytes      int                      // that it keeps
 
@@ -85,7 +86,7 @@ func keeps(sql []byte, statements []event.Statement) int {
 
 // measure sets how much p keeps.
 func (p *prepared) measure() {
-	p.bytes = nameCost + keeps(p.sql, p.statements)
+	p.bytes = nameCost + len(p.prepares) + keeps(p.sql, p.statements)
 	if oids := p.oids.Load(); oids != nil {
 		p.bytes += 4 * len(*oids)
 	}
@@ -297,7 +298,12 @@ func (q *queue) took(e *owed) {
 		case p.Body == nil:
 			q.setPrepared(p.Name, nil)
 		default:
+			for i := range p.Body {
+				p.Body[i].Runs = true // when it is bound
+			}
 			made := &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true}
+			start, end := e.facts.Span(string(e.sql), e.index)
+			made.prepares = string(e.sql[start:end])
 			made.measure()
 			q.setPrepared(p.Name, made)
 		}

@@ -47,7 +47,8 @@ type owed struct {
 	guarded   *protect.Columns // what is protected, where something is
 	chosen    bool             // which rows there are depends on it
 	calls     []string         // protected functions that its result may come from
-	estimate  string           // how many rows it would write
+	estimate  string           // how many rows it would write, where that is known already
+	writing   *writing         // what it may write otherwise
 	queued    bool             // it is owed; guarded by the queue's mutex
 }
 

@@ -220,7 +220,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	}
 	req.Statements = statements
 	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
-	e.estimate = s.estimate(ctx, facts, statements, string(sql), nil, nil)
+	e.writing = &writing{facts: facts, list: statements, sql: string(sql)}
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
@@ -338,10 +338,8 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if !st.viaSQL {
-		e.estimate = s.estimate(ctx, st.facts, req.Statements, string(st.sql), &m, st)
-	}
-	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats), estimate: e.estimate}
+	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
+	e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &m, st: st, portal: e.portal}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req, st.facts, cut...)
 	if err != nil || ref == errSkipped {

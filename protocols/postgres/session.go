@@ -59,6 +59,7 @@ type session struct {
 	cut  *pipeline.Exchange // responses: whose result could not be treated, recorded as such
 	rows rowBuffers
 
+	made    made
 	listens listens
 	shown   shown // responses
 

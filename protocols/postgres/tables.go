@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,6 +13,10 @@ type table struct {
 	// stored is whether its columns are its own: it is no view.
 	stored  bool
 	columns []tableColumn
+}
+
+func (t *table) has(column string) bool {
+	return slices.ContainsFunc(t.columns, func(c tableColumn) bool { return c.name == column })
 }
 
 // A tableColumn is one of a table's columns, in their order.

@@ -32,6 +32,7 @@ type builder struct {
 	ctes     names               // WITH queries in scope
 	aliases  names               // relations in scope, by alias or name
 	vars     map[string]struct{} // names that a routine's body declares
+	loops    int                 // how many loops of a routine's body stand around
 	deciding int                 // how many predicates stand around what is visited
 	only     string              // the only setting that the query at hand reads from pg_settings
 }

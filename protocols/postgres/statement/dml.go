@@ -190,8 +190,8 @@ func (b *builder) condition(target *tree.RangeVar, others []*tree.Node, where *t
 	b.optionIf(where.GetCurrentOfExpr() != nil, "CURRENT OF")
 	b.name(where.GetCurrentOfExpr().GetCursorName())
 	b.current().Scope = b.scopeOf(target, others, where)
-	if b.current().Parent < 0 && len(others) == 0 && len(b.spans) > 0 {
-		b.spans[len(b.spans)-1].pinned = pinned(newScoper(target, true), where)
+	if len(others) == 0 && b.loops == 0 {
+		b.current().Pinned = b.pinned(newScoper(target, true), where)
 	}
 }
 

@@ -221,6 +221,10 @@ func (r *plpgsqlReader) node(kind string, value any, key string) {
 		r.expression(fields, key == "dynquery")
 		return
 	case "PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors":
+		if kind == "PLpgSQL_stmt_dynfors" {
+			r.loops++
+			defer func() { r.loops-- }()
+		}
 		for _, field := range slices.Sorted(maps.Keys(fields)) {
 			role := field
 			if field == "query" {
@@ -229,6 +233,9 @@ func (r *plpgsqlReader) node(kind string, value any, key string) {
 			r.walk(fields[field], role)
 		}
 		return
+	case "PLpgSQL_stmt_loop", "PLpgSQL_stmt_while", "PLpgSQL_stmt_fori", "PLpgSQL_stmt_fors", "PLpgSQL_stmt_forc", "PLpgSQL_stmt_foreach_a":
+		r.loops++
+		defer func() { r.loops-- }()
 	case "PLpgSQL_stmt_commit":
 		r.ends("COMMIT")
 	case "PLpgSQL_stmt_rollback":

@@ -230,7 +230,6 @@ type Result struct {
 type span struct {
 	start, end, first int
 	copy              *Copy
-	pinned            []string
 	constants         []bool // of the fields of its result
 	use               Use
 }
@@ -249,17 +248,6 @@ func (r *Result) Span(sql string, i int) (start, end int) {
 		return 0, len(sql) // the result may come from a text of other length
 	}
 	return r.spans[i].start, r.spans[i].end
-}
-
-// Pinned returns the table that the i-th top-level statement writes and the
-// columns of it that it compares with single values, all of which must match. It
-// returns none where it is not an UPDATE or DELETE of one table alone.
-func (r *Result) Pinned(i int) (table event.Object, columns []string) {
-	top := &r.Statements[r.Top(i)]
-	if r.End(i) != r.Top(i)+1 || len(top.Writes) != 1 || top.Kind != "UPDATE" && top.Kind != "DELETE" {
-		return event.Object{}, nil
-	}
-	return top.Writes[0], r.spans[i].pinned
 }
 
 // End returns the index in Statements behind the last that the i-th top-level
@@ -332,12 +320,12 @@ func (r *Result) size() int {
 	}
 	n := 128 + r.values.size()
 	for _, s := range r.spans {
-		n += 136 + s.copy.size() + len(s.constants) + s.use.size()
+		n += 112 + s.copy.size() + len(s.constants) + s.use.size()
 	}
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		n += 300 + len(s.Kind) + len(s.Within)
-		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options} {
+		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options, s.Pinned} {
 			for _, v := range list {
 				n += 16 + len(v)
 			}
