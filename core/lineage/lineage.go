@@ -7,11 +7,7 @@
 // there is, it reports, or it calls the field unknown.
 package lineage
 
-import (
-	"context"
-
-	"gatehouse/core/event"
-)
+import "context"
 
 // A Name is a name as written: schema and name, or the name alone. Dialects fold
 // the case of names before they hand them over.
@@ -47,6 +43,16 @@ type Catalog interface {
 	Version() uint64
 }
 
+// A Compares says what an operator tells of a column that it compares with a
+// constant.
+type Compares uint8
+
+const (
+	ComparesNot   Compares = iota // it is no comparison, or one of its own kind
+	ComparesWhole                 // whether it has one value: =, <>
+	ComparesPart                  // more than that: a range, a pattern
+)
+
 // A Relation is what can stand in FROM by its name.
 type Relation struct {
 	ID           uint64
@@ -70,6 +76,7 @@ type Relation struct {
 // A RelationColumn is a column of a relation.
 type RelationColumn struct {
 	Column
+	// Type is of what type it is, where that is known.
 	Type Name
 	// Hidden columns are not of what * stands for: ctid, xmin.
 	Hidden bool
@@ -115,8 +122,18 @@ type Function struct {
 	// Named is how policy names it: "schema.function()".
 	Named string
 	// Columns are the names of the columns of what it returns, where it
-	// returns more than one.
+	// returns a row.
 	Columns []string
+	// Compares is what it tells as an operator, if it is the server's own. It
+	// fails for no values then.
+	Compares Compares
+	// Total is whether it fails for no values.
+	Total bool
+	// Volatile is whether it may return another value in each row for the
+	// same arguments.
+	Volatile bool
+	// Names are those of its arguments, as far as it has them.
+	Names []string
 	// Reason is why it is opaque, for people.
 	Reason string
 }
@@ -141,18 +158,17 @@ type Result struct {
 // A Field is one of a result.
 type Field struct {
 	Name string
-	// Lineage is, with Origins, what the value comes from, whatever is
-	// protected: clean where Origins is empty and nothing is unknown. See
-	// Result.For, which takes into account what is protected.
-	Lineage event.Lineage
-	// Values are the columns that the value depends on, in order of their
-	// names. Where Lineage is exact there is one, with its own identity; where
-	// the column is a view's, what the view takes it from follows.
-	Values []Column
-	// Exact are the columns whose values the field shows as they are. There
-	// are several where a name may stand for several relations, or where
-	// branches of a set operation have different ones.
+	// Exact are the columns that the field shows as they are. There are several
+	// where the column is a view's: that and what the view takes it from; where
+	// a name may stand for several relations, where a join merges columns, and
+	// where branches of a set operation have different ones.
 	Exact []Column
+	// Derived are those that the value is computed from.
+	Derived []Column
+	// Rows is on what the value depends as to which rows it was computed from:
+	// that of an aggregate, a window function, a subquery. The rows of the
+	// result itself are the Result's.
+	Rows Dependence
 	// Reason says, for people, which expression is not known and why. It is
 	// empty where the lineage is known.
 	Reason string
@@ -169,6 +185,9 @@ type Dependence struct {
 	Matched []Column
 	// Ordered are columns that decide the order only.
 	Ordered []Column
+	// Failing are columns on which it depends whether the statement fails:
+	// they are computed with by what may fail, such as a division or a cast.
+	Failing []Column
 	// Reason says why what decides is unknown, if it is.
 	Reason string
 }
@@ -179,19 +198,19 @@ type Comparison struct {
 	// Whole is whether only equality with whole values is asked for, not a
 	// range or a pattern.
 	Whole bool
+	// Times is how many such comparisons there are.
+	Times int
 }
 
 // A Flow says what a written column's values depend on.
 type Flow struct {
-	To     Column
-	Values []Column
-	Exact  bool // it takes one column's values as they are
+	To Column
+	// By is the function that keeps what it is given, as policy names it, if it
+	// is one. To is none then.
+	By string
+	// Exact and Derived are as in a Field.
+	Exact, Derived []Column
+	// Rows is on what it depends which rows are written.
+	Rows   Dependence
 	Reason string
 }
-
-// A Statement is one that reads, writes or both, in the terms of this package.
-// Statements are made once and never change; they hold no literals.
-type Statement interface{ statement() }
-
-// An Expr is an expression. A nil Expr is a constant or a parameter.
-type Expr interface{ expr() }

@@ -19,6 +19,7 @@ import (
 	tree "github.com/pganalyze/pg_query_go/v6"
 
 	"gatehouse/core/event"
+	"gatehouse/core/lineage"
 )
 
 // Defaults of Limits.
@@ -167,6 +168,10 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 			b.spans[len(b.spans)-1].copy = b.clientCopy(c, sql, start)
 		}
 		b.spans[len(b.spans)-1].constants, b.spans[len(b.spans)-1].use = constants(raw.GetStmt()), use(raw.GetStmt())
+		t := translator{}
+		b.spans[len(b.spans)-1].query = t.statement(b.top)
+		b.spans[len(b.spans)-1].querySize = t.size
+		b.literal = b.literal || t.literal
 		b.statement(raw.GetStmt(), outermost)
 	}
 	if err := ctx.Err(); err != nil {
@@ -232,6 +237,8 @@ type span struct {
 	copy              *Copy
 	constants         []bool // of the fields of its result
 	use               Use
+	query             lineage.Statement
+	querySize         int
 }
 
 // IsEmpty is whether the text holds no statement: white space and comments.
@@ -320,7 +327,7 @@ func (r *Result) size() int {
 	}
 	n := 128 + r.values.size()
 	for _, s := range r.spans {
-		n += 112 + s.copy.size() + len(s.constants) + s.use.size()
+		n += 136 + s.copy.size() + len(s.constants) + s.use.size() + s.querySize
 	}
 	for i := range r.Statements {
 		s := &r.Statements[i]

@@ -1,0 +1,266 @@
+package lineage
+
+import (
+	"context"
+	"fmt"
+)
+
+// What an analysis takes on is bounded. What exceeds it is unknown.
+const (
+	// maxSteps is how many expressions, columns and dependences are looked at.
+	maxSteps = 4 << 20
+	// maxDepth is how deep statements, views and functions may contain each
+	// other.
+	maxDepth = 64
+	// maxExprDepth is how deep expressions may.
+	maxExprDepth = 2000
+	// maxRounds is how often a recursive query is gone through.
+	maxRounds = 32
+	// MaxFields is how many fields a result may have.
+	MaxFields = 4096
+)
+
+// tooMuch is why something is unknown that exceeds a limit.
+const tooMuch = "the statement is too large to follow"
+
+// Analyze finds out what s returns and does. The result is never changed, and may
+// be shared. An error is the catalogue's.
+func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
+	a := &analysis{
+		ctx:       ctx,
+		catalog:   c,
+		numbers:   map[Column]int32{},
+		relations: map[Name]*relation{},
+		read:      map[*Relation]*relation{},
+		functions: map[Name][]*Function{},
+		operators: map[Name][]*Function{},
+		casts:     map[Name]casts{},
+		compared:  map[comparing]int32{},
+	}
+	version := c.Version()
+	r := a.statement(within{}, s)
+	if a.err != nil {
+		return nil, a.err
+	}
+	result := a.result(r)
+	result.Version = version
+	return result, nil
+}
+
+// An analysis is one of one statement.
+type analysis struct {
+	ctx     context.Context
+	catalog Catalog
+	err     error
+
+	numbers map[Column]int32
+	columns []Column
+	// comparisons are those met, and compared their numbers.
+	comparisons []Comparison
+	compared    map[comparing]int32
+
+	relations map[Name]*relation
+	read      map[*Relation]*relation
+	functions map[Name][]*Function
+	operators map[Name][]*Function
+	casts     map[Name]casts
+
+	flows  []flow
+	steps  int
+	depth  int // of statements
+	nested int // of expressions
+	bodies int // of functions in each other
+}
+
+type casts struct {
+	functions []*Function
+	known     bool
+}
+
+// comparing is one comparison, by the place where it stands.
+type comparing struct {
+	at     Expr
+	column int32
+	whole  bool
+}
+
+// A flow is a Flow as yet.
+type flow struct {
+	to    Column
+	by    string
+	value value
+	rows  rows
+}
+
+// A relation is what a query's rows are.
+type relation struct {
+	columns []column
+	rows    rows
+	// unknown is why the columns are not known, if so.
+	unknown string
+	// bottom is whether it is of a recursive query before its first round.
+	bottom bool
+	none   bool // it returns no columns at all
+}
+
+func unknownRelation(reason string) *relation { return &relation{unknown: reason} }
+
+// spend takes n steps. It is false where there are none left.
+func (a *analysis) spend(n int) bool {
+	a.steps += n
+	return a.steps <= maxSteps && a.err == nil
+}
+
+// number returns the number of a column.
+func (a *analysis) number(c Column) int32 {
+	n, ok := a.numbers[c]
+	if !ok {
+		n = int32(len(a.columns))
+		a.numbers[c] = n
+		a.columns = append(a.columns, c)
+	}
+	return n
+}
+
+// fail notes the catalogue's error, which ends the analysis.
+func (a *analysis) fail(what string, err error) {
+	if a.err == nil {
+		a.err = fmt.Errorf("look %s up: %w", what, err)
+	}
+}
+
+// statement returns what a statement returns.
+func (a *analysis) statement(ctx within, s Statement) *relation {
+	if a.depth++; a.depth > maxDepth {
+		a.depth--
+		return unknownRelation("it is nested too deep")
+	}
+	defer func() { a.depth-- }()
+	if !a.spend(1) {
+		return unknownRelation(tooMuch)
+	}
+	switch s := s.(type) {
+	case *Query:
+		return a.query(ctx, s)
+	case *Insert:
+		return a.insert(ctx, s)
+	case *Update:
+		return a.update(ctx, s)
+	case *Delete:
+		return a.delete(ctx, s)
+	case *Merge:
+		return a.merge(ctx, s)
+	case *Create:
+		return a.create(ctx, s)
+	case *Explain:
+		a.statement(ctx, s.Statement)
+		return unknownRelation("EXPLAIN tells of what it likes")
+	case *Other:
+		return a.other(ctx, s)
+	}
+	return unknownRelation("the statement is not followed")
+}
+
+// other is a statement of which little is told.
+func (a *analysis) other(ctx within, s *Other) *relation {
+	in := &scope{within: ctx}
+	r := &relation{none: !s.Returns}
+	var all value
+	for _, e := range s.Exprs {
+		all = all.with(a.expr(in, e))
+	}
+	r.rows = all.decides()
+	if s.Stores {
+		a.flow(Column{}, s.What, all, rows{})
+	}
+	if s.Returns {
+		r.unknown = s.What
+	}
+	return r
+}
+
+// result turns what was found into what is told.
+func (a *analysis) result(r *relation) *Result {
+	res := &Result{Unknown: r.unknown, Rows: a.dependence(r.rows)}
+	if len(r.columns) > MaxFields {
+		r.columns, res.Unknown = nil, tooMuch
+	}
+	if a.steps > maxSteps {
+		r.columns, res.Unknown, res.Rows.Reason = nil, tooMuch, tooMuch
+	}
+	failing := r.rows.failing
+	for _, c := range r.columns {
+		failing = failing.with(c.failing)
+	}
+	res.Rows.Failing = a.named(failing)
+	if r.unknown == "" && !r.none {
+		res.Fields = make([]Field, 0, len(r.columns))
+		for _, c := range r.columns {
+			if c.hidden {
+				continue
+			}
+			res.Fields = append(res.Fields, Field{
+				Name: c.name, Exact: a.named(c.exact), Derived: a.named(c.derived),
+				Rows: a.dependence(c.rows), Reason: c.reason,
+			})
+		}
+	}
+	for _, f := range a.flows {
+		reason := f.value.reason
+		if a.steps > maxSteps {
+			reason = tooMuch
+		}
+		res.Flows = append(res.Flows, Flow{
+			To: f.to, By: f.by, Exact: a.named(f.value.exact), Derived: a.named(f.value.derived),
+			Rows: a.dependence(f.rows.with(f.value.rows)), Reason: reason,
+		})
+	}
+	return res
+}
+
+// named returns the columns of a set.
+func (a *analysis) named(s set) []Column {
+	if len(s) == 0 {
+		return nil
+	}
+	columns := make([]Column, len(s))
+	for i, n := range s {
+		columns[i] = a.columns[n]
+	}
+	return columns
+}
+
+func (a *analysis) dependence(r rows) Dependence {
+	d := Dependence{Matched: a.named(r.matched), Ordered: a.named(r.ordered), Failing: a.named(r.failing), Reason: r.reason}
+	type key struct {
+		Column
+		whole bool
+	}
+	at := map[key]int{}
+	for _, n := range r.compared {
+		c := a.comparisons[n]
+		k := key{c.Column, c.Whole}
+		if i, ok := at[k]; ok {
+			d.Compared[i].Times++
+			continue
+		}
+		at[k] = len(d.Compared)
+		d.Compared = append(d.Compared, c)
+	}
+	return d
+}
+
+// flow notes that a value is written, for the rows that it is written in.
+func (a *analysis) flow(to Column, by string, v value, r rows) {
+	if by != "" && v.plain() && r.none() {
+		return
+	}
+	for i := range a.flows {
+		f := &a.flows[i]
+		if f.to == to && f.by == by {
+			f.value, f.rows = f.value.or(v), f.rows.with(r)
+			return
+		}
+	}
+	a.flows = append(a.flows, flow{to, by, v, r})
+}

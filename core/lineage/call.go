@@ -1,0 +1,161 @@
+package lineage
+
+// called is a function's call.
+func (a *analysis) called(s *scope, c *Call) value {
+	args := make([]value, len(c.Args))
+	for i, e := range c.Args {
+		args[i] = a.expr(s, e)
+	}
+	return a.call(s, c, args)
+}
+
+// call is what a function makes of what it is given: any of those that a name may
+// stand for.
+func (a *analysis) call(s *scope, c *Call, args []value) value {
+	found := a.functionsOf(c)
+	var v value
+	is := false
+	for _, f := range found {
+		w := a.apply(s, c, f, args)
+		if is {
+			w = v.or(w)
+		}
+		v, is = w, true
+	}
+	if len(args) == 1 && args[0].record != nil && c.Function.Schema == "" {
+		for _, field := range args[0].record { // field(row) is row.field
+			if field.name == c.Function.Name {
+				if w := field.value; is {
+					v = v.or(w)
+				} else {
+					v, is = w, true
+				}
+			}
+		}
+	}
+	if !is {
+		for _, arg := range args {
+			v = v.with(arg)
+		}
+		v.reason = first(v.reason, "function "+c.Function.Name+" is not known")
+	}
+	return v
+}
+
+// functionsOf returns the functions that may be meant.
+func (a *analysis) functionsOf(c *Call) []*Function {
+	all, ok := a.functions[c.Function]
+	if !ok {
+		var err error
+		if all, err = a.catalog.Functions(a.ctx, c.Function); err != nil {
+			a.fail("function "+c.Function.Name, err)
+		}
+		a.functions[c.Function] = all
+	}
+	n := len(c.Args)
+	if c.Within {
+		n += len(c.Order)
+	}
+	return taking(all, n, c.Variadic)
+}
+
+// apply is what one function makes of what it is given.
+func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
+	var v value
+	for _, arg := range args {
+		v = v.with(arg)
+	}
+	for _, e := range c.Order {
+		v = v.with(a.expr(s, e))
+	}
+	a.kept(s, f, v)
+	switch {
+	case f.Body != nil:
+		v = a.body(f, args)
+	case f.Kind == Opaque:
+		v.reason = first(v.reason, f.opaque())
+	case f.Kind == Set:
+		v.many = true
+	}
+	if !f.Total && f.Body == nil {
+		v = v.fails()
+	}
+	switch {
+	case c.Over != nil:
+		v = a.windowed(s, c, v)
+	case f.Kind == Aggregate:
+		v = a.aggregated(s, v)
+	}
+	if c.Filter != nil {
+		v.rows = v.rows.with(a.condition(s, c.Filter))
+	}
+	if len(f.Columns) > 0 && v.record == nil {
+		one := v.computed()
+		for _, name := range f.Columns {
+			v.record = append(v.record, column{name: name, value: one})
+		}
+	}
+	return v
+}
+
+// aggregated is what an aggregate makes of values in each row: it depends on which
+// rows there are, those of an outer query if that is where its arguments are from.
+func (a *analysis) aggregated(s *scope, v value) value {
+	s.aggregated = true
+	v.rows = v.rows.with(s.rows)
+	if v.outer {
+		for o := s.outer; o != nil; o = o.outer {
+			v.rows = v.rows.with(o.rows)
+		}
+	}
+	return v
+}
+
+// windowed is what a function makes of the rows of its window: it depends on them,
+// and on what they are divided and sorted by.
+func (a *analysis) windowed(s *scope, c *Call, v value) value {
+	v.rows = v.rows.with(s.rows)
+	for w, n := c.Over, 0; w != nil && n <= len(s.windows); n++ {
+		for _, list := range [][]Expr{w.Partition, w.Order, w.Frame} {
+			v = v.with(a.all(s, list))
+		}
+		w = s.window(w.Base)
+	}
+	return v
+}
+
+func (s *scope) window(name string) *Windowing {
+	if name == "" {
+		return nil
+	}
+	for i := range s.windows {
+		if s.windows[i].Name == name {
+			return &s.windows[i]
+		}
+	}
+	return nil
+}
+
+// maxBodies is how deep functions may call each other.
+const maxBodies = 8
+
+// body is what a function returns whose body can be read.
+func (a *analysis) body(f *Function, args []value) value {
+	if a.bodies++; a.bodies > maxBodies {
+		a.bodies--
+		return unknown(f.named() + " calls others too deep")
+	}
+	defer func() { a.bodies-- }()
+	r := a.statement(within{arguments: &arguments{f, args}}, f.Body)
+	if r.unknown != "" || len(r.columns) == 0 {
+		return unknown(first(r.unknown, f.named()+" returns nothing"))
+	}
+	v := r.columns[0].value
+	if len(f.Columns) > 0 || len(r.columns) > 1 {
+		columns := renamed(r.columns, f.Columns)
+		v = whole(columns)
+	}
+	v.rows = v.rows.with(r.rows.selecting())
+	v.many = f.Kind == Set
+	return v
+}

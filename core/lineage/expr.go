@@ -1,0 +1,275 @@
+package lineage
+
+// expr returns what an expression yields.
+func (a *analysis) expr(s *scope, e Expr) value {
+	if e == nil {
+		return value{}
+	}
+	if a.nested++; a.nested > maxExprDepth {
+		a.nested--
+		return unknown(tooMuch)
+	}
+	v := a.evaluated(s, e)
+	a.nested--
+	if !a.spend(1 + len(v.exact) + len(v.derived) + len(v.rows.matched)) {
+		return unknown(tooMuch)
+	}
+	return v
+}
+
+func (a *analysis) evaluated(s *scope, e Expr) value {
+	switch e := e.(type) {
+	case *Ref:
+		return a.ref(s, e)
+	case *Argument:
+		return s.numbered(e.Number)
+	case *Member:
+		return member(a.expr(s, e.Of), e.Name)
+	case *Record:
+		return a.record(s, e)
+	case *Computed:
+		return a.computed(s, e)
+	case *Logic:
+		return a.all(s, e.Args)
+	case *Test:
+		return a.expr(s, e.Arg).computed()
+	case *Operation:
+		return a.operation(s, e)
+	case *Call:
+		return a.called(s, e)
+	case *Cast:
+		return a.cast(s, e)
+	case *Subquery:
+		return a.subquery(s, e)
+	case *Not:
+		v := a.all(s, e.Args)
+		v.reason = e.What
+		return v
+	}
+	return unknown("an expression is not followed")
+}
+
+// all is what is computed from several expressions.
+func (a *analysis) all(s *scope, exprs []Expr) value {
+	var v value
+	for _, e := range exprs {
+		if e != nil {
+			v = v.with(a.expr(s, e))
+		}
+	}
+	return v
+}
+
+// numbered is an argument of the function whose body s is in.
+func (s *scope) numbered(n int) value {
+	if s.arguments == nil {
+		return value{} // the client's
+	}
+	if n < 1 || n > len(s.arguments.values) {
+		return unknown("an argument that there is not")
+	}
+	return s.arguments.values[n-1]
+}
+
+// record is ROW(…), of which fields can be taken.
+func (a *analysis) record(s *scope, e *Record) value {
+	columns := make([]column, 0, len(e.Fields))
+	for _, f := range e.Fields {
+		if starred(f) {
+			r := a.targets(s, []Target{{Expr: f}})
+			if r.unknown != "" {
+				return unknown(r.unknown)
+			}
+			columns = append(columns, r.columns...)
+			continue
+		}
+		columns = append(columns, column{value: a.expr(s, f)})
+	}
+	for i := range columns {
+		columns[i].name, columns[i].hidden = ordinal("f", i+1), false
+	}
+	return whole(columns)
+}
+
+// computed is what the language itself computes.
+func (a *analysis) computed(s *scope, e *Computed) value {
+	v := a.all(s, e.Args)
+	if e.Fails {
+		v = v.fails()
+	}
+	return v
+}
+
+// operation applies operators: any of those that a name stands for.
+func (a *analysis) operation(s *scope, e *Operation) value {
+	v := a.all(s, e.Args)
+	found := a.operatorsOf(e)
+	if len(found) == 0 {
+		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
+	}
+	return a.applied(s, e, v, found)
+}
+
+// operatorsOf returns the operators that may be meant.
+func (a *analysis) operatorsOf(e *Operation) []*Function {
+	all, ok := a.operators[e.Operator]
+	if !ok {
+		var err error
+		if all, err = a.catalog.Operators(a.ctx, e.Operator); err != nil {
+			a.fail("operator "+e.Operator.Name, err)
+		}
+		a.operators[e.Operator] = all
+	}
+	n := len(e.Args)
+	if e.Any {
+		n = 2
+	}
+	return taking(all, n, false)
+}
+
+// taking returns the functions that take n arguments.
+func taking(all []*Function, n int, variadic bool) []*Function {
+	for i, f := range all {
+		if n >= f.Least && n <= f.Most || variadic {
+			continue
+		}
+		some := append([]*Function(nil), all[:i]...)
+		for _, f := range all[i:] {
+			if n >= f.Least && n <= f.Most {
+				some = append(some, f)
+			}
+		}
+		return some
+	}
+	return all
+}
+
+// applied is what functions make of what they are given, any of which may be the
+// one: operators, and those of casts.
+func (a *analysis) applied(s *scope, at Expr, v value, found []*Function) value {
+	for i, f := range found {
+		w := a.kept(s, f, v)
+		switch {
+		case f.Body != nil:
+			w = v.with(a.body(f, []value{v, v})).computed()
+		case f.Kind == Opaque:
+			w.reason = first(v.reason, f.opaque())
+			w = w.fails()
+		case !f.Total && f.Compares == ComparesNot:
+			w = w.fails()
+		}
+		if i == 0 {
+			v = w
+		} else {
+			v = v.or(w)
+		}
+	}
+	return v
+}
+
+// kept notes where a function keeps what it is given.
+func (a *analysis) kept(s *scope, f *Function, v value) value {
+	if f.Stores {
+		a.flow(Column{}, f.named(), v.computed(), s.rows)
+	}
+	return v
+}
+
+func (f *Function) named() string {
+	if f.Named != "" {
+		return f.Named
+	}
+	return f.Schema + "." + f.Name + "()"
+}
+
+// opaque is why nothing is known of what it returns.
+func (f *Function) opaque() string {
+	if f.Reason != "" {
+		return f.named() + ": " + f.Reason
+	}
+	return f.named() + " is not followed"
+}
+
+// cast is a value as of another type.
+func (a *analysis) cast(s *scope, e *Cast) value {
+	v := a.expr(s, e.Arg)
+	record := v.record
+	c := a.castsTo(e.To)
+	v = v.computed()
+	if !c.known {
+		v.reason = first(v.reason, "type "+e.To.Name+" is not known")
+	}
+	if !e.Text {
+		v = v.fails()
+	}
+	plain := v
+	for _, f := range c.functions {
+		v = v.or(a.applied(s, e, plain, []*Function{f}))
+	}
+	if e.To.Name == "record" {
+		v.record = record
+	}
+	return v
+}
+
+func (a *analysis) castsTo(to Name) casts {
+	c, ok := a.casts[to]
+	if !ok {
+		var err error
+		if c.functions, c.known, err = a.catalog.Casts(a.ctx, to); err != nil {
+			a.fail("type "+to.Name, err)
+		}
+		a.casts[to] = c
+	}
+	return c
+}
+
+// subquery is what becomes of a query's rows in an expression.
+func (a *analysis) subquery(s *scope, e *Subquery) value {
+	r := a.statement(s.inner(), e.Query)
+	v := value{rows: r.rows.selecting()}
+	switch {
+	case e.Kind == Exists:
+		v.outer = true // which rows there are may be for what is outside
+		return v
+	case r.unknown != "":
+		v.reason = r.unknown
+		return v
+	}
+	for _, c := range r.columns {
+		v.failing = v.failing.with(c.failing)
+	}
+	switch e.Kind {
+	case One:
+		if len(r.columns) == 1 {
+			v = r.columns[0].value
+			v.rows = v.rows.with(r.rows.selecting())
+		} else {
+			v = whole(r.columns)
+			v.rows = v.rows.with(r.rows.selecting())
+		}
+	case Array:
+		v.rows = v.rows.with(r.rows)
+		for _, c := range r.columns {
+			v = v.with(c.value)
+		}
+	case Any:
+		v = v.with(a.expr(s, e.Test))
+		for _, c := range r.columns {
+			v = v.with(c.value)
+		}
+		v = a.comparedAny(s, e, v)
+	}
+	v.many, v.outer = false, true
+	return v
+}
+
+// comparedAny is a comparison with each row of a subquery.
+func (a *analysis) comparedAny(s *scope, e *Subquery, v value) value {
+	op := &Operation{Operator: e.Operator, Args: make([]Expr, 2)}
+	found := a.operatorsOf(op)
+	if len(found) == 0 {
+		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
+	}
+	return a.applied(s, op, v, found)
+}

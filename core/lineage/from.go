@@ -1,0 +1,356 @@
+package lineage
+
+import "strconv"
+
+func ordinal(name string, n int) string { return name + strconv.Itoa(n) }
+
+// from brings the sources of a query into its scope.
+func (a *analysis) from(s *scope, sources []Source) {
+	for _, src := range sources {
+		_, items := a.source(s, src, s.items)
+		s.items = append(s.items[:len(s.items):len(s.items)], items...)
+	}
+}
+
+// lateral is the context of what sees the sources before it.
+func (s *scope) lateral(prior []*item) within {
+	return within{&scope{within: s.within, items: prior, rows: s.rows}, s.with, s.arguments}
+}
+
+// source returns a source as names refer to it: itself, and with the sources in
+// it that can be named. What its rows depend on is added to the scope.
+func (a *analysis) source(s *scope, src Source, prior []*item) (*item, []*item) {
+	if a.nested++; a.nested > maxExprDepth {
+		a.nested--
+		it := &item{byColumn: true, unknown: tooMuch}
+		return it, []*item{it}
+	}
+	defer func() { a.nested-- }()
+	var it *item
+	switch src := src.(type) {
+	case *Table:
+		it = a.table(s, src)
+	case *Derived:
+		ctx := within{s.outer, s.with, s.arguments}
+		if src.Lateral {
+			ctx = s.lateral(prior)
+		}
+		it = a.item(s, a.statement(ctx, src.Query), src.Alias)
+	case *Join:
+		return a.join(s, src, prior)
+	case *Calls:
+		it = a.calls(s, src, prior)
+	case *Document:
+		it = a.document(s, src, prior)
+	case *Unfollowed:
+		in := &scope{within: s.lateral(prior)}
+		for _, e := range src.Exprs {
+			s.rows = s.rows.with(a.expr(in, e).decides())
+		}
+		it = &item{name: src.Name, byName: true, byColumn: true, unknown: src.What}
+	}
+	if it == nil {
+		it = &item{byColumn: true, unknown: "a source is not followed"}
+	}
+	return it, []*item{it}
+}
+
+// item makes a source of what a query returns.
+func (a *analysis) item(s *scope, r *relation, alias Alias) *item {
+	s.rows = s.rows.with(r.rows)
+	return &item{
+		name: alias.Name, byName: alias.Name != "", byColumn: true,
+		columns: renamed(r.columns, alias.Columns), unknown: r.unknown, bottom: r.bottom,
+	}
+}
+
+// renamed gives columns other names, as far as there are any.
+func renamed(columns []column, names []string) []column {
+	if len(names) == 0 {
+		return columns
+	}
+	columns = append([]column(nil), columns...)
+	for i := 0; i < len(columns) && len(names) > 0; i++ {
+		if !columns[i].hidden {
+			columns[i].name, names = names[0], names[1:]
+		}
+	}
+	return columns
+}
+
+// table is a relation by its name, or a common table expression.
+func (a *analysis) table(s *scope, t *Table) *item {
+	alias := t.Alias
+	if alias.Name == "" {
+		alias.Name = t.Name.Name
+	}
+	if t.Name.Schema == "" {
+		if c := s.find(t.Name.Name); c != nil {
+			return a.item(s, a.resolved(c), alias)
+		}
+	}
+	it := a.item(s, a.relation(t.Name, t.Only), alias)
+	if t.Alias.Name == "" {
+		it.schema = t.Name.Schema
+	}
+	for _, e := range t.Sample {
+		s.rows = s.rows.with(a.expr(&scope{within: s.within}, e).decides())
+	}
+	return it
+}
+
+// relation returns what the relations of a name are, any of which it may stand for.
+func (a *analysis) relation(name Name, only bool) *relation {
+	if r, ok := a.relations[name]; ok && !only {
+		return r
+	}
+	found, err := a.catalog.Relations(a.ctx, name)
+	if err != nil {
+		a.fail("relation "+name.Name, err)
+		return unknownRelation("relation " + name.Name + " is not known")
+	}
+	var r *relation
+	for _, of := range found {
+		one := a.reading(of, only)
+		if r == nil {
+			r = one
+			continue
+		}
+		r = either(r, one, name.Name)
+	}
+	if r == nil {
+		r = unknownRelation("relation " + name.Name + " is not known")
+	}
+	if !only {
+		a.relations[name] = r
+	}
+	return r
+}
+
+// either is one relation or the other. Where their columns differ, what there is
+// cannot be told.
+func either(r, q *relation, name string) *relation {
+	u := &relation{rows: r.rows.with(q.rows), unknown: first(r.unknown, q.unknown)}
+	same := len(r.columns) == len(q.columns)
+	for i := 0; same && i < len(r.columns); i++ {
+		same = r.columns[i].name == q.columns[i].name
+	}
+	if !same {
+		u.unknown = first(u.unknown, "relation "+name+" may be one of several with other columns")
+	}
+	if u.unknown != "" {
+		return u
+	}
+	for i, c := range r.columns {
+		c.value = c.or(q.columns[i].value)
+		u.columns = append(u.columns, c)
+	}
+	return u
+}
+
+// reading is what a relation's rows are.
+func (a *analysis) reading(of *Relation, only bool) *relation {
+	if r, ok := a.read[of]; ok && !only {
+		return r
+	}
+	if !a.spend(len(of.Columns)) || a.depth > maxDepth {
+		return unknownRelation(tooMuch)
+	}
+	name := of.Schema + "." + of.Name
+	r := &relation{columns: make([]column, len(of.Columns))}
+	for i, c := range of.Columns {
+		r.columns[i] = column{name: c.Name, hidden: c.Hidden}
+		r.columns[i].exact = set{a.number(c.Column)}
+	}
+	if !only {
+		// What refers to it from within is not followed.
+		a.read[of] = unknownRelation(name + " is made of itself")
+		defer func() { a.read[of] = r }()
+	}
+	if of.Opaque != "" {
+		for i := range r.columns {
+			r.columns[i].reason = name + ": " + of.Opaque
+		}
+		r.rows.reason = name + ": " + of.Opaque
+		return r
+	}
+	a.depth++
+	defer func() { a.depth-- }()
+	if of.Definition != nil {
+		a.defined(r, of, name)
+	}
+	a.generated(r, of)
+	a.guarded(r, of)
+	if !only {
+		for _, heir := range of.Heirs {
+			a.inherited(r, heir)
+		}
+	}
+	return r
+}
+
+// defined adds to a view's columns what they are made of.
+func (a *analysis) defined(r *relation, of *Relation, name string) {
+	d := a.statement(within{}, of.Definition)
+	r.rows = r.rows.with(d.rows)
+	i := 0
+	for j := range r.columns {
+		switch {
+		case r.columns[j].hidden:
+		case d.unknown != "":
+			r.columns[j].reason = name + ": " + d.unknown
+		case i >= len(d.columns):
+			r.columns[j].reason = name + " has other columns than it is defined with"
+		default:
+			v := d.columns[i].value
+			v.exact = r.columns[j].exact.with(v.exact)
+			r.columns[j].value = v
+			i++
+		}
+	}
+}
+
+// generated adds to generated columns what they are computed from.
+func (a *analysis) generated(r *relation, of *Relation) {
+	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
+	for i, c := range of.Columns {
+		if c.Generated != nil {
+			r.columns[i].value = r.columns[i].or(a.expr(s, c.Generated).computed())
+		}
+	}
+}
+
+// guarded adds to its rows what the server adds conditions on.
+func (a *analysis) guarded(r *relation, of *Relation) {
+	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, byName: true, byColumn: true, columns: r.columns}}}
+	for _, e := range of.Guarded {
+		r.rows = r.rows.with(a.condition(s, e))
+	}
+}
+
+// inherited adds to its columns those of the same name of a relation whose rows it
+// has too.
+func (a *analysis) inherited(r *relation, heir *Relation) {
+	h := a.reading(heir, false)
+	r.rows = r.rows.with(h.rows)
+	from := item{columns: h.columns}
+	for i := range r.columns {
+		if h.unknown != "" {
+			r.columns[i].reason = h.unknown
+		}
+		for _, c := range from.find(r.columns[i].name) {
+			r.columns[i].value = r.columns[i].or(c.value)
+		}
+	}
+}
+
+// join is two sources, and the columns of both under one alias or none.
+func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
+	left, in := a.source(s, j.Left, prior)
+	right, more := a.source(s, j.Right, append(prior[:len(prior):len(prior)], in...))
+	in = append(in[:len(in):len(in)], more...)
+	on := &scope{within: within{s.outer, s.with, s.arguments}, items: in}
+	s.rows = s.rows.with(a.condition(on, j.On))
+
+	it := &item{byColumn: true, unknown: first(left.unknown, right.unknown), bottom: left.bottom || right.bottom}
+	using := j.Using
+	if j.Natural {
+		for _, c := range left.columns {
+			if !c.hidden && len(right.find(c.name)) > 0 && !right.find(c.name)[0].hidden {
+				using = append(using, c.name)
+			}
+		}
+	}
+	merged := map[string]bool{}
+	for _, name := range using {
+		l, r := left.find(name), right.find(name)
+		if len(l) != 1 || len(r) != 1 {
+			it.unknown = first(it.unknown, "column "+name+" of a join is not known")
+			continue
+		}
+		merged[name] = true
+		it.columns = append(it.columns, column{name: name, value: l[0].or(r[0].value)})
+		s.rows.matched = s.rows.matched.with(l[0].all()).with(r[0].all())
+		s.rows.reason = first(s.rows.reason, first(l[0].reason, r[0].reason))
+	}
+	n := len(it.columns)
+	for _, side := range []*item{left, right} {
+		for _, c := range side.columns {
+			if !c.hidden && !merged[c.name] {
+				it.columns = append(it.columns, c)
+			}
+		}
+	}
+	if !a.spend(len(it.columns)) {
+		it.unknown = tooMuch
+	}
+	if j.Alias.Name != "" {
+		it.name, it.byName = j.Alias.Name, true
+		it.columns = renamed(it.columns, j.Alias.Columns)
+		return it, []*item{it}
+	}
+	items := make([]*item, 0, len(in)+2)
+	for _, one := range in {
+		hidden := *one
+		hidden.byColumn = false
+		items = append(items, &hidden)
+	}
+	if j.UsingAlias != "" {
+		items = append(items, &item{name: j.UsingAlias, byName: true, columns: it.columns[:n:n], unknown: it.unknown})
+	}
+	return it, append(items, it)
+}
+
+// calls are functions in FROM.
+func (a *analysis) calls(s *scope, c *Calls, prior []*item) *item {
+	in := &scope{within: s.lateral(prior)}
+	it := &item{name: c.Alias.Name, byName: true, byColumn: true}
+	for _, f := range c.Functions {
+		v := a.expr(in, f.Call)
+		s.rows = s.rows.with(v.decides())
+		name := f.Name
+		switch {
+		case len(f.Columns) > 0:
+			for _, n := range f.Columns {
+				w := member(v, n)
+				it.columns = append(it.columns, column{name: n, value: w})
+			}
+		case v.record != nil:
+			it.columns = append(it.columns, v.record...)
+		default:
+			if len(c.Functions) == 1 && c.Alias.Name != "" {
+				name = c.Alias.Name
+			}
+			it.columns = append(it.columns, column{name: name, value: v})
+		}
+		if it.name == "" {
+			it.name = f.Name
+		}
+	}
+	it.single = len(it.columns) == 1 && !c.Ordinality
+	if c.Ordinality {
+		it.columns = append(it.columns, column{name: "ordinality"})
+	}
+	for i := range it.columns {
+		it.columns[i].many = false
+	}
+	it.columns = renamed(it.columns, c.Alias.Columns)
+	return it
+}
+
+// document is a table made of a document.
+func (a *analysis) document(s *scope, d *Document, prior []*item) *item {
+	in := &scope{within: s.lateral(prior)}
+	var of value
+	for _, e := range d.Of {
+		of = of.with(a.expr(in, e))
+	}
+	of = of.fails()
+	s.rows = s.rows.with(of.decides())
+	it := &item{name: d.Alias.Name, byName: d.Alias.Name != "", byColumn: true}
+	for _, t := range d.Columns {
+		it.columns = append(it.columns, column{name: t.Name, value: of.with(a.expr(in, t.Expr))})
+	}
+	it.columns = renamed(it.columns, d.Alias.Columns)
+	return it
+}

@@ -1,0 +1,246 @@
+package lineage
+
+// query returns what a query returns.
+func (a *analysis) query(ctx within, q *Query) *relation {
+	ctx = a.common(ctx, q.With)
+	var r *relation
+	var s *scope // in which its order is told
+	switch b := q.Body.(type) {
+	case *Select:
+		r, s = a.selection(ctx, b)
+	case *Combined:
+		r = a.combined(ctx, b)
+	case *Values:
+		r = a.values(ctx, b)
+	}
+	if r == nil {
+		return unknownRelation("the query is not followed")
+	}
+	if s == nil {
+		s = &scope{within: ctx}
+	}
+	a.ordered(s, r, q)
+	return r
+}
+
+// ordered adds to r what its order and limits depend on.
+func (a *analysis) ordered(s *scope, r *relation, q *Query) {
+	for _, k := range q.Order {
+		v := a.key(s, r, k, true)
+		r.rows = r.rows.with(v.rows)
+		r.rows.ordered = r.rows.ordered.with(v.all())
+		r.rows.reason = first(r.rows.reason, v.reason)
+		r.rows.failing = r.rows.failing.with(v.failing)
+	}
+	if q.Limited {
+		r.rows = r.rows.selecting()
+	}
+	for _, e := range q.Limits {
+		r.rows = r.rows.with(a.expr(&scope{within: s.within}, e).decides())
+	}
+}
+
+// key is what rows are sorted, grouped or told apart by. A name alone is first a
+// result's, or first a column's.
+func (a *analysis) key(s *scope, r *relation, k Key, result bool) (v value) {
+	if k.Using != nil {
+		defer func() { v = v.with(a.operation(s, &Operation{Operator: *k.Using, Args: make([]Expr, 2)})) }()
+	}
+	if k.Position > 0 {
+		switch {
+		case r.unknown != "":
+			return unknown("position, since " + r.unknown)
+		case k.Position > len(r.columns):
+			return unknown("a position that there is not")
+		}
+		return r.columns[k.Position-1].value
+	}
+	name, ok := k.Expr.(*Ref)
+	if ok && len(name.Parts) == 1 && !name.Star {
+		if !result && s.has(name.Parts[0]) {
+			return a.expr(s, k.Expr)
+		}
+		var found []value
+		for _, c := range r.columns {
+			if c.name == name.Parts[0] {
+				found = append(found, c.value)
+			}
+		}
+		if len(found) > 0 {
+			v := found[0]
+			for _, w := range found[1:] {
+				v = v.or(w)
+			}
+			return v
+		}
+		if r.unknown != "" {
+			return unknown(name.Parts[0] + ", since " + r.unknown)
+		}
+	}
+	return a.expr(s, k.Expr)
+}
+
+// has is whether a query's own sources have a column of that name.
+func (s *scope) has(name string) bool {
+	for _, it := range s.items {
+		if it.byColumn && (it.unknown != "" || it.bottom || len(it.find(name)) > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// selection returns what a Select returns.
+func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
+	s := &scope{within: ctx, windows: b.Windows}
+	a.from(s, b.From)
+	s.rows = s.rows.with(a.condition(s, b.Where))
+
+	for _, k := range b.Group {
+		s.rows = s.rows.with(a.group(s, b.Targets, k).decides())
+	}
+	r := a.targets(s, b.Targets)
+	having := a.condition(s, b.Having)
+	r.rows = s.rows
+	if s.aggregated && !b.Grouped {
+		r.rows = rows{} // there is one row whatever it is made of
+	}
+	r.rows = r.rows.with(having)
+	for _, c := range r.columns {
+		if c.many {
+			r.rows = r.rows.with(c.decides())
+		}
+	}
+	if b.Distinct {
+		for _, c := range r.columns {
+			r.rows = r.rows.with(c.decides())
+		}
+	}
+	for _, k := range b.DistinctOn {
+		r.rows = r.rows.with(a.key(s, r, k, true).decides())
+	}
+	return r, s
+}
+
+// group is what rows are grouped by: a column, else a result.
+func (a *analysis) group(s *scope, targets []Target, k Key) value {
+	name, ok := k.Expr.(*Ref)
+	if k.Position == 0 && (!ok || len(name.Parts) != 1 || s.has(name.Parts[0])) {
+		return a.expr(s, k.Expr)
+	}
+	for i := range targets {
+		t := targets[i : i+1]
+		switch {
+		case k.Position == 0 && t[0].Name == name.Parts[0]:
+			return a.expr(s, t[0].Expr)
+		case k.Position > 0 && !starred(t[0].Expr):
+			if k.Position--; k.Position == 0 {
+				return a.expr(s, t[0].Expr)
+			}
+		case k.Position > 0:
+			r := a.targets(s, t)
+			if r.unknown != "" {
+				return unknown("a position, since " + r.unknown)
+			}
+			if k.Position <= len(r.columns) {
+				return r.columns[k.Position-1].value
+			}
+			k.Position -= len(r.columns)
+		}
+	}
+	if ok {
+		return a.expr(s, k.Expr)
+	}
+	return unknown("a position that there is not")
+}
+
+func starred(e Expr) bool {
+	switch e := e.(type) {
+	case *Ref:
+		return e.Star
+	case *Member:
+		return e.Star
+	}
+	return false
+}
+
+// targets returns the columns of a list of results.
+func (a *analysis) targets(s *scope, targets []Target) *relation {
+	r := &relation{columns: make([]column, 0, len(targets))}
+	for _, t := range targets {
+		var more []column
+		reason := ""
+		switch e := t.Expr.(type) {
+		case *Ref:
+			if e.Star {
+				more, reason = a.star(s, e)
+				break
+			}
+			more = []column{{name: t.Name, value: a.expr(s, e)}}
+		case *Member:
+			if e.Star {
+				v := a.expr(s, e.Of)
+				if more = v.record; more == nil {
+					reason = "the fields of a row are not known"
+				}
+				break
+			}
+			more = []column{{name: t.Name, value: a.expr(s, e)}}
+		default:
+			more = []column{{name: t.Name, value: a.expr(s, e)}}
+		}
+		if reason != "" && r.unknown == "" {
+			r.unknown = reason
+		}
+		if !a.spend(len(more)) {
+			return unknownRelation(tooMuch)
+		}
+		r.columns = append(r.columns, more...)
+	}
+	if r.unknown != "" {
+		r.columns = nil
+	}
+	return r
+}
+
+// combined returns what a set operation returns.
+func (a *analysis) combined(ctx within, b *Combined) *relation {
+	left, right := a.statement(ctx, b.Left), a.statement(ctx, b.Right)
+	r := &relation{rows: left.rows.with(right.rows), unknown: first(left.unknown, right.unknown)}
+	if r.unknown != "" {
+		return r
+	}
+	if len(left.columns) != len(right.columns) && !left.bottom && !right.bottom {
+		r.unknown = "the branches differ in their columns"
+		return r
+	}
+	r.bottom = left.bottom && right.bottom
+	for i, c := range left.columns {
+		if i < len(right.columns) {
+			c.value = c.or(right.columns[i].value)
+		}
+		if b.Distinct || b.Matching {
+			r.rows = r.rows.with(c.decides())
+		}
+		r.columns = append(r.columns, c)
+	}
+	return r
+}
+
+// values returns what VALUES returns.
+func (a *analysis) values(ctx within, b *Values) *relation {
+	s := &scope{within: ctx}
+	r := &relation{}
+	for i, row := range b.Rows {
+		for j, e := range row {
+			v := a.expr(s, e)
+			switch {
+			case i == 0:
+				r.columns = append(r.columns, column{name: ordinal("column", j+1), value: v})
+			case j < len(r.columns):
+				r.columns[j].value = r.columns[j].or(v)
+			}
+		}
+	}
+	return r
+}

@@ -1,0 +1,128 @@
+package lineage
+
+// A value is what an expression yields, as far as it matters here. The zero value
+// is a constant.
+type value struct {
+	exact   set  // the columns of which one it is, as it is, or none
+	derived set  // those that it is computed from
+	rows    rows // which rows it depends on
+	failing set  // the columns that what computes it may fail for
+	reason  string
+	record  []column // the fields, of a row as a whole
+	outer   bool     // it has a column of an outer query in it
+	many    bool     // it is a row for each of a set
+}
+
+// all are the columns that it depends on.
+func (v value) all() set { return v.exact.with(v.derived) }
+
+// plain is whether it is a constant.
+func (v value) plain() bool {
+	return len(v.exact)+len(v.derived) == 0 && v.rows.none() && v.reason == ""
+}
+
+// rows are on what it depends which rows there are.
+type rows struct {
+	compared set // numbers of comparisons
+	matched  set
+	ordered  set
+	failing  set // on which it depends whether anything is returned at all
+	reason   string
+}
+
+func (r rows) with(q rows) rows {
+	return rows{r.compared.with(q.compared), r.matched.with(q.matched), r.ordered.with(q.ordered), r.failing.with(q.failing), first(r.reason, q.reason)}
+}
+
+// selecting is what r is where the order decides which rows there are.
+func (r rows) selecting() rows {
+	r.matched, r.ordered = r.matched.with(r.ordered), nil
+	return r
+}
+
+func (r rows) equal(q rows) bool {
+	return r.compared.equal(q.compared) && r.matched.equal(q.matched) && r.ordered.equal(q.ordered) && r.failing.equal(q.failing) && r.reason == q.reason
+}
+
+func (r rows) none() bool {
+	return len(r.compared)+len(r.matched)+len(r.ordered)+len(r.failing) == 0 && r.reason == ""
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// with returns what is computed from two values.
+func (v value) with(w value) value {
+	v.derived = v.all().with(w.all())
+	v.exact, v.record = nil, nil
+	v.rows = v.rows.with(w.rows)
+	v.failing = v.failing.with(w.failing)
+	v.reason = first(v.reason, w.reason)
+	v.outer = v.outer || w.outer
+	v.many = v.many || w.many
+	return v
+}
+
+// computed is what is computed from v.
+func (v value) computed() value {
+	v.exact, v.derived, v.record = nil, v.all(), nil
+	return v
+}
+
+// or returns what is one value or the other.
+func (v value) or(w value) value {
+	u := v
+	u.exact = v.exact.with(w.exact)
+	u.derived = v.derived.with(w.derived)
+	u.rows = v.rows.with(w.rows)
+	u.failing = v.failing.with(w.failing)
+	u.reason = first(v.reason, w.reason)
+	u.outer = v.outer || w.outer
+	u.many = v.many || w.many
+	u.record = nil
+	if len(v.record) == len(w.record) {
+		for i := range v.record {
+			u.record = append(u.record, column{name: v.record[i].name, value: v.record[i].or(w.record[i].value)})
+		}
+	}
+	return u
+}
+
+// fails is v where computing it may fail.
+func (v value) fails() value {
+	v.failing = v.failing.with(v.all())
+	return v
+}
+
+func unknown(reason string) value { return value{reason: reason} }
+
+func (v value) equal(w value) bool {
+	return v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
+}
+
+// decides is on what rows depend that the value decides about.
+func (v value) decides() rows {
+	r := v.rows
+	r.matched = r.matched.with(v.all())
+	r.failing = r.failing.with(v.failing)
+	r.reason = first(r.reason, v.reason)
+	return r
+}
+
+// whole is the row of columns.
+func whole(columns []column) value {
+	var v value
+	record := make([]column, 0, len(columns))
+	for _, c := range columns {
+		if !c.hidden {
+			v = v.with(c.value)
+			record = append(record, c)
+		}
+	}
+	v.record = record
+	return v
+}
