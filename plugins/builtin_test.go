@@ -26,8 +26,8 @@ func TestBuiltin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, judge := p.Pipeline().(pipeline.Judge)
-		_, masker := p.Pipeline().(pipeline.Masker)
+		roles := p.Roles()
+		judge, masker := roles.Judge != nil, roles.Masker != nil
 		if judge != (name != "mask") || masker != (name == "mask") {
 			t.Errorf("%s: judge %v, masker %v", name, judge, masker)
 		}
@@ -70,7 +70,7 @@ func TestW07AnswersDoNotDependOnOtherSessions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return func(s session) string { return answers(t, p.Pipeline(), &s.of, s.request, s.values) }
+			return func(s session) string { return answers(t, p.Roles(), &s.of, s.request, s.values) }
 		}
 		var fresh []string
 		for _, s := range sessions {
@@ -87,14 +87,14 @@ func TestW07AnswersDoNotDependOnOtherSessions(t *testing.T) {
 }
 
 // answers is all that a plugin says of a request and of a row of values.
-func answers(t *testing.T, p pipeline.Plugin, s *event.Session, r event.Request, values []string) (all string) {
+func answers(t *testing.T, p pipeline.Roles, s *event.Session, r event.Request, values []string) (all string) {
 	t.Helper()
 	ctx := context.Background()
-	if j, ok := p.(pipeline.Judge); ok {
+	if j := p.Judge; j != nil {
 		v, err := j.Judge(ctx, s, &r)
 		all = fmt.Sprint(v, r.Labels, err)
 	}
-	if m, ok := p.(pipeline.Masker); ok {
+	if m := p.Masker; m != nil {
 		var h event.Head
 		for i := range values {
 			h.Fields = append(h.Fields, event.Field{Name: fmt.Sprint("c", i), Type: "text"})
@@ -107,7 +107,11 @@ func answers(t *testing.T, p pipeline.Plugin, s *event.Session, r event.Request,
 		for i, cell := 0, rows.Grow(); i < len(values); i++ {
 			cell[i], fields = []byte(values[i]), append(fields, i)
 		}
-		edits, err := m.Inspect(ctx, s, &rows, fields)
+		var detections [][]event.Detection
+		for _, treatment := range ts {
+			detections = append(detections, treatment.Detect)
+		}
+		edits := m.(pipeline.Detector).Detect(nil, &rows, fields, detections)
 		all += fmt.Sprint(edits, err)
 	}
 	return all

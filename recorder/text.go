@@ -139,7 +139,7 @@ func (t *textWriter) decision(e *Entry) {
 
 var treatmentNames = map[event.TreatmentKind]string{
 	event.Null: "null", event.Redact: "redacted", event.Hash: "hashed", event.Fake: "faked", event.KeepLast: "all but the last characters hidden",
-	event.Inspect: "inspected", event.Replace: "replaced", event.Pass: "as it is",
+	event.Inspect: "inspected", event.Detect: "searched", event.Replace: "replaced", event.Pass: "as it is",
 }
 
 func (t *textWriter) treatments(e *Entry) {

@@ -1,6 +1,10 @@
 package sdk
 
-import "gatehouse/core/event"
+import (
+	"errors"
+
+	"gatehouse/core/event"
+)
 
 // NewBatch makes a batch, for tests of an Inspector: one row of cells after the
 // other, each with a cell for each field, nil for NULL.
@@ -15,8 +19,10 @@ func NewBatch(fields []Field, rows ...[][]byte) *Batch {
 		copy(r.Grow(), row)
 	}
 	head := event.Head{Fields: fields}
+	var m event.Message
 	b := new(Batch)
-	if err := b.Decode(event.AppendBatch(nil, &r, indexes, head.Append(nil), 0, r.Len())); err != nil {
+	p := event.AppendSection(nil, event.SectionHead, head.Append(nil))
+	if err := errors.Join(m.Decode(event.AppendBatch(p, &r, indexes, 0, r.Len())), b.Decode(&m)); err != nil {
 		panic(err) // rows without fields
 	}
 	return b

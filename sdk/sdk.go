@@ -1,7 +1,7 @@
 // Package sdk is what a plugin of the gate imports, and all that it needs to.
 //
-// A plugin is a type with some of the methods of Configurer, Judge, Masker and
-// Inspector, registered once:
+// A plugin is a type with some of the methods of Judge, Masker, Inspector,
+// UploadJudge, Ender, Opener, Closer, Configurer and Detecter, registered once:
 //
 //	package main
 //
@@ -44,13 +44,36 @@ import (
 	"gatehouse/core/event"
 )
 
-// ABIVersion is the version of the interface that this package speaks.
-const ABIVersion = 0
+// ABIVersion is the version of the interface that this package speaks: 1.0.
+const ABIVersion = 1 << 16
 
-// A Configurer gets the plugin's configuration, as JSON, before any other call;
-// it is null where there is none. An error refuses it. A plugin that is no
+// A Configurer gets the plugin's configuration, a JSON object, before any other
+// call; it is {} where there is none. An error refuses it. A plugin that is no
 // Configurer takes no configuration.
 type Configurer interface{ Configure(config []byte) error }
+
+// A Detecter declares detectors of its own, which Treat may then name. It is
+// asked after Configure.
+type Detecter interface{ Detectors() []Detector }
+
+// An Opener is told when a session begins. What it returns, at most 4 KiB, is
+// the State of the session in all later calls: a plugin has no other memory.
+type Opener interface{ Open(*Session) (state []byte) }
+
+// A Closer is told when a session ends. Its note, if it is not nil, is recorded.
+type Closer interface{ Close(*Session) *Note }
+
+// An Ender is told how each response ended. Its note, if it is not nil, is
+// recorded.
+type Ender interface {
+	End(*Session, *Outcome) *Note
+}
+
+// An UploadJudge says whether rows that a client sends, as by COPY FROM, may go
+// on to the server. The zero Verdict blocks them; Hold does too.
+type UploadJudge interface {
+	JudgeUpload(*Session, *Head, *Batch) Verdict
+}
 
 // A Judge says whether a request may go on. The zero Verdict blocks it.
 type Judge interface {
@@ -84,7 +107,6 @@ func (FactsOnly) factsOnly() {}
 type (
 	Attr          = event.Attr
 	Principal     = event.Principal
-	Session       = event.Session
 	Request       = event.Request
 	Object        = event.Object
 	Statement     = event.Statement
@@ -98,7 +120,17 @@ type (
 	TreatmentKind = event.TreatmentKind
 	Batch         = event.Batch
 	Edit          = event.Edit
+	Detection     = event.Detection
+	Detector      = event.Detector
+	Outcome       = event.Outcome
+	Note          = event.Note
 )
+
+// A Session is one client's connection to one resource.
+type Session struct {
+	event.Session
+	State []byte // what the plugin's Open returned
+}
 
 // What may happen to a request.
 const (
@@ -133,7 +165,17 @@ const (
 	Inspect  = event.Inspect
 	Pass     = event.Pass
 	Fake     = event.Fake
+	Detect   = event.Detect
 )
+
+// Each returns the treatment of each field of a head.
+func Each(h *Head, treat func(*Field) Treatment) []Treatment {
+	ts := make([]Treatment, len(h.Fields))
+	for i := range h.Fields {
+		ts[i] = treat(&h.Fields[i])
+	}
+	return ts
+}
 
 // ParseTreatment reads a treatment as configurations have it: "null", "redact",
 // "hash", "fake", "keep_last:N" or "pass".
@@ -142,10 +184,15 @@ func ParseTreatment(text string) (Treatment, error) { return event.ParseTreatmen
 // The bits of the export hooks.
 const (
 	hookConfigure = 1 << iota
-	hookJudge
-	hookTreat
-	hookInspect
-	factsOnly
+	hookOpen
+	hookRequest
+	hookHead
+	hookRows
+	hookUpload
+	hookEnd
+	hookClose
+
+	factsOnly = 1 << 16
 )
 
 var registered any
@@ -153,8 +200,8 @@ var registered any
 // Register makes p the plugin of this program. Call it once, from init: it
 // panics if p has none of the hooks, or if there is a plugin already.
 func Register(p any) {
-	if hooksOf(p)&(hookJudge|hookTreat) == 0 {
-		panic(fmt.Sprintf("sdk: %T is neither a Judge nor a Masker", p))
+	if hooksOf(p)&(hookRequest|hookHead|hookUpload|hookEnd) == 0 {
+		panic(fmt.Sprintf("sdk: %T is none of Judge, Masker, UploadJudge and Ender", p))
 	}
 	if registered != nil {
 		panic("sdk: Register called twice")
@@ -163,21 +210,30 @@ func Register(p any) {
 }
 
 func hooksOf(p any) (bits int32) {
-	if _, ok := p.(Configurer); ok {
-		bits |= hookConfigure
+	set := func(bit int32, is bool) {
+		if is {
+			bits |= bit
+		}
 	}
-	if _, ok := p.(Judge); ok {
-		bits |= hookJudge
-	}
-	if _, ok := p.(Masker); ok {
-		bits |= hookTreat
-	}
-	if _, ok := p.(Inspector); ok {
-		bits |= hookInspect
-	}
-	if _, ok := p.(interface{ factsOnly() }); ok {
-		bits |= factsOnly
-	}
+	_, configurer := p.(Configurer)
+	_, detecter := p.(Detecter)
+	set(hookConfigure, configurer || detecter)
+	_, opener := p.(Opener)
+	set(hookOpen, opener)
+	_, judge := p.(Judge)
+	set(hookRequest, judge)
+	_, masker := p.(Masker)
+	set(hookHead, masker)
+	_, inspector := p.(Inspector)
+	set(hookRows, inspector)
+	_, uploads := p.(UploadJudge)
+	set(hookUpload, uploads)
+	_, ender := p.(Ender)
+	set(hookEnd, ender)
+	_, closer := p.(Closer)
+	set(hookClose, closer)
+	_, facts := p.(interface{ factsOnly() })
+	set(factsOnly, facts)
 	return bits
 }
 

@@ -31,7 +31,7 @@ func TestUnmarshalIsStrict(t *testing.T) {
 
 func TestRegisterRefuses(t *testing.T) {
 	defer func() {
-		if said, _ := recover().(string); !strings.Contains(said, "neither a Judge nor a Masker") {
+		if said, _ := recover().(string); !strings.Contains(said, "is none of Judge, Masker") {
 			t.Errorf("panic: %v", said)
 		}
 	}()

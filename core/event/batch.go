@@ -8,75 +8,71 @@ import (
 )
 
 // A batch is the cells that one plugin inspects, in the flat form in which they
-// cross into a guest; the edits that come back are flat too. Both are
-// little-endian and every table in them is aligned to four bytes:
+// cross into a guest: sections of a message, after those that go before them.
+// The edits that come back are flat too. All integers are little-endian.
 //
-//	batch                              edits
-//	u32 "GHB" and the version          u32 "GHE" and the version
-//	u32 rows                           u32 count
-//	u32 fields                         u32 length of the texts
-//	u32 flags, zero                    count times
-//	u32 length of the head                 u32 row, u32 field
-//	u32 length of the arena                u32 from, u32 to
-//	u32 off[rows*fields + 1]               u8 kind, u8 keep, u16 zero
-//	u32 nulls[(rows*fields + 31) / 32]     u32 offset, u32 length of the text
-//	the head, padded to four bytes     the texts
-//	the arena
+//	shape     u32 rows, u32 fields
+//	offsets   u32 off[rows*fields + 1]
+//	nulls     u32 nulls[(rows*fields + 31) / 32]
+//	values    the cells
 //
-// Cells are row-major: cell k = row*fields + field is arena[off[k]:off[k+1]],
-// and NULL where bit k%32 of nulls[k/32] is set. The head is the encoding of a
-// Head that describes the fields.
+//	edits     for each: u32 row, u32 field, u32 from, u32 to,
+//	          u8 kind, u8 keep, u16 zero, u32 offset, u32 length of the text
+//	texts     the texts
+//
+// Cells are row-major: cell k = row*fields + field is values[off[k]:off[k+1]],
+// and NULL where bit k%32 of nulls[k/32] is set. The section head describes the
+// fields.
 const (
-	batchMagic  = uint32('G') | 'H'<<8 | 'B'<<16 | 0<<24
-	editsMagic  = uint32('G') | 'H'<<8 | 'E'<<16 | 0<<24
-	batchHeader = 6 * 4
-	editsHeader = 3 * 4
-	editSize    = 7 * 4
+	shapeSize = 2 * 4
+	editSize  = 7 * 4
 )
 
 // MaxBatch limits the encoding of a batch, in bytes.
 const MaxBatch = 1 << 30
 
-// SizeBatch returns how many bytes AppendBatch appends for the given fields of
-// the rows from from on, and the end of those rows. It stops at limit bytes,
-// but not before it has one row; what a single row needs may be more.
-func SizeBatch(r *Rows, fields []int, head []byte, from, limit int) (to, size int) {
-	cells := 0
-	fixed := batchHeader + 4 + align4(len(head)) + 4
-	arena := 0
+// SizeBatch returns how many bytes AppendBatch appends for n of the fields of
+// the rows from from on, and the end of those rows. Before is the size of what
+// goes before them in the message. It stops at limit bytes, but not before it
+// has one row; what a single row needs may be more.
+func SizeBatch(r *Rows, fields []int, before, from, limit int) (to, size int) {
+	cells, values := 0, 0
 	for to = from; to < r.Len(); to++ {
 		row, _ := r.Row(to)
 		n := 0
 		for _, j := range fields {
 			n += len(row[j])
 		}
-		next := fixed + (cells+len(fields))*4 + (cells+len(fields))/8 + arena + n
-		if to > from && next > limit {
+		if to > from && before+sizeBatch(cells+len(fields), values+n) > limit {
 			break
 		}
 		cells += len(fields)
-		arena += n
+		values += n
 	}
-	return to, batchHeader + 4*(cells+1) + 4*((cells+31)/32) + align4(len(head)) + arena
+	return to, sizeBatch(cells, values)
+}
+
+func sizeBatch(cells, values int) int {
+	return SizeSection(shapeSize) + SizeSection(4*(cells+1)) + SizeSection(4*((cells+31)/32)) + SizeSection(values)
 }
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
-// AppendBatch appends the given fields of the rows from from to to. Head is the
-// encoding of a Head that describes those fields. The result must not grow
-// beyond MaxBatch, which SizeBatch tells.
-func AppendBatch(b []byte, r *Rows, fields []int, head []byte, from, to int) []byte {
+// AppendBatch appends the given fields of the rows from from to to. The result
+// must not grow beyond MaxBatch, which SizeBatch tells.
+func AppendBatch(b []byte, r *Rows, fields []int, from, to int) []byte {
 	cells := (to - from) * len(fields)
-	start := len(b)
-	for _, v := range [...]uint32{batchMagic, uint32(to - from), uint32(len(fields)), 0, uint32(len(head)), 0} {
-		b = binary.LittleEndian.AppendUint32(b, v)
-	}
+	b, at := BeginSection(b, SectionShape)
+	b = binary.LittleEndian.AppendUint32(b, uint32(to-from))
+	b = EndSection(binary.LittleEndian.AppendUint32(b, uint32(len(fields))), at)
+	b, at = BeginSection(b, SectionOffsets)
 	off := len(b)
-	b = appendZeros(b, 4*(cells+1)+4*((cells+31)/32))
-	b = append(b, head...)
-	b = appendZeros(b, align4(len(head))-len(head))
-	nulls := off + 4*(cells+1)
-	arena := len(b)
+	b = EndSection(appendZeros(b, 4*(cells+1)), at)
+	b, at = BeginSection(b, SectionNulls)
+	nulls := len(b)
+	b = EndSection(appendZeros(b, 4*((cells+31)/32)), at)
+	b, at = BeginSection(b, SectionValues)
+	values := len(b)
 	k := 0
 	for i := from; i < to; i++ {
 		row, _ := r.Row(i)
@@ -86,11 +82,10 @@ func AppendBatch(b []byte, r *Rows, fields []int, head []byte, from, to int) []b
 			}
 			b = append(b, row[j]...)
 			k++
-			binary.LittleEndian.PutUint32(b[off+4*k:], uint32(len(b)-arena))
+			binary.LittleEndian.PutUint32(b[off+4*k:], uint32(len(b)-values))
 		}
 	}
-	binary.LittleEndian.PutUint32(b[start+20:], uint32(len(b)-arena))
-	return b
+	return EndSection(b, at)
 }
 
 func appendZeros(b []byte, n int) []byte {
@@ -107,38 +102,37 @@ type Batch struct {
 	nulls        []byte
 	head         []byte
 	arena        []byte
+	state        []byte
 	bad          bool
 	decoded      *Head
 }
 
-// Decode sets b to read the batch in p, which b aliases. It checks that every
-// table is whole; what the tables say of a cell is checked when the cell is
+// Decode sets b to read the batch in m, whose bytes b aliases. It checks that
+// every table is whole; what the tables say of a cell is checked when the cell is
 // read, and Err tells.
-func (b *Batch) Decode(p []byte) error {
+func (b *Batch) Decode(m *Message) error {
 	*b = Batch{}
-	if len(p) < batchHeader {
+	shape, off, nulls := m.Section(SectionShape), m.Section(SectionOffsets), m.Section(SectionNulls)
+	if len(shape) != shapeSize {
 		return fmt.Errorf("decode batch: %w", ErrMalformed)
 	}
-	u32 := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(p[at:])) }
-	rows, fields, head, arena := u32(4), u32(8), u32(16), u32(20)
+	rows, fields := uint64(binary.LittleEndian.Uint32(shape)), uint64(binary.LittleEndian.Uint32(shape[4:]))
 	if rows > MaxBatch || fields > MaxBatch || rows > rows*fields || rows*fields > MaxBatch {
 		return fmt.Errorf("decode batch: %w", ErrMalformed)
 	}
 	cells := rows * fields
-	off := uint64(batchHeader)
-	nulls := off + 4*(cells+1)
-	heads := nulls + 4*((cells+31)/32)
-	arenas := heads + (head+3)&^3
-	if u32(0) != uint64(batchMagic) || u32(12) != 0 || arenas+arena != uint64(len(p)) {
+	if uint64(len(off)) != 4*(cells+1) || uint64(len(nulls)) != 4*((cells+31)/32) {
 		return fmt.Errorf("decode batch: %w", ErrMalformed)
 	}
 	*b = Batch{
-		rows: int(rows), fields: int(fields),
-		off: p[off:nulls], nulls: p[nulls:heads],
-		head: p[heads : heads+head], arena: p[arenas:],
+		rows: int(rows), fields: int(fields), off: off, nulls: nulls,
+		head: m.Section(SectionHead), arena: m.Section(SectionValues), state: m.Section(SectionState),
 	}
 	return nil
 }
+
+// State is what the plugin answered when the session was opened.
+func (b *Batch) State() []byte { return b.state }
 
 // Len is the number of rows.
 func (b *Batch) Len() int { return b.rows }
@@ -186,53 +180,55 @@ func (b *Batch) Err() error {
 	return nil
 }
 
-// AppendEdits appends the encoding of edits to b. Rules are not part of it.
+// AppendEdits appends the sections of edits to b. Rules are not part of them.
 func AppendEdits(b []byte, edits []Edit) []byte {
-	texts := 0
-	for i := range edits {
-		texts += len(edits[i].Text)
+	if len(edits) == 0 {
+		return b
 	}
-	for _, v := range [...]uint32{editsMagic, uint32(len(edits)), uint32(texts)} {
-		b = binary.LittleEndian.AppendUint32(b, v)
-	}
+	b, at := BeginSection(b, SectionEdits)
 	text := 0
 	for i := range edits {
 		e := &edits[i]
+		from := 0
+		if len(e.Text) > 0 {
+			from = text
+		}
 		for _, v := range [...]int{
 			e.Row, e.Field, e.From, e.To,
 			int(e.Treatment.Kind) | int(e.Treatment.Keep)<<8,
-			text, len(e.Text),
+			from, len(e.Text),
 		} {
 			b = binary.LittleEndian.AppendUint32(b, uint32(v))
 		}
 		text += len(e.Text)
 	}
+	b = EndSection(b, at)
+	if text == 0 {
+		return b
+	}
+	b, at = BeginSection(b, SectionTexts)
 	for i := range edits {
 		b = append(b, edits[i].Text...)
 	}
-	return b
+	return EndSection(b, at)
 }
 
-// TakeEdits decodes the edits in b, which are the answer to the batch of the
+// TakeEdits decodes the edits in m, which are the answer to the batch of the
 // given fields of the rows from from to to, and returns them together with
 // those that it has taken since r was last reset with DropEdits. Their fields
-// and rows are those of r. It copies what it needs of b; the result is valid
+// and rows are those of r. It copies what it needs of m; the result is valid
 // until the next DropEdits. Edits that are out of bounds, out of order or
 // overlap, and treatments that are none for a single value, are malformed.
-func (r *Rows) TakeEdits(b []byte, fields []int, from, to int) ([]Edit, error) {
-	n := len(b)
-	if n < editsHeader || binary.LittleEndian.Uint32(b) != editsMagic {
-		return nil, fmt.Errorf("decode edits: %w", ErrMalformed)
-	}
-	count, texts := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
-	if uint64(n) != editsHeader+uint64(count)*editSize+uint64(texts) {
+func (r *Rows) TakeEdits(m *Message, fields []int, from, to int) ([]Edit, error) {
+	b, texts := m.Section(SectionEdits), m.Section(SectionTexts)
+	if len(b)%editSize != 0 {
 		return nil, fmt.Errorf("decode edits: %w", ErrMalformed)
 	}
 	kept := len(r.texts)
-	r.texts = append(r.texts, b[n-int(texts):]...)
+	r.texts = append(r.texts, texts...)
 	text := r.texts[kept:]
 	lastCell, lastTo := -1, 0
-	for at := editsHeader; at < n-int(texts); at += editSize {
+	for at := 0; at < len(b); at += editSize {
 		e, cell, err := r.decodeEdit(b[at:at+editSize:at+editSize], text, fields, from, to)
 		if err != nil {
 			return nil, err
@@ -260,11 +256,11 @@ func (r *Rows) decodeEdit(b, text []byte, fields []int, from, to int) (e Edit, c
 	}
 	e.From, e.To = int(start), int(end)
 	e.Treatment = Treatment{Kind: TreatmentKind(how), Keep: uint8(how >> 8)}
-	if how > math.MaxUint16 || e.Treatment.Kind >= Inspect && e.Treatment.Kind != Fake {
+	if how > math.MaxUint16 || !e.Treatment.Kind.Edits() {
 		return e, 0, fmt.Errorf("decode edits: treatment %#x: %w", how, ErrMalformed)
 	}
 	at, length := uint64(u32(5)), uint64(u32(6))
-	if at+length > uint64(len(text)) {
+	if at+length > uint64(len(text)) || e.Treatment.Kind != Replace && at|length != 0 {
 		return e, 0, fmt.Errorf("decode edits: text of bytes %d to %d of %d: %w", at, at+length, len(text), ErrMalformed)
 	}
 	if length > 0 {

@@ -33,14 +33,23 @@ func encode(r *event.Rows, fields []int, from, to int) []byte {
 	for _, j := range fields {
 		h.Fields = append(h.Fields, r.Fields[j])
 	}
-	return event.AppendBatch(nil, r, fields, h.Append(nil), from, to)
+	return event.AppendBatch(event.AppendSection(nil, event.SectionHead, h.Append(nil)), r, fields, from, to)
+}
+
+func message(t testing.TB, b []byte) *event.Message {
+	t.Helper()
+	var m event.Message
+	if err := m.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	return &m
 }
 
 func TestBatch(t *testing.T) {
 	r := someRows(40)
 	fields := []int{2, 1}
 	var b event.Batch
-	if err := b.Decode(encode(r, fields, 5, 37)); err != nil {
+	if err := b.Decode(message(t, encode(r, fields, 5, 37))); err != nil {
 		t.Fatal(err)
 	}
 	if b.Len() != 32 || b.Fields() != 2 {
@@ -68,15 +77,15 @@ func TestSizeBatch(t *testing.T) {
 	fields := []int{0, 1, 2}
 	for _, limit := range []int{0, 1, 100, 200, 1000, 1 << 20} {
 		for from := 0; from < r.Len(); {
-			to, size := event.SizeBatch(r, fields, nil, from, limit)
+			to, size := event.SizeBatch(r, fields, 8, from, limit)
 			if to <= from {
 				t.Fatalf("limit %d: no rows from %d on", limit, from)
 			}
-			b := event.AppendBatch(nil, r, fields, nil, from, to)
+			b := event.AppendBatch(nil, r, fields, from, to)
 			if len(b) != size {
 				t.Fatalf("rows %d to %d: %d bytes, want %d", from, to, len(b), size)
 			}
-			if size > limit && to > from+1 {
+			if 8+size > limit && to > from+1 {
 				t.Fatalf("rows %d to %d: %d bytes, limit %d", from, to, size, limit)
 			}
 			from = to
@@ -99,7 +108,7 @@ func TestEditsRoundTrip(t *testing.T) {
 		want = append(want, e)
 	}
 	encoded := event.AppendEdits(nil, batch)
-	got, err := r.TakeEdits(encoded, fields, 3, 6)
+	got, err := r.TakeEdits(message(t, encoded), fields, 3, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +116,11 @@ func TestEditsRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, err = r.TakeEdits(event.AppendEdits(nil, batch[:1]), fields, 6, 9); err != nil || len(got) != 5 || got[4].Row != 6 || string(got[1].Text) != "text" {
+	if got, err = r.TakeEdits(message(t, event.AppendEdits(nil, batch[:1])), fields, 6, 9); err != nil || len(got) != 5 || got[4].Row != 6 || string(got[1].Text) != "text" {
 		t.Errorf("the next batch: %v, %v", got, err)
 	}
 	r.DropEdits()
-	if got, err = r.TakeEdits(event.AppendEdits(nil, nil), fields, 0, 10); err != nil || len(got) != 0 {
+	if got, err = r.TakeEdits(message(t, event.AppendEdits(nil, nil)), fields, 0, 10); err != nil || len(got) != 0 {
 		t.Errorf("after DropEdits: %v, %v", got, err)
 	}
 }
@@ -124,21 +133,64 @@ func TestTakeEditsRefuses(t *testing.T) {
 		binary.LittleEndian.PutUint32(b[at:], v)
 		return b
 	}
-	if _, err := r.TakeEdits(good, []int{1}, 0, 2); err != nil {
+	if _, err := r.TakeEdits(message(t, good), []int{1}, 0, 2); err != nil {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"empty": nil, "cut": good[:len(good)-1], "more": append(bytes.Clone(good), 0),
-		"magic": patch(0, 1), "count": patch(4, 2), "most": patch(4, 1<<32-1), "texts": patch(8, 1<<32-1),
-		"row": patch(12, 2), "field": patch(16, 1), "from": patch(20, 2), "to": patch(24, 99),
-		"treatment": patch(28, uint32(event.Inspect)), "unknown treatment": patch(28, 0xff), "reserved": patch(28, 1<<16),
-		"text offset": patch(32, 1), "text length": patch(36, 4), "text overflow": patch(36, 1<<32-1),
+		"cut":  event.AppendSection(nil, event.SectionEdits, good[8:35]),
+		"more": event.AppendSection(nil, event.SectionEdits, append(bytes.Clone(good[8:36]), 0, 0, 0, 0)),
+		"row":  patch(8, 2), "field": patch(12, 1), "from": patch(16, 2), "to": patch(20, 99),
+		"treatment": patch(24, uint32(event.Inspect)), "detect": patch(24, uint32(event.Detect)), "unknown treatment": patch(24, 0xff), "reserved": patch(24, 1<<16|4),
+		"a text that is not for replace": patch(24, uint32(event.Redact)),
+		"text offset":                    patch(28, 1), "text length": patch(32, 4), "text overflow": patch(32, 1<<32-1),
+		"no texts": good[:36],
 	} {
 		r.DropEdits()
-		if _, err := r.TakeEdits(b, []int{1}, 0, 2); !errors.Is(err, event.ErrMalformed) {
+		if _, err := r.TakeEdits(message(t, b), []int{1}, 0, 2); !errors.Is(err, event.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func TestMessage(t *testing.T) {
+	b := event.AppendSection(nil, event.SectionState, []byte("12345"))
+	b = event.AppendSection(b, 99, []byte("from a later version"))
+	b = event.AppendSection(b, event.SectionVerdict, nil)
+	m := message(t, b)
+	if string(m.Section(event.SectionState)) != "12345" || m.Section(event.SectionVerdict) == nil || m.Section(event.SectionNote) != nil || len(b)%4 != 0 {
+		t.Errorf("%q", m)
+	}
+	twice := event.AppendSection(bytes.Clone(b), event.SectionState, nil)
+	padding := bytes.Clone(b)
+	padding[8+5] = 1
+	for name, b := range map[string][]byte{
+		"cut header": b[:7], "cut contents": b[:8+5], "cut padding": b[:8+7], "twice": twice, "padding": padding,
+		"the longest": {1, 0, 0, 0, 255, 255, 255, 255},
+	} {
+		if err := m.Decode(b); !errors.Is(err, event.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add(encode(someRows(2), []int{0, 1}, 0, 2))
+	f.Add(event.AppendSection(nil, 99, []byte("x")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m event.Message
+		if m.Decode(b) != nil {
+			return
+		}
+		var again []byte
+		for s := range event.Section(40) {
+			if v := m.Section(s); v != nil {
+				again = event.AppendSection(again, s, v)
+			}
+		}
+		if n := message(t, again); !cmp.Equal(&m, n) {
+			t.Fatalf("%x became %x", b, again)
+		}
+	})
 }
 
 func FuzzBatch(f *testing.F) {
@@ -146,7 +198,8 @@ func FuzzBatch(f *testing.F) {
 	f.Add(encode(someRows(1), nil, 0, 1))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var b event.Batch
-		if b.Decode(p) != nil {
+		var m event.Message
+		if m.Decode(p) != nil || b.Decode(&m) != nil {
 			return
 		}
 		for i := range b.Len() {
@@ -166,12 +219,16 @@ func FuzzTakeEdits(f *testing.F) {
 	}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := someRows(3)
-		edits, err := r.TakeEdits(b, []int{0, 1}, 1, 3)
+		var m event.Message
+		if m.Decode(b) != nil {
+			return
+		}
+		edits, err := r.TakeEdits(&m, []int{0, 1}, 1, 3)
 		if err != nil {
 			return
 		}
 		for _, e := range edits {
-			if v := r.Cell(e.Row, e.Field); e.Row < 1 || e.Field > 1 || e.From > e.To || e.To > len(v) || e.Treatment.Kind >= event.Inspect {
+			if v := r.Cell(e.Row, e.Field); e.Row < 1 || e.Field > 1 || e.From > e.To || e.To > len(v) || !e.Treatment.Kind.Edits() {
 				t.Fatalf("%+v of %q", e, v)
 			}
 		}
@@ -185,10 +242,11 @@ func TestBatchDoesNotAllocate(t *testing.T) {
 	edits := []event.Edit{{Row: 1, Field: 0, From: 0, To: 1, Treatment: event.Treatment{Kind: event.Replace}, Text: []byte("abc")}}
 	var buf, out []byte
 	var b event.Batch
+	var m event.Message
 	n := testing.AllocsPerRun(100, func() {
-		to, _ := event.SizeBatch(r, fields, nil, 0, 1<<20)
-		buf = event.AppendBatch(buf[:0], r, fields, nil, 0, to)
-		if err := b.Decode(buf); err != nil {
+		to, _ := event.SizeBatch(r, fields, 0, 0, 1<<20)
+		buf = event.AppendBatch(buf[:0], r, fields, 0, to)
+		if err := errors.Join(m.Decode(buf), b.Decode(&m)); err != nil {
 			t.Fatal(err)
 		}
 		for i := range b.Len() {
@@ -198,7 +256,10 @@ func TestBatchDoesNotAllocate(t *testing.T) {
 		}
 		out = event.AppendEdits(out[:0], edits)
 		r.DropEdits()
-		if _, err := r.TakeEdits(out, fields, 0, to); err != nil {
+		if m.Decode(out) != nil {
+			t.Fatal("edits")
+		}
+		if _, err := r.TakeEdits(&m, fields, 0, to); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -501,11 +501,20 @@ func (v *Verdict) Decode(b []byte) error {
 
 // AppendTreatments appends the encoding of ts, one for each field, to b.
 func AppendTreatments(b []byte, ts []Treatment) []byte {
-	for _, t := range ts {
+	for i := range ts {
+		t := &ts[i]
 		b = appendNested(b, 1, func(b []byte) []byte {
 			b = appendBytes(b, 1, []byte{byte(t.Kind)})
 			b = appendUint(b, 2, uint64(t.Keep))
-			return appendString(b, 3, t.Rule)
+			b = appendString(b, 3, t.Rule)
+			for _, d := range t.Detect {
+				b = appendNested(b, 4, func(b []byte) []byte {
+					b = appendString(b, 1, d.Detector)
+					b = appendBytes(b, 2, []byte{byte(d.Kind)})
+					return appendUint(b, 3, uint64(d.Keep))
+				})
+			}
+			return b
 		})
 	}
 	return b
@@ -522,11 +531,13 @@ func DecodeTreatments(b []byte) ([]Treatment, error) {
 		err := elements(v, func(t tag, v []byte) error {
 			switch t {
 			case 1:
-				return decodeInto(&x.Kind, v, uint64(Fake))
+				return decodeInto(&x.Kind, v, uint64(Detect))
 			case 2:
 				return decodeInto(&x.Keep, v, math.MaxUint8)
 			case 3:
 				x.Rule = string(v)
+			case 4:
+				return decodeDetection(&x.Detect, v)
 			}
 			return nil
 		})
@@ -537,6 +548,71 @@ func DecodeTreatments(b []byte) ([]Treatment, error) {
 		return nil, wrap("treatments", err)
 	}
 	return ts, nil
+}
+
+func decodeDetection(ds *[]Detection, v []byte) error {
+	var d Detection
+	err := elements(v, func(t tag, v []byte) error {
+		switch t {
+		case 1:
+			d.Detector = string(v)
+		case 2:
+			return decodeInto(&d.Kind, v, uint64(Detect))
+		case 3:
+			return decodeInto(&d.Keep, v, math.MaxUint8)
+		}
+		return nil
+	})
+	*ds = append(*ds, d)
+	return err
+}
+
+// AppendDetectors appends the encoding of ds to b.
+func AppendDetectors(b []byte, ds []Detector) []byte {
+	for _, d := range ds {
+		b = appendNested(b, 1, func(b []byte) []byte {
+			return appendString(appendString(b, 1, d.Name), 2, d.Pattern)
+		})
+	}
+	return b
+}
+
+// DecodeDetectors returns the detectors encoded in b.
+func DecodeDetectors(b []byte) ([]Detector, error) {
+	var ds []Detector
+	err := elements(b, func(t tag, v []byte) error {
+		if t != 1 {
+			return nil
+		}
+		var a []Attr
+		err := decodeAttr(&a, v)
+		ds = append(ds, Detector{a[0].Key, a[0].Value})
+		return err
+	})
+	if err != nil {
+		return nil, wrap("detectors", err)
+	}
+	return ds, nil
+}
+
+// Append appends the encoding of n to b.
+func (n *Note) Append(b []byte) []byte {
+	b = appendString(b, 1, n.Text)
+	return appendAttrs(b, 2, n.Labels)
+}
+
+// Decode sets n from its encoding.
+func (n *Note) Decode(b []byte) error {
+	*n = Note{}
+	return wrap("note", elements(b, func(t tag, v []byte) error {
+		switch t {
+		case 1:
+			n.Text = string(v)
+		case 2:
+			return decodeAttr(&n.Labels, v)
+		}
+		return nil
+	}))
 }
 
 // Append appends the encoding of d to b.

@@ -312,22 +312,49 @@ const (
 	Inspect                       // each value goes to the plugin that asked
 	Pass                          // as it is
 	Fake                          // other digits and letters, by a key; stricter than KeepLast
+	Detect                        // what detectors find in each value; less strict than Inspect
 )
 
 // A Treatment is what to do with one field.
 type Treatment struct {
-	Kind TreatmentKind
-	Keep uint8  // for KeepLast: how many characters stay
-	Rule string // which rule decided: "mask/public.customers.email"
+	Kind   TreatmentKind
+	Keep   uint8       // for KeepLast: how many characters stay
+	Rule   string      // which rule decided: "mask/public.customers.email"
+	Detect []Detection // for Detect
+}
+
+// A Detection is what to do with the parts of a value that a detector finds:
+// Null, which is for the whole value, Redact, Hash, KeepLast, Fake or Pass.
+type Detection struct {
+	Detector string // one that is built in, or that the plugin declares
+	Kind     TreatmentKind
+	Keep     uint8 // for KeepLast
+}
+
+// A Detector is a pattern of parts of values, which a plugin declares and the
+// gate looks for.
+type Detector struct {
+	Name    string
+	Pattern string // in RE2's syntax; its first group, if it has one, is the part
 }
 
 // rank orders kinds, strictest first.
 func (k TreatmentKind) rank() int {
-	if k == Fake {
+	switch k {
+	case Fake:
 		return 2*int(Hash) + 1
+	case Detect:
+		return 2*int(Inspect) + 1
 	}
 	return 2 * int(k)
 }
+
+// Partial is whether the treatment is one of parts of values, which depend on
+// the value.
+func (k TreatmentKind) Partial() bool { return k == Inspect || k == Detect }
+
+// Edits is whether k is a treatment of parts of values.
+func (k TreatmentKind) Edits() bool { return k < Inspect || k == Fake }
 
 // Compare orders treatments, strictest first.
 func (t Treatment) Compare(u Treatment) int {
@@ -354,6 +381,12 @@ func ParseTreatment(text string) (t Treatment, err error) {
 }
 
 var treatmentKinds = map[string]TreatmentKind{"null": Null, "redact": Redact, "hash": Hash, "fake": Fake, "keep_last": KeepLast, "pass": Pass}
+
+// A Note is a plugin's remark on an exchange or a session that has ended.
+type Note struct {
+	Text   string
+	Labels []Attr
+}
 
 // An Edit treats a part of one inspected value.
 type Edit struct {

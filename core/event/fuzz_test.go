@@ -49,6 +49,7 @@ var full = map[string]structure{
 	"outcome":  &event.Outcome{Status: "ok", Tag: "SELECT 3", Code: "42501", Rows: 1 << 40},
 	"verdict":  &event.Verdict{Action: event.Hold, Rule: "r", Reason: long, Labels: someAttrs},
 	"decision": &event.Decision{Approved: true, By: agent, Comment: "fine", At: someTime},
+	"note":     &event.Note{Text: "odd", Labels: someAttrs},
 	"notice":   &event.Notice{Code: "closed", Text: "bye", Attrs: someAttrs},
 }
 
@@ -71,6 +72,8 @@ func empty(name string) structure {
 		return new(event.Verdict)
 	case "decision":
 		return new(event.Decision)
+	case "note":
+		return new(event.Note)
 	case "notice":
 		return new(event.Notice)
 	}
@@ -129,13 +132,28 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzDecodeTreatments(f *testing.F) {
-	f.Add(event.AppendTreatments(nil, []event.Treatment{{Kind: event.Pass}, {Kind: event.KeepLast, Keep: 4, Rule: "r"}, {}}))
+	f.Add(event.AppendTreatments(nil, []event.Treatment{{Kind: event.Pass}, {Kind: event.KeepLast, Keep: 4, Rule: "r"}, {},
+		{Kind: event.Detect, Detect: []event.Detection{{Detector: "email", Kind: event.Hash}, {Kind: event.KeepLast, Keep: 4}}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		first, err := event.DecodeTreatments(b)
 		if err != nil {
 			return
 		}
 		second, err := event.DecodeTreatments(event.AppendTreatments(nil, first))
+		if diff := cmp.Diff(first, second); err != nil || diff != "" {
+			t.Fatal(err, diff)
+		}
+	})
+}
+
+func FuzzDecodeDetectors(f *testing.F) {
+	f.Add(event.AppendDetectors(nil, []event.Detector{{Name: "key", Pattern: "AKIA[0-9A-Z]{16}"}, {}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := event.DecodeDetectors(b)
+		if err != nil {
+			return
+		}
+		second, err := event.DecodeDetectors(event.AppendDetectors(nil, first))
 		if diff := cmp.Diff(first, second); err != nil || diff != "" {
 			t.Fatal(err, diff)
 		}

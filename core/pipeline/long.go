@@ -18,7 +18,7 @@ type Long struct {
 
 // Inspected is whether a plugin looks at the values of the field at index k of
 // those that Treated returned, so that Rows is to be given them.
-func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind == event.Inspect }
+func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind.Partial() }
 
 // Long begins the treatment of a value of the field at index k of those that
 // Treated returned. It returns nil where the value becomes NULL. A value that a
@@ -31,7 +31,7 @@ func (x *Exchange) Long(k int) *Long {
 	switch t.Kind {
 	case event.Null:
 		return nil
-	case event.Inspect, event.Fake: // which depends on all of it
+	case event.Inspect, event.Detect, event.Fake: // which depends on all of it
 		t.Kind = event.Redact
 	}
 	l := &Long{x: x, k: k}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
+	"slices"
 
 	"gatehouse/core/event"
 )
@@ -22,13 +24,21 @@ type plan struct {
 	mac         hash.Hash
 	whole       treating // of values that are treated at once
 	buf, out    []byte
+	finds       []event.Edit
 }
 
-// An inspection is the fields that one masker wants to see.
+// An inspection is the fields that one masker wants to see, or to have searched.
 type inspection struct {
-	masker Masker
-	fields []int // indexes in plan.fields
+	masker   Masker
+	fields   []int // indexes in plan.fields
+	detector Detector
+	sought   []int               // fields that are searched
+	finds    [][]event.Detection // for what, one for each of them
 }
+
+// A want is what one masker says of the fields that it does not treat itself:
+// its treatment by their index.
+type want map[int]event.Treatment
 
 // maxHeads bounds the heads whose treatments terms remember.
 const maxHeads = 256
@@ -83,7 +93,7 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 	for j := range strictest {
 		strictest[j].Kind = event.Pass
 	}
-	wants := make([][]int, len(t.maskers))
+	wants := make([]want, len(t.maskers))
 	for i, m := range t.maskers {
 		ts, err := m.Treat(ctx, t.Session, h)
 		if err != nil {
@@ -96,8 +106,14 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 			if a.Kind == event.Replace {
 				return nil, errors.New("treat: replace is for single values")
 			}
-			if a.Kind == event.Inspect {
-				wants[i] = append(wants[i], j)
+			if _, ok := m.(Detector); a.Kind == event.Detect && !ok {
+				return nil, errors.New("treat: the plugin has no detectors")
+			}
+			if a.Kind.Partial() {
+				if wants[i] == nil {
+					wants[i] = make(want)
+				}
+				wants[i][j] = a
 			}
 			if a.Compare(strictest[j]) < 0 {
 				strictest[j] = a
@@ -116,7 +132,7 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 	return treated, err
 }
 
-func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers []Masker) {
+func (p *plan) set(h *event.Head, ts []event.Treatment, wants []want, maskers []Masker) {
 	place := make(map[int]int)
 	for j, t := range ts {
 		if t.Kind == event.Pass {
@@ -128,15 +144,20 @@ func (p *plan) set(h *event.Head, ts []event.Treatment, wants [][]int, maskers [
 		p.treatments = append(p.treatments, t)
 	}
 	for i, w := range wants {
-		var fields []int
-		for _, j := range w {
-			// A stricter treatment leaves nothing to inspect.
-			if ts[j].Kind == event.Inspect {
-				fields = append(fields, place[j])
+		in := inspection{masker: maskers[i]}
+		in.detector, _ = maskers[i].(Detector)
+		for _, j := range slices.Sorted(maps.Keys(w)) {
+			switch {
+			case !ts[j].Kind.Partial(): // a stricter treatment leaves nothing to look at
+			case w[j].Kind == event.Inspect:
+				in.fields = append(in.fields, place[j])
+			default:
+				in.sought = append(in.sought, place[j])
+				in.finds = append(in.finds, w[j].Detect)
 			}
 		}
-		if len(fields) > 0 {
-			p.inspections = append(p.inspections, inspection{maskers[i], fields})
+		if len(in.fields)+len(in.sought) > 0 {
+			p.inspections = append(p.inspections, in)
 		}
 	}
 }
@@ -152,17 +173,26 @@ func (x *Exchange) Treated() (columns []int, fields []event.Field) {
 // After an error none of them may reach the client.
 func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 	p := &x.plan
-	for _, in := range p.inspections {
-		edits, err := in.masker.Inspect(ctx, x.t.Session, r, in.fields)
-		if err != nil {
-			return fmt.Errorf("inspect: %w", err)
+	for i := range p.inspections {
+		in := &p.inspections[i]
+		if len(in.fields) > 0 {
+			edits, err := in.masker.Inspect(ctx, x.t.Session, r, in.fields)
+			if err != nil {
+				return fmt.Errorf("inspect: %w", err)
+			}
+			if err := x.edit(r, edits); err != nil {
+				return fmt.Errorf("inspect: %w", err)
+			}
 		}
-		if err := x.edit(r, edits); err != nil {
-			return fmt.Errorf("inspect: %w", err)
+		if len(in.sought) > 0 {
+			p.finds = in.detector.Detect(p.finds[:0], r, in.sought, in.finds)
+			if err := x.edit(r, p.finds); err != nil {
+				return fmt.Errorf("detect: %w", err)
+			}
 		}
 	}
 	for j, t := range p.treatments {
-		if t.Kind == event.Inspect {
+		if t.Kind.Partial() {
 			continue
 		}
 		for i := range r.Len() {
@@ -182,7 +212,7 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 		if i < 0 || i >= r.Len() || j < 0 || j >= len(r.Fields) {
 			return fmt.Errorf("edit of row %d, field %d of %d rows of %d fields", i, j, r.Len(), len(r.Fields))
 		}
-		if p.treatments[j].Kind != event.Inspect {
+		if !p.treatments[j].Kind.Partial() {
 			return fmt.Errorf("edit of field %d, which was not inspected", j)
 		}
 		v := r.Cell(i, j)
@@ -190,7 +220,7 @@ func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
 		p.out = p.out[:0]
 		for ; n < len(edits) && edits[n].Row == i && edits[n].Field == j; n++ {
 			e := &edits[n]
-			if e.From < at || e.To < e.From || e.To > len(v) || e.Treatment.Kind >= event.Inspect && e.Treatment.Kind != event.Fake {
+			if e.From < at || e.To < e.From || e.To > len(v) || !e.Treatment.Kind.Edits() {
 				return fmt.Errorf("edit of bytes %d to %d of %d, treatment %d", e.From, e.To, len(v), e.Treatment.Kind)
 			}
 			null = null || e.Treatment.Kind == event.Null

@@ -18,9 +18,18 @@ import (
 	"gatehouse/core/event"
 )
 
-// A Plugin takes part in sessions by being a Judge, a Masker, or both. New
-// finds out which, once.
+// A Plugin takes part in sessions in the roles of Roles, if it has that method,
+// else in those whose interfaces it implements. New finds out which, once.
 type Plugin interface{ Name() string }
+
+// Roles are the ways in which one plugin takes part, nil where it does not.
+type Roles struct {
+	Judge   Judge
+	Masker  Masker
+	Uploads Uploads
+	Ender   Ender
+	Closer  Closer
+}
 
 // A Judge decides whether a request may go upstream. An error counts as Block.
 // Judges are called concurrently.
@@ -37,6 +46,32 @@ type Masker interface {
 	// answered Inspect. The edits of one value are in order and do not
 	// overlap; the slice is valid until the next call with the same rows.
 	Inspect(ctx context.Context, s *event.Session, rows *event.Rows, fields []int) ([]event.Edit, error)
+}
+
+// A Detector is a Masker that may answer Detect.
+type Detector interface {
+	// Detect appends the edits of what the detections, one list for each of
+	// fields, find in the values of these fields. The edits of one value are in
+	// order and do not overlap.
+	Detect(edits []event.Edit, rows *event.Rows, fields []int, detections [][]event.Detection) []event.Edit
+}
+
+// Uploads judges rows that a client sends with a request, all fields of them. An
+// error counts as Block, and so does Hold.
+type Uploads interface {
+	JudgeUpload(context.Context, *event.Session, *event.Head, *event.Rows) (event.Verdict, error)
+}
+
+// An Ender is told the outcomes of exchanges. What it notes, if it is not nil,
+// is recorded.
+type Ender interface {
+	End(context.Context, *event.Session, *event.Outcome) (*event.Note, error)
+}
+
+// A Closer is told that a session has ended, or goes on without the plugin. What
+// it notes, if it is not nil, is recorded.
+type Closer interface {
+	Close(context.Context) (*event.Note, error)
 }
 
 // A Recorder keeps the frames of one session. It is safe for concurrent use.
@@ -112,7 +147,11 @@ func (s *Session) Notice(n event.Notice) error {
 // Close records why the session ended and makes the recording durable. No
 // exchange may be used afterwards.
 func (s *Session) Close(ctx context.Context, n event.Notice) error {
-	defer s.current.Load().release()
+	t := s.current.Load()
+	defer t.release()
+	if err := s.closePlugins(ctx, t); err != nil {
+		return err
+	}
 	if err := s.record(event.KindClose, 0, n.Append); err != nil {
 		return err
 	}
@@ -396,7 +435,10 @@ func (s *Session) Data(b []byte) error {
 // Amend records a further outcome of an exchange that has ended: what became of
 // it when its transaction did.
 func (s *Session) Amend(exchange uint64, o event.Outcome) error {
-	return s.record(event.KindOutcome, exchange, o.Append)
+	if err := s.record(event.KindOutcome, exchange, o.Append); err != nil {
+		return err
+	}
+	return s.tellEnders(s.current.Load(), exchange, &o)
 }
 
 // Accept records how an upload looks that belongs to the request: rows that the
@@ -425,5 +467,8 @@ func (x *Exchange) Upload(b []byte) error {
 // End records how the response ended. An exchange may end more than once where
 // a protocol can continue it.
 func (x *Exchange) End(o event.Outcome) error {
-	return x.s.record(event.KindOutcome, x.ID, o.Append)
+	if err := x.s.record(event.KindOutcome, x.ID, o.Append); err != nil {
+		return err
+	}
+	return x.s.tellEnders(x.t, x.ID, &o)
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -43,12 +44,32 @@ type Terms struct {
 // terms are Terms at work.
 type terms struct {
 	Terms
-	judges  []Judge
+	judges  []named[Judge]
 	maskers []Masker
+	enders  []named[Ender]
+	closers []named[Closer]
 	release func()
 
 	mu    sync.Mutex
 	heads map[*event.Head]*treatedHead
+}
+
+// A named role is one of the plugin of that name.
+type named[R any] struct {
+	plugin string
+	role   R
+}
+
+func rolesOf(p Plugin) (r Roles) {
+	if c, ok := p.(interface{ Roles() Roles }); ok {
+		return c.Roles()
+	}
+	r.Judge, _ = p.(Judge)
+	r.Masker, _ = p.(Masker)
+	r.Uploads, _ = p.(Uploads)
+	r.Ender, _ = p.(Ender)
+	r.Closer, _ = p.(Closer)
+	return r
 }
 
 func newTerms(c Terms, key []byte) *terms {
@@ -60,11 +81,18 @@ func newTerms(c Terms, key []byte) *terms {
 		t.release = sync.OnceFunc(c.Release)
 	}
 	for _, p := range c.Plugins {
-		if j, ok := p.(Judge); ok {
-			t.judges = append(t.judges, j)
+		r := rolesOf(p)
+		if r.Judge != nil {
+			t.judges = append(t.judges, named[Judge]{p.Name(), r.Judge})
 		}
-		if m, ok := p.(Masker); ok {
-			t.maskers = append(t.maskers, m)
+		if r.Masker != nil {
+			t.maskers = append(t.maskers, r.Masker)
+		}
+		if r.Ender != nil {
+			t.enders = append(t.enders, named[Ender]{p.Name(), r.Ender})
+		}
+		if r.Closer != nil {
+			t.closers = append(t.closers, named[Closer]{p.Name(), r.Closer})
 		}
 	}
 	if c.Protected.HasParts() {
@@ -105,8 +133,9 @@ func (s *Session) Renew(ctx context.Context) error {
 	}
 	before, after := old.Session.Policy, c.Session.Policy
 	s.current.Store(newTerms(c, s.key))
+	unrecorded := s.closePlugins(ctx, old)
 	old.release()
-	if err != nil || before == after {
+	if err := errors.Join(err, unrecorded); err != nil || before == after {
 		return err
 	}
 	return s.Notice(event.Notice{Code: "policy", Text: "the policy changed", Attrs: []event.Attr{
@@ -129,11 +158,11 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 func (t *terms) askJudges(ctx context.Context, req *event.Request) event.Verdict {
 	strictest := event.Verdict{Action: event.Allow}
 	for _, j := range t.judges {
-		v, err := j.Judge(ctx, t.Session, req)
+		v, err := j.role.Judge(ctx, t.Session, req)
 		if err != nil {
 			return event.Verdict{
 				Rule:   "gatehouse/plugin",
-				Reason: fmt.Sprintf("plugin %s could not judge the request", j.(Plugin).Name()),
+				Reason: fmt.Sprintf("plugin %s could not judge the request", j.plugin),
 				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
 			}
 		}

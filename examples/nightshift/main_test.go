@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/core/event"
 	"gatehouse/plugins/plugintest"
 	"gatehouse/sdk"
 )
@@ -25,7 +26,7 @@ func TestHoldsWritesToTheLedger(t *testing.T) {
 // The same in the host, compiled to WebAssembly.
 func TestInHost(t *testing.T) {
 	judge := plugintest.Judge(t, plugintest.Load(t, ""))
-	v, err := judge.Judge(t.Context(), &sdk.Session{}, writing("ledger"))
+	v, err := judge.Judge(t.Context(), &event.Session{}, writing("ledger"))
 	if err != nil || v.Action != sdk.Hold || v.Rule != "nightshift/ledger" {
 		t.Errorf("a write to the ledger: %+v, %v", v, err)
 	}

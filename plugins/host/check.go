@@ -138,19 +138,23 @@ type signature struct {
 }
 
 var (
-	i32   = api.ValueTypeI32
-	i64   = api.ValueTypeI64
-	hooks = []signature{
+	i32 = api.ValueTypeI32
+	i64 = api.ValueTypeI64
+
+	exported = append([]signature{
 		{"abi_version", nil, []api.ValueType{i32}, true},
-		{"buf", []api.ValueType{i32}, []api.ValueType{i32}, true},
+		{"buffer", []api.ValueType{i32}, []api.ValueType{i32}, true},
 		{"_initialize", nil, nil, false},
 		{"hooks", nil, []api.ValueType{i32}, false},
-		{"configure", []api.ValueType{i32}, []api.ValueType{i64}, false},
-		{"judge", []api.ValueType{i32, i32}, []api.ValueType{i64}, false},
-		{"treat", []api.ValueType{i32, i32}, []api.ValueType{i64}, false},
-		{"inspect", []api.ValueType{i32}, []api.ValueType{i64}, false},
-	}
+	}, hookSignatures()...)
 )
+
+func hookSignatures() (all []signature) {
+	for h := range hookCount {
+		all = append(all, signature{h.String(), []api.ValueType{i32}, []api.ValueType{i64}, false})
+	}
+	return all
+}
 
 // checkInterface compares a module's imports and exports with the ABI and
 // names everything that differs.
@@ -169,7 +173,7 @@ func checkInterface(code wazero.CompiledModule) error {
 		errs = append(errs, errors.New("misses export memory"))
 	}
 	exports := code.ExportedFunctions()
-	for _, h := range hooks {
+	for _, h := range exported {
 		f, ok := exports[h.name]
 		switch {
 		case !ok && h.required:
@@ -178,8 +182,8 @@ func checkInterface(code wazero.CompiledModule) error {
 			errs = append(errs, fmt.Errorf("exports %s%s instead of %s%s", h.name, types(f.ParamTypes(), f.ResultTypes()), h.name, types(h.params, h.results)))
 		}
 	}
-	if exports["judge"] == nil && exports["treat"] == nil {
-		errs = append(errs, errors.New("exports neither judge nor treat"))
+	if exports["on_request"] == nil && exports["on_head"] == nil && exports["on_upload"] == nil && exports["on_end"] == nil {
+		errs = append(errs, errors.New("exports none of "+purposes))
 	}
 	return errors.Join(errs...)
 }

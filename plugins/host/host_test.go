@@ -20,20 +20,25 @@ import (
 )
 
 // allow is the encoding of the verdict that the guests of these tests give.
-var allow = (&event.Verdict{Action: event.Allow, Rule: "test"}).Append(nil)
+var allow = verdict(event.Verdict{Action: event.Allow, Rule: "test"})
+
+// verdict is the answer of a guest that says v.
+func verdict(v event.Verdict) []byte {
+	return event.AppendSection(nil, event.SectionVerdict, v.Append(nil))
+}
 
 // basic is what every guest needs; its buffer is the second half of its memory.
 var basic = []function{
-	{name: "abi_version", results: []byte{i32}, body: i32Const(0)},
-	{name: "buf", params: []byte{i32}, results: []byte{i32}, body: i32Const(128 << 10)},
+	{name: "abi_version", results: []byte{i32}, body: i32Const(1 << 16)},
+	{name: "buffer", params: []byte{i32}, results: []byte{i32}, body: i32Const(128 << 10)},
 }
 
-var hookParams = []byte{i32, i32}
+var hookParams = []byte{i32}
 
 // judging is a guest whose judge does what body says.
 func judging(body ...[]byte) module {
 	return module{
-		functions: with(basic, function{name: "judge", params: hookParams, results: []byte{i64}, body: slices.Concat(body...)}),
+		functions: with(basic, function{name: "on_request", params: hookParams, results: []byte{i64}, body: slices.Concat(body...)}),
 		pages:     4,
 		data:      allow,
 	}
@@ -42,18 +47,18 @@ func judging(body ...[]byte) module {
 // allowing is a well-behaved guest.
 var allowing = judging(reply(dataAt, len(allow)))
 
-// onLong is a guest that does bad for requests of more than 64 bytes, and
+// onLong is a guest that does bad for inputs of more than 128 bytes, and
 // allows the others.
 func onLong(bad ...[]byte) module {
 	return judging(
-		[]byte{opLocalGet, 1}, i32Const(64), []byte{opI32GtU, opIf, opNoResult},
+		[]byte{opLocalGet, 0}, i32Const(128), []byte{opI32GtU, opIf, opNoResult},
 		slices.Concat(bad...), []byte{opReturn, opEnd},
 		reply(dataAt, len(allow)))
 }
 
 var (
 	short = &event.Request{Operation: "query"}
-	long  = &event.Request{Operation: "query", Payload: bytes.Repeat([]byte("x"), 100)}
+	long  = &event.Request{Operation: "query", Payload: bytes.Repeat([]byte("x"), 200)}
 )
 
 func load(t testing.TB, h *host.Host, m module) pipeline.Judge {
@@ -82,13 +87,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"a large table", module{functions: functions, pages: 4, table: 1 << 20}.bytes(), []string{"table", "larger than"}},
 		{"much memory", module{functions: functions, pages: 1000}.bytes(), []string{"compile"}},
 		{"no memory", module{functions: functions, pages: -1}.bytes(), []string{"misses export memory"}},
-		{"empty", module{pages: 4}.bytes(), []string{"misses export abi_version() -> (i32)", "misses export buf(i32) -> (i32)", "exports neither judge nor treat"}},
-		{"no hook", module{functions: basic, pages: 4}.bytes(), []string{"neither judge nor treat"}},
-		{"wrong signature", module{functions: with(functions, function{name: "judge", params: []byte{i32}, results: []byte{i64}, body: i64Const(0)}), pages: 4}.bytes(),
-			[]string{"exports judge(i32) -> (i64) instead of judge(i32, i32) -> (i64)"}},
-		{"wrong version", module{functions: with(functions, function{name: "abi_version", results: []byte{i32}, body: i32Const(7)}), pages: 4}.bytes(), []string{"version 7 of the ABI"}},
-		{"unknown hooks", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(64)}), pages: 4}.bytes(), []string{"unknown bits"}},
-		{"hooks that are none", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1)}), pages: 4}.bytes(), []string{"neither judge nor treat"}},
+		{"empty", module{pages: 4}.bytes(), []string{"misses export abi_version() -> (i32)", "misses export buffer(i32) -> (i32)", "exports none of on_request"}},
+		{"no hook", module{functions: basic, pages: 4}.bytes(), []string{"none of on_request"}},
+		{"wrong signature", module{functions: with(functions, function{name: "on_request", params: []byte{i32, i32}, results: []byte{i64}, body: i64Const(0)}), pages: 4}.bytes(),
+			[]string{"exports on_request(i32, i32) -> (i64) instead of on_request(i32) -> (i64)"}},
+		{"wrong version", module{functions: with(functions, function{name: "abi_version", results: []byte{i32}, body: i32Const(7)}), pages: 4}.bytes(), []string{"version 0.7 of the ABI, not 1.0"}},
+		{"a later version", module{functions: with(functions, function{name: "abi_version", results: []byte{i32}, body: i32Const(1<<16 | 1)}), pages: 4}.bytes(), []string{"version 1.1 of the ABI"}},
+		{"unknown hooks", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1 << 8)}), pages: 4}.bytes(), []string{"unknown bits"}},
+		{"hooks that are none", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1)}), pages: 4}.bytes(), []string{"none of on_request"}},
 		{"an import", module{functions: slices.Concat([]function{{name: "exec", from: "env"}}, functions), pages: 4}.bytes(), []string{"imports env.exec"}},
 		{"invalid code", judging([]byte{opI32Const, 0}).bytes(), []string{"compile"}},
 		{"a trap at start", module{functions: initialize(opUnreachable), pages: 4}.bytes(), []string{"start", "trapped"}},
@@ -113,9 +119,9 @@ func TestLoadRefusesConfiguration(t *testing.T) {
 	if _, err := h.Load(t.Context(), "guest", allowing.bytes(), []byte(`{"a": 1}`)); err == nil || !strings.Contains(err.Error(), "takes no configuration") {
 		t.Errorf("a configuration that nobody reads: %v", err)
 	}
-	complaint := []byte("limit must be positive")
+	complaint := event.AppendSection(nil, event.SectionProblem, []byte("limit must be positive"))
 	m := module{
-		functions: with(basic, function{name: "judge", params: hookParams, results: []byte{i64}, body: i64Const(0)}),
+		functions: with(basic, function{name: "on_request", params: hookParams, results: []byte{i64}, body: i64Const(0)}),
 		pages:     4, data: complaint,
 	}
 	m.functions = with(m.functions, function{name: "configure", params: []byte{i32}, results: []byte{i64}, body: reply(dataAt, len(complaint))})
@@ -138,14 +144,14 @@ func TestHostileGuests(t *testing.T) {
 		{"endless loop", slices.Concat([]byte{opLoop, opNoResult, opBr, 0, opEnd}, i64Const(0)), host.ErrTimeout},
 		{"memory bomb", slices.Concat(grow, i64Const(0)), host.ErrTimeout},
 		{"trap", slices.Concat([]byte{opUnreachable}, i64Const(0)), host.ErrTrap},
-		{"endless recursion", []byte{opLocalGet, 0, opLocalGet, 1, opCall, 2}, host.ErrTrap},
+		{"endless recursion", []byte{opLocalGet, 0, opCall, 2}, host.ErrTrap},
 		{"pointer outside", reply(1<<30, 8), host.ErrAnswer},
 		{"length outside", reply(4*65536-4, 8), host.ErrAnswer},
 		{"longest length", i64Const(0xffffffff), host.ErrAnswer},
 		{"largest pointer", i64Const(0x7fffffff<<32 | 8), host.ErrAnswer},
 		{"an error", i64Const(-1), host.ErrAnswer},
-		{"not a verdict", reply(dataAt+1, len(allow)-1), host.ErrAnswer},
-		{"an unknown action", reply(dataAt+len(allow), 3), host.ErrAnswer},
+		{"not a message", reply(dataAt+1, len(allow)-1), host.ErrAnswer},
+		{"an unknown action", reply(dataAt+len(allow), 12), host.ErrAnswer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := host.Options{Instances: 1, MemoryLimit: 8 << 20, Timeout: time.Minute}
@@ -154,7 +160,7 @@ func TestHostileGuests(t *testing.T) {
 			}
 			h := plugintest.Host(t, o)
 			m := onLong(c.bad)
-			m.data = append(slices.Clone(allow), 1, 1, 9)
+			m.data = append(slices.Clone(allow), event.AppendSection(nil, event.SectionVerdict, []byte{1, 1, 9})...)
 			p, err := h.Load(t.Context(), "guest", m.bytes(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -162,7 +168,7 @@ func TestHostileGuests(t *testing.T) {
 			judge := plugintest.Judge(t, p)
 			for range 3 {
 				v, err := judge.Judge(t.Context(), new(event.Session), long)
-				if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "plugin guest: judge: ") {
+				if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "plugin guest: on_request: ") {
 					t.Fatalf("%v, want %v", err, c.want)
 				}
 				if v.Action != event.Block {
@@ -182,7 +188,7 @@ func TestHostileGuests(t *testing.T) {
 
 func TestBufferOutsideMemory(t *testing.T) {
 	m := allowing
-	m.functions = with(m.functions, function{name: "buf", params: []byte{i32}, results: []byte{i32}, body: i32Const(4*65536 - 8)})
+	m.functions = with(m.functions, function{name: "buffer", params: []byte{i32}, results: []byte{i32}, body: i32Const(4*65536 - 8)})
 	judge := load(t, plugintest.Host(t, host.Options{}), m)
 	if _, err := judge.Judge(t.Context(), new(event.Session), short); !errors.Is(err, host.ErrAnswer) {
 		t.Error(err)
@@ -206,11 +212,11 @@ func TestInputTooLarge(t *testing.T) {
 // A guest is what it exports, and what it says of that.
 func TestRoles(t *testing.T) {
 	h := plugintest.Host(t, host.Options{})
-	treat := function{name: "treat", params: hookParams, results: []byte{i64}, body: i64Const(0)}
+	treat := function{name: "on_head", params: hookParams, results: []byte{i64}, body: i64Const(0)}
 	masking := module{functions: with(basic, treat), pages: 4}
 	both := module{functions: with(allowing.functions, treat), pages: 4, data: allow}
 	said := both
-	said.functions = with(both.functions, function{name: "hooks", results: []byte{i32}, body: i32Const(4)})
+	said.functions = with(both.functions, function{name: "hooks", results: []byte{i32}, body: i32Const(8)})
 	for _, c := range []struct {
 		name          string
 		module        module
@@ -222,8 +228,7 @@ func TestRoles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, judge := p.Pipeline().(pipeline.Judge)
-		_, masker := p.Pipeline().(pipeline.Masker)
+		judge, masker := p.Roles().Judge != nil, p.Roles().Masker != nil
 		if judge != c.judge || masker != c.masker {
 			t.Errorf("%s: judge %v, masker %v", c.name, judge, masker)
 		}
@@ -234,9 +239,9 @@ func TestRoles(t *testing.T) {
 }
 
 func treating(ts []event.Treatment, more ...function) module {
-	data := event.AppendTreatments(nil, ts)
+	data := event.AppendSection(nil, event.SectionTreatments, event.AppendTreatments(nil, ts))
 	m := module{functions: basic, pages: 4, data: data}
-	for _, f := range append(more, function{name: "treat", params: hookParams, results: []byte{i64}, body: reply(dataAt, len(data))}) {
+	for _, f := range append(more, function{name: "on_head", params: hookParams, results: []byte{i64}, body: reply(dataAt, len(data))}) {
 		m.functions = with(m.functions, f)
 	}
 	return m
@@ -245,7 +250,7 @@ func treating(ts []event.Treatment, more ...function) module {
 func TestTreatments(t *testing.T) {
 	h := plugintest.Host(t, host.Options{})
 	head := &event.Head{Fields: []event.Field{{Name: "a"}, {Name: "b"}}}
-	inspect := function{name: "inspect", params: []byte{i32}, results: []byte{i64}, body: i64Const(0)}
+	inspect := function{name: "on_rows", params: hookParams, results: []byte{i64}, body: i64Const(0)}
 	pass, redact := event.Treatment{Kind: event.Pass}, event.Treatment{Kind: event.Redact, Rule: "r"}
 	for _, c := range []struct {
 		name   string
@@ -286,7 +291,6 @@ func TestEdits(t *testing.T) {
 		edits []event.Edit
 		ok    bool
 	}{
-		{"none", nil, true},
 		{"one", []event.Edit{good}, true},
 		{"two of a cell", []event.Edit{good, edit(0, 0, 3, 4, event.Hash)}, true},
 		{"in order", []event.Edit{good, edit(0, 1, 0, 0, event.Replace), edit(1, 0, 0, 0, event.Null)}, true},
@@ -303,7 +307,7 @@ func TestEdits(t *testing.T) {
 			data := event.AppendEdits(nil, c.edits)
 			m := treating(nil)
 			m.data = data
-			m.functions = with(m.functions, function{name: "inspect", params: []byte{i32}, results: []byte{i64}, body: reply(dataAt, len(data))})
+			m.functions = with(m.functions, function{name: "on_rows", params: hookParams, results: []byte{i64}, body: reply(dataAt, len(data))})
 			p, err := plugintest.Host(t, host.Options{}).Load(t.Context(), "guest", m.bytes(), nil)
 			if err != nil {
 				t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 // An instance is one guest with its memory. One caller uses it at a time.
 type instance struct {
 	module   api.Module
-	buf      api.Function
+	buffer   api.Function
 	hooks    [hookCount]api.Function // nil where the guest has none
 	deadline *deadline
 	limit    time.Duration // of one call
@@ -27,38 +27,13 @@ type instance struct {
 	// The guest's buffer: where it is and how much was asked for.
 	ptr, size uint32
 
-	stack [2]uint64 // parameters and results of a call
+	stack [1]uint64 // the parameter and the result of a call
 
-	// Describes the fields that are inspected, and its encoding.
-	fields event.Head
-	head   []byte
+	reply  event.Message    // the answer of the last call
+	fields event.Head       // describes the fields that are inspected
+	before []byte           // the sections of an input before its batch
+	finds  []event.Detector // that the guest declared
 }
-
-// A hook is a function that a guest may have for the host to call.
-type hook int
-
-const (
-	hookConfigure hook = iota
-	hookJudge
-	hookTreat
-	hookInspect
-	hookCount
-)
-
-// factsOnly is the bit after those of the hooks: judge and treat see facts
-// only.
-const factsOnly = 1 << hookCount
-
-var hookNames = [hookCount]string{"configure", "judge", "treat", "inspect"}
-
-func (h hook) String() string { return hookNames[h] }
-
-// Limits of what a guest may answer, in bytes.
-var maxReply = [hookCount]uint32{4 << 10, 64 << 10, 1 << 20, 8 << 20}
-
-// minBuffer is the least that is asked of a guest for its buffer, so that most
-// calls need not ask.
-const minBuffer = 64 << 10
 
 // start makes an instance of p's module and configures it.
 func (p *Plugin) start(ctx context.Context) (*instance, error) {
@@ -103,130 +78,6 @@ func (in *instance) run(f func() error) error {
 // leaves its result.
 func (in *instance) call(f api.Function) error {
 	return in.run(func() error { return f.CallWithStack(in.deadline, in.stack[:]) })
-}
-
-func (in *instance) prepare(config []byte) error {
-	in.buf = in.module.ExportedFunction("buf")
-	version, err := in.number("abi_version")
-	if err != nil {
-		return err
-	}
-	if version != abiVersion {
-		return fmt.Errorf("speaks version %d of the ABI, not %d", version, abiVersion)
-	}
-	hooks := uint32(1<<hookCount - 1)
-	if in.module.ExportedFunction("hooks") != nil {
-		if hooks, err = in.number("hooks"); err != nil {
-			return err
-		}
-	}
-	if hooks >= 2*factsOnly {
-		return fmt.Errorf("hooks: unknown bits in %#x", hooks)
-	}
-	in.factsOnly = hooks&factsOnly != 0
-	for h := range hookCount {
-		if hooks&(1<<h) != 0 {
-			in.hooks[h] = in.module.ExportedFunction(h.String())
-		}
-	}
-	if in.hooks[hookJudge] == nil && in.hooks[hookTreat] == nil {
-		return errors.New("has neither judge nor treat")
-	}
-	return in.configure(config)
-}
-
-const abiVersion = 0
-
-// number calls an exported function without parameters that returns an i32.
-func (in *instance) number(name string) (uint32, error) {
-	if err := in.call(in.module.ExportedFunction(name)); err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	return uint32(in.stack[0]), nil
-}
-
-func (in *instance) configure(config []byte) error {
-	if len(config) == 0 {
-		config = []byte("null")
-	}
-	if in.hooks[hookConfigure] == nil {
-		if string(config) != "null" {
-			return errors.New("takes no configuration")
-		}
-		return nil
-	}
-	view, err := in.room(len(config))
-	if err != nil {
-		return fmt.Errorf("configure: %w", err)
-	}
-	copy(view, config)
-	in.stack[0] = uint64(len(config))
-	reply, err := in.invoke(hookConfigure)
-	if err != nil {
-		return fmt.Errorf("configure: %w", err)
-	}
-	if len(reply) > 0 {
-		return errors.New(strings.ToValidUTF8(string(reply), "?"))
-	}
-	return nil
-}
-
-// room returns a view of the guest's buffer of n bytes, to be written before
-// the next call of the guest.
-func (in *instance) room(n int) ([]byte, error) {
-	memory := in.module.Memory()
-	if uint64(n) > uint64(in.size) {
-		size := uint64(minBuffer)
-		for size < uint64(n) {
-			size *= 2
-		}
-		if size > 1<<31 {
-			return nil, fmt.Errorf("%w: input of %d bytes", ErrTooLarge, n)
-		}
-		in.stack[0] = size
-		if err := in.call(in.buf); err != nil {
-			return nil, fmt.Errorf("buf: %w", err)
-		}
-		in.ptr, in.size = uint32(in.stack[0]), uint32(size)
-		if _, ok := memory.Read(in.ptr, in.size); !ok {
-			return nil, fmt.Errorf("%w: buffer of %d bytes at %d is outside the memory", ErrAnswer, size, in.ptr)
-		}
-	}
-	view, ok := memory.Read(in.ptr, uint32(n))
-	if !ok {
-		return nil, fmt.Errorf("%w: the buffer is outside the memory", ErrAnswer)
-	}
-	return view, nil
-}
-
-// invoke calls h with the parameters in in.stack. The reply is a view of the
-// guest's memory, valid until the next call.
-func (in *instance) invoke(h hook) ([]byte, error) {
-	if err := in.call(in.hooks[h]); err != nil {
-		return nil, err
-	}
-	packed := in.stack[0]
-	if int64(packed) < 0 {
-		return nil, fmt.Errorf("%w: it reports an error", ErrAnswer)
-	}
-	ptr, n := uint32(packed>>32), uint32(packed)
-	if n > maxReply[h] {
-		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrAnswer, n, maxReply[h])
-	}
-	reply, ok := in.module.Memory().Read(ptr, n)
-	if !ok {
-		return nil, fmt.Errorf("%w: %d bytes at %d are outside the memory", ErrAnswer, n, ptr)
-	}
-	return reply, nil
-}
-
-// describe sets in.head to describe those of all that fields lists.
-func (in *instance) describe(all []event.Field, fields []int) {
-	in.fields.Fields = in.fields.Fields[:0]
-	for _, j := range fields {
-		in.fields.Fields = append(in.fields.Fields, all[j])
-	}
-	in.head = in.fields.Append(in.head[:0])
 }
 
 // explain turns an error of the runtime into one of ours: the first line, and

@@ -1,11 +1,7 @@
 package host
 
 import (
-	"encoding/binary"
 	"sync"
-	"time"
-
-	"gatehouse/core/event"
 )
 
 // Limits of a memo, in bytes of keys. It may hold twice memoSize.
@@ -55,48 +51,4 @@ func (m *memo[V]) keep(key string, v V) {
 		m.size += len(key)
 	}
 	m.young[key] = v
-}
-
-// An input is what a guest's judge or treat gets: the encoding of a session,
-// and behind it that of a request or a head.
-type input struct {
-	// b is the length of the session's encoding (u32) and the input.
-	b []byte
-}
-
-const inputHeader = 4
-
-// inputs keeps the memory of inputs that are no longer used.
-var inputs = sync.Pool{New: func() any { return new(input) }}
-
-// maxKept is the largest input whose memory is kept, in bytes.
-const maxKept = 256 << 10
-
-func newInput(s *event.Session, factsOnly bool) *input {
-	if factsOnly {
-		s = &event.Session{
-			Gate: s.Gate, Protocol: s.Protocol, Resource: s.Resource, Policy: s.Policy,
-			Principal: s.Principal, Attrs: s.Attrs,
-		}
-		s.Principal.Expires = time.Time{}
-	}
-	in := inputs.Get().(*input)
-	in.b = s.Append(append(in.b[:0], make([]byte, inputHeader)...))
-	binary.LittleEndian.PutUint32(in.b, uint32(len(in.b)-inputHeader))
-	return in
-}
-
-// key is what tells in from other inputs.
-func (in *input) key() []byte { return in.b }
-
-// parts returns all of in, and the lengths of its two parts.
-func (in *input) parts() (all []byte, session, argument int) {
-	all, session = in.b[inputHeader:], int(binary.LittleEndian.Uint32(in.b))
-	return all, session, len(all) - session
-}
-
-func (in *input) free() {
-	if cap(in.b) <= maxKept {
-		inputs.Put(in)
-	}
 }

@@ -69,9 +69,7 @@ func FuzzCheckModule(f *testing.F) {
 
 func TestInputsDifferByFactsOnly(t *testing.T) {
 	encode := func(s event.Session, factsOnly bool) string {
-		in := newInput(&s, factsOnly)
-		defer in.free()
-		return string(in.b)
+		return string((&Plugin{factsOnly: factsOnly}).appendSession(nil, &s))
 	}
 	s := event.Session{ID: "1", Client: "a", Resource: "orders", Principal: event.Principal{Subject: "x"}}
 	same, other := s, s

@@ -10,8 +10,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
+	"gatehouse/core/detect"
 	"gatehouse/core/event"
-	"gatehouse/core/pipeline"
 )
 
 // What can go wrong in a call. After any of them but ErrClosed and ErrTooLarge
@@ -36,8 +36,13 @@ type Plugin struct {
 	// What the first instance said of itself.
 	uses      [hookCount]bool
 	factsOnly bool
-	verdicts  memo[event.Verdict]
-	answers   memo[[]event.Treatment]
+	finds     []event.Detector
+	detectors detect.Set
+	started   bool
+
+	states     memo[[]byte]
+	verdicts   memo[event.Verdict]
+	treatments memo[[]event.Treatment]
 
 	// A caller needs an instance that is idle, or one of the permits to make
 	// one. There are Options.Instances of both together.
@@ -47,8 +52,8 @@ type Plugin struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	calls, remembered, traps, timeouts, malformed, cells atomic.Uint64
-	busy                                                 atomic.Int64
+	calls, remembered, traps, timeouts, malformed, batches, cells atomic.Uint64
+	busy                                                          atomic.Int64
 }
 
 // Stats counts what a plugin did since it was loaded.
@@ -58,12 +63,16 @@ type Stats struct {
 	Traps      uint64        // calls that trapped
 	Timeouts   uint64        // calls that took too long
 	Malformed  uint64        // answers that were refused
-	Cells      uint64        // values inspected
+	Batches    uint64        // of values
+	Cells      uint64        // values in them
 	Busy       time.Duration // time spent in calls
 	Instances  int           // that exist now
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
+	if len(config) == 0 || string(config) == "null" {
+		config = []byte("{}")
+	}
 	n := h.options.Instances
 	p := &Plugin{
 		host: h, name: name, code: code, config: config,
@@ -86,10 +95,10 @@ func (p *Plugin) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for h, f := range in.hooks {
-		p.uses[h] = f != nil
+	if p.detectors, err = detect.New(in.finds); err != nil {
+		return errors.Join(fmt.Errorf("configure: %w", err), in.close())
 	}
-	p.factsOnly = in.factsOnly
+	p.uses, p.factsOnly, p.finds, p.started = in.uses(), in.factsOnly, in.finds, true
 	p.idle <- in
 	return nil
 }
@@ -100,18 +109,6 @@ func (p *Plugin) Name() string { return p.name }
 // Digest returns the SHA-256 digest of the module.
 func (p *Plugin) Digest() [32]byte { return p.digest }
 
-// Pipeline returns p as the pipeline takes it: a Judge if the guest judges, a
-// Masker if it treats results, or both.
-func (p *Plugin) Pipeline() pipeline.Plugin {
-	switch {
-	case !p.uses[hookTreat]:
-		return judge{p}
-	case !p.uses[hookJudge]:
-		return masker{p}
-	}
-	return judgeMasker{judge{p}, masker{p}}
-}
-
 // Stats returns p's counters.
 func (p *Plugin) Stats() Stats {
 	return Stats{
@@ -120,6 +117,7 @@ func (p *Plugin) Stats() Stats {
 		Traps:      p.traps.Load(),
 		Timeouts:   p.timeouts.Load(),
 		Malformed:  p.malformed.Load(),
+		Batches:    p.batches.Load(),
 		Cells:      p.cells.Load(),
 		Busy:       time.Duration(p.busy.Load()),
 		Instances:  cap(p.permit) - len(p.permit),
@@ -170,10 +168,16 @@ func (p *Plugin) take(ctx context.Context) (*instance, error) {
 		return in, nil
 	case <-p.permit:
 		in, err := p.start(ctx)
+		if err == nil && p.started {
+			if err = p.same(in); err != nil {
+				err = errors.Join(err, in.close())
+			}
+		}
 		if err != nil {
 			p.permit <- struct{}{}
+			return nil, err
 		}
-		return in, err
+		return in, nil
 	case <-p.closed:
 		return nil, ErrClosed
 	case <-ctx.Done():

@@ -44,7 +44,7 @@ func (t *treatment) UnmarshalJSON(b []byte) error {
 type plugin struct {
 	sdk.FactsOnly
 	columns []column
-	detect  detect
+	detect  sdk.Treatment
 }
 
 // A column is a pattern of origins with the treatment of what it matches.
@@ -62,7 +62,7 @@ func (p *plugin) Configure(b []byte) error {
 	if err := sdk.Unmarshal(b, &c); err != nil {
 		return err
 	}
-	p.detect, p.columns = c.Detect, nil
+	p.detect, p.columns = c.Detect.treatment(), nil
 	var errs []error
 	for _, pattern := range slices.Sorted(maps.Keys(c.Columns)) {
 		if !strings.Contains(pattern, "*") && strings.Count(pattern, ".") < 2 {
@@ -76,53 +76,43 @@ func (p *plugin) Configure(b []byte) error {
 	return errors.Join(errs...)
 }
 
-func (p *plugin) Treat(_ *sdk.Session, h *sdk.Head) []sdk.Treatment {
-	ts := make([]sdk.Treatment, len(h.Fields))
-	for i := range h.Fields {
-		ts[i] = p.treat(&h.Fields[i])
+// treatment is that of fields that no pattern matches.
+func (d *detect) treatment() sdk.Treatment {
+	t := sdk.Treatment{Kind: sdk.Detect, Rule: "mask/detect"}
+	for _, x := range []struct {
+		name string
+		as   treatment
+	}{{"email", d.Email}, {"card", d.Card}, {"ssn", d.SSN}} {
+		if x.as.Kind != sdk.Pass {
+			t.Detect = append(t.Detect, sdk.Detection{Detector: x.name, Kind: x.as.Kind, Keep: x.as.Keep})
+		}
 	}
-	return ts
+	if len(t.Detect) == 0 {
+		return sdk.Treatment{Kind: sdk.Pass}
+	}
+	return t
+}
+
+func (p *plugin) Treat(_ *sdk.Session, h *sdk.Head) []sdk.Treatment {
+	return sdk.Each(h, p.treat)
 }
 
 func (p *plugin) treat(f *sdk.Field) sdk.Treatment {
-	shape := shapeOf(f.Type)
 	for _, c := range p.columns {
 		if !sdk.MatchAny([]string{c.pattern}, f.Origins) {
 			continue
 		}
 		t := c.treatment
-		if t.Kind != sdk.Pass && shape != text {
+		if t.Kind != sdk.Pass && !slices.Contains(textTypes, f.Type) {
 			t.Kind, t.Keep = sdk.Null, 0 // the type has no way to say the rest
 		}
 		return t
 	}
-	if shape == plain || p.detect.off() {
-		return sdk.Treatment{Kind: sdk.Pass}
-	}
-	return sdk.Treatment{Kind: sdk.Inspect, Rule: "mask/detect"}
+	return p.detect
 }
 
-func (d *detect) off() bool {
-	return d.Email.Kind == sdk.Pass && d.Card.Kind == sdk.Pass && d.SSN.Kind == sdk.Pass
-}
-
-func (p *plugin) Inspect(edits []sdk.Edit, b *sdk.Batch) []sdk.Edit {
-	n := b.Fields()
-	var few [16]shape
-	shapes := few[:0]
-	for j := range n {
-		shapes = append(shapes, shapeOf(b.Field(j).Type))
-	}
-	for i := range b.Len() {
-		for j := range n {
-			v := b.Cell(i, j)
-			if len(v) >= shortest && (shapes[j] == bytea || promising(v)) {
-				edits = p.detect.value(edits, i, j, shapes[j], v)
-			}
-		}
-	}
-	return edits
-}
+// textTypes can hold any text.
+var textTypes = []string{"text", "varchar", "bpchar", "name", "citext", "xml", "unknown", "cstring"}
 
 func init() { sdk.Register(&plugin{}) }
 

@@ -60,8 +60,8 @@ func Load(t testing.TB, config string) *host.Plugin {
 // Judge returns p as a Judge.
 func Judge(t testing.TB, p *host.Plugin) pipeline.Judge {
 	t.Helper()
-	j, ok := p.Pipeline().(pipeline.Judge)
-	if !ok {
+	j := p.Roles().Judge
+	if j == nil {
 		t.Fatal("the plugin is no Judge")
 	}
 	return j
@@ -70,8 +70,8 @@ func Judge(t testing.TB, p *host.Plugin) pipeline.Judge {
 // Masker returns p as a Masker.
 func Masker(t testing.TB, p *host.Plugin) pipeline.Masker {
 	t.Helper()
-	m, ok := p.Pipeline().(pipeline.Masker)
-	if !ok {
+	m := p.Roles().Masker
+	if m == nil {
 		t.Fatal("the plugin is no Masker")
 	}
 	return m

@@ -14,7 +14,7 @@ import (
 // import only what is in lower layers, or of their own unit.
 var layers = [][]string{
 	{"core/event"},
-	{"core/protect"},
+	{"core/protect", "core/detect"},
 	{"core/lineage", "core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
 	{"protocols/postgres", "plugins/plugintest"},

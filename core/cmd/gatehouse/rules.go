@@ -65,15 +65,19 @@ func (p *loaded) drop() error {
 	return p.host.Close(context.Background())
 }
 
-// chain returns the plugins of these names, in their order.
-func (s *ruleset) chain(names []string) ([]pipeline.Plugin, error) {
+// open tells the plugins of these names of a session and returns them as they
+// take part in it, in their order.
+func (s *ruleset) open(ctx context.Context, names []string, of *event.Session) ([]pipeline.Plugin, error) {
 	chain := make([]pipeline.Plugin, len(names))
 	for i, name := range names {
 		p := s.plugins[name]
 		if p == nil {
 			return nil, fmt.Errorf("plugin %q is not loaded", name)
 		}
-		chain[i] = p.Pipeline()
+		var err error
+		if chain[i], err = p.Open(ctx, of); err != nil {
+			return nil, err
+		}
 	}
 	return chain, nil
 }

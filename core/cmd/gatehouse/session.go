@@ -32,7 +32,7 @@ func (o *sessions) open(ctx context.Context, s *event.Session) (*pipeline.Sessio
 	s.Start = time.Now()
 	s.ID = newID(s.Start)
 	s.Gate = o.gate
-	terms, err := o.terms(s)
+	terms, err := o.terms(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -56,15 +56,10 @@ func (o *sessions) open(ctx context.Context, s *event.Session) (*pipeline.Sessio
 
 // terms returns what the policy in force says of the session s. Plugins stay
 // loaded until its Release, which may be called twice.
-func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
+func (o *sessions) terms(ctx context.Context, s *event.Session) (pipeline.Terms, error) {
 	set := o.rules.take()
 	release := sync.OnceFunc(func() { o.rules.drop(set) })
 	access, err := set.policy.Decide(s.Principal, s.Resource, attribute(s.Attrs, "db.namespace"))
-	if err != nil {
-		release()
-		return pipeline.Terms{}, err
-	}
-	plugins, err := set.chain(access.Plugins)
 	if err != nil {
 		release()
 		return pipeline.Terms{}, err
@@ -73,12 +68,18 @@ func (o *sessions) terms(s *event.Session) (pipeline.Terms, error) {
 		// A recording keeps the class that it began with.
 		s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
 	}
+	session := under(s, set.policy.Version(), access)
+	plugins, err := set.open(ctx, access.Plugins, session)
+	if err != nil {
+		release()
+		return pipeline.Terms{}, fmt.Errorf("open session: %w", err)
+	}
 	terms := pipeline.Terms{
-		Session: under(s, set.policy.Version(), access), Plugins: plugins,
+		Session: session, Plugins: plugins,
 		Approvers: access.Approvers, HoldFor: access.HoldFor,
 		Protected: access.Protected, AllProtected: access.AllProtected,
 		InForce: set.inForce, Release: release,
-		Renew: func(context.Context) (pipeline.Terms, error) { return o.terms(s) },
+		Renew: func(ctx context.Context) (pipeline.Terms, error) { return o.terms(ctx, s) },
 	}
 	if access.Quota == (policy.Quota{}) {
 		return terms, nil

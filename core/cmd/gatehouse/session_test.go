@@ -108,7 +108,7 @@ func TestOpenSessionIsDenied(t *testing.T) {
 // A policy that names a plugin that is not there opens nothing.
 func TestOpenSessionWithoutItsPlugins(t *testing.T) {
 	o := newOpener(t, policy.Access{})
-	if _, err := o.rules.current.chain([]string{"mask"}); err == nil {
+	if _, err := o.rules.current.open(t.Context(), []string{"mask"}, new(event.Session)); err == nil {
 		t.Error("a plugin that is not loaded is passed over")
 	}
 }

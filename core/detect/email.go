@@ -1,10 +1,6 @@
-package main
+package detect
 
-import (
-	"bytes"
-
-	"gatehouse/sdk"
-)
+import "bytes"
 
 // The characters of e-mail addresses. Bytes beyond ASCII count as letters.
 const (
@@ -27,7 +23,7 @@ var chars = func() (t [256]byte) {
 	return t
 }()
 
-// findEmail sets f.email to the next address and reports whether there is one.
+// findEmail sets f.mail to the next address and reports whether there is one.
 func (f *finder) findEmail() bool {
 	for {
 		i := bytes.IndexByte(f.v[f.atEmail:], '@')
@@ -42,7 +38,7 @@ func (f *finder) findEmail() bool {
 		}
 		to := domain(f.v, at+1)
 		if from < at && to > 0 {
-			f.email = span{from, to, sdk.Treatment(f.Email)}
+			f.mail = span{from, to, f.email}
 			f.atEmail = to
 			return true
 		}

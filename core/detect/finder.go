@@ -1,4 +1,4 @@
-package main
+package detect
 
 import (
 	"bytes"
@@ -6,12 +6,11 @@ import (
 	"encoding/hex"
 	"math/bits"
 
-	"gatehouse/sdk"
+	"gatehouse/core/event"
 )
 
-// The host stops runaway guests at every turn of a loop and every call, which
-// makes both dear. So a value is read eight bytes at a time, in one function,
-// until there is something to look at closely.
+// A value is read eight bytes at a time until there is something to look at
+// closely.
 
 // shortest is the length of the shortest value that a detector can find: a@b.cc.
 const shortest = 6
@@ -86,43 +85,6 @@ func promisingLong(v []byte) bool {
 	return ats&highs != 0 || digits >= ssnDigits
 }
 
-// value appends the edits of one value.
-func (d *detect) value(edits []sdk.Edit, row, field int, s shape, v []byte) []sdk.Edit {
-	f := finder{detect: d, v: v, letters: d.Email.Kind != sdk.Pass, digits: true}
-	if s == bytea {
-		f.v = unhex(v)
-	}
-	var q quotes
-	for {
-		found, ok := f.next()
-		if !ok {
-			return edits
-		}
-		e := sdk.Edit{Row: row, Field: field, From: found.from, To: found.to, Treatment: found.treatment}
-		switch {
-		case s == bytea || s == number || e.Treatment.Kind == sdk.Null:
-			e.From, e.To, e.Treatment = 0, len(v), sdk.Treatment{Kind: sdk.Null}
-			return append(dropCell(edits, row, field), e)
-		case s == numbers:
-			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, sqlNull
-		case s == json && !q.around(v, e.From):
-			e.Treatment, e.Text = sdk.Treatment{Kind: sdk.Replace}, jsonNull
-		}
-		edits = append(edits, e)
-	}
-}
-
-var sqlNull, jsonNull = []byte("NULL"), []byte("null")
-
-// dropCell takes back the edits of a value that were appended already.
-func dropCell(edits []sdk.Edit, row, field int) []sdk.Edit {
-	n := len(edits)
-	for n > 0 && edits[n-1].Row == row && edits[n-1].Field == field {
-		n--
-	}
-	return edits[:n]
-}
-
 // unhex returns the bytes of a bytea in its hexadecimal form, or v as it is.
 func unhex(v []byte) []byte {
 	if digits, ok := bytes.CutPrefix(v, []byte(`\x`)); ok {
@@ -155,16 +117,35 @@ func (q *quotes) around(v []byte, i int) bool {
 // A span is a part of a value that is treated.
 type span struct {
 	from, to  int
-	treatment sdk.Treatment
+	treatment treatment
 }
 
-// A finder finds what there is to treat in one value, in order.
+// A treatment is what is done to a span.
+type treatment struct {
+	Kind event.TreatmentKind
+	Keep uint8
+}
+
+// join makes one span of s and a later one that overlaps it.
+func (s *span) join(t span) {
+	s.to = max(s.to, t.to)
+	if t.treatment != s.treatment {
+		s.treatment = treatment{Kind: min(s.treatment.Kind, t.treatment.Kind, event.Redact)}
+	}
+}
+
+// A finder finds what the detectors that are built in find in one value, in
+// order.
 type finder struct {
-	*detect
+	*field
 	v                 []byte
 	letters, digits   bool // whether there may be more e-mail addresses, numbers
-	email, number     span // found, but not returned yet, if not empty
+	mail, number      span // found, but not returned yet, if not empty
 	atEmail, atNumber int  // where to go on
+}
+
+func newFinder(f *field, v []byte) finder {
+	return finder{field: f, v: v, letters: f.email.Kind != event.Pass, digits: f.card.Kind != event.Pass || f.ssn.Kind != event.Pass}
 }
 
 // next returns the next part to treat. Parts that overlap are one.
@@ -177,10 +158,7 @@ func (f *finder) next() (s span, ok bool) {
 		case !ok:
 			s, ok = *p, true
 		default:
-			s.to = max(s.to, p.to)
-			if p.treatment != s.treatment {
-				s.treatment = sdk.Treatment{Kind: min(s.treatment.Kind, p.treatment.Kind, sdk.Redact)}
-			}
+			s.join(*p)
 		}
 		*p = span{}
 	}
@@ -189,15 +167,15 @@ func (f *finder) next() (s span, ok bool) {
 // peek looks for what is to be found next where it has nothing yet, and returns
 // the first of what it has, or nil.
 func (f *finder) peek() *span {
-	if f.letters && f.email.to == 0 {
+	if f.letters && f.mail.to == 0 {
 		f.letters = f.findEmail()
 	}
 	if f.digits && f.number.to == 0 {
 		f.digits = f.findNumber()
 	}
 	switch {
-	case f.email.to != 0 && (f.number.to == 0 || f.email.from <= f.number.from):
-		return &f.email
+	case f.mail.to != 0 && (f.number.to == 0 || f.mail.from <= f.number.from):
+		return &f.mail
 	case f.number.to != 0:
 		return &f.number
 	}

@@ -1,4 +1,4 @@
-package main
+package detect
 
 import "strings"
 
@@ -11,6 +11,7 @@ const (
 	other                // anything, in a form of its own
 	number               // digits
 	numbers              // an array of numbers
+	array                // an array of anything else
 	json                 // text in strings, digits outside of them
 	bytea                // bytes, in hexadecimal
 	plain                // nothing that a detector could find
@@ -20,9 +21,9 @@ const (
 const plainTypes = " bool int2 int4 oid float4 float8 date time timetz timestamp timestamptz interval uuid inet cidr macaddr macaddr8 money bit varbit point line lseg box path polygon circle xid xid8 cid tid pg_lsn regclass regtype regproc regprocedure regnamespace regrole void "
 
 func shapeOf(name string) shape {
-	name, array := strings.CutPrefix(name, "_")
+	name, isArray := strings.CutPrefix(name, "_")
 	if element, ok := strings.CutSuffix(name, "[]"); ok {
-		name, array = element, true
+		name, isArray = element, true
 	}
 	s := other
 	switch name {
@@ -40,10 +41,10 @@ func shapeOf(name string) shape {
 		}
 	}
 	switch {
-	case array && s == number:
+	case isArray && s == number:
 		return numbers
-	case array && s != plain:
-		return other
+	case isArray && s != plain:
+		return array
 	}
 	return s
 }

@@ -1,10 +1,10 @@
-package main
+package detect
 
 import (
 	"encoding/binary"
 	"math/bits"
 
-	"gatehouse/sdk"
+	"gatehouse/core/event"
 )
 
 // Lengths of card numbers and of groups in them, in digits.
@@ -22,12 +22,12 @@ func (f *finder) findNumber() bool {
 		if len(f.v)-i < ssnDigits {
 			return false
 		}
-		if to := card(f.v, i); to > 0 && f.Card.Kind != sdk.Pass {
-			f.number, f.atNumber = span{i, to, sdk.Treatment(f.Card)}, to
+		if to := card(f.v, i); to > 0 && f.card.Kind != event.Pass {
+			f.number, f.atNumber = span{i, to, f.card}, to
 			return true
 		}
-		if to := ssn(f.v, i); to > 0 && f.SSN.Kind != sdk.Pass {
-			f.number, f.atNumber = span{i, to, sdk.Treatment(f.SSN)}, to
+		if to := ssn(f.v, i); to > 0 && f.ssn.Kind != event.Pass {
+			f.number, f.atNumber = span{i, to, f.ssn}, to
 			return true
 		}
 		f.atNumber = digitsEnd(f.v, i)
