@@ -37,7 +37,7 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
 	}
 	statements, err := s.resolve(ctx, facts)
-	return facts, statements, nil, err
+	return facts, statements, s.refuseExecuted(facts), err
 }
 
 // resolve returns the statements of facts with the contents of the prepared

@@ -71,6 +71,19 @@ func (s *session) refuseCopies(facts *statement.Result) *refusal {
 	return nil
 }
 
+// refuseExecuted returns why facts, which were resolved, cannot pass: an EXECUTE
+// in them is of a COPY that Parse prepared, whose data would come under another
+// statement.
+func (s *session) refuseExecuted(facts *statement.Result) (ref *refusal) {
+	facts.Resolve(func(name string) ([]event.Statement, bool) {
+		if p := s.queue.lookup(name); p != nil && !p.viaSQL && (copiesIn(p.facts) || copyOut(p.facts) != nil) {
+			ref = &refusal{code: codeUnsupported, message: "gatehouse: EXECUTE of a COPY is refused", hint: "Bind and execute it by the protocol, as it was prepared."}
+		}
+		return nil, false
+	})
+	return ref
+}
+
 // steady reports whether what names mean is certain to be the same after
 // statements: they run no code and end no transaction.
 func steady(statements []event.Statement) bool {

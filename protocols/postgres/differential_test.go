@@ -190,10 +190,6 @@ func documented(odd bool, server, gate []string) ([]string, []string) {
 		switch {
 		case strings.HasPrefix(a, "E") && strings.Contains(b, "Mgatehouse: function calls by the fast path"):
 			server[i], gate[i] = "E function call", "E function call"
-		case strings.HasPrefix(a, "E SERROR VERROR C25P02") && strings.Contains(b, `C34000 Mportal "" does not exist`):
-			// Of a simple query that fails in a transaction the portal is
-			// left, which nothing can run any more.
-			server[i], gate[i] = "E failed portal", "E failed portal"
 		case odd && strings.HasPrefix(b, "E SFATAL VFATAL C08P01 Mgatehouse: "):
 			// A message that breaks the protocol ends the session, whether
 			// or not the server could go on.

@@ -66,3 +66,27 @@ func TestNamesThatTheServerWouldCutAreRefused(t *testing.T) {
 		t.Errorf("an address came through: %q", got)
 	}
 }
+
+// The unnamed portal that a failed simple query leaves is there, and cannot run.
+func TestPortalsThatFailedQueriesLeave(t *testing.T) {
+	g := startGate(t, gateConfig{sql: customers, plugins: []pipeline.Plugin{rule(words), columns{"public.customers.email": {}}}})
+	for name, r := range map[string]*raw{"server": g.rawDirect(t), "gate": g.raw(t)} {
+		for sql, code := range map[string]string{
+			"SELECT 1 / x FROM (SELECT 0 OFFSET 0) AS t (x)": "E 25P02", // fails as it runs
+			"SELECT missing":                "E 34000", // and this before
+			"DELETE FROM customers WHERE x": "E 34000",
+			"LOCK TABLE missing":            "E 25P02",
+			"SELECT 1; SELECT missing":      "E 34000",
+			"DELETE FROM t WHERE 1 / i > 0": "E 34000",
+			"SAVEPOINT s; ROLLBACK TO SAVEPOINT s; RELEASE SAVEPOINT missing": "E 25P02",
+		} {
+			r.send(&pgproto3.Query{String: "BEGIN"}, &pgproto3.Query{String: sql}, &pgproto3.Execute{}, &pgproto3.Sync{}, &pgproto3.Query{String: "ROLLBACK"})
+			r.until("Z T")
+			r.until("Z E")
+			if got := r.until("Z"); !cmp.Equal(got, []string{code, "Z E"}) {
+				t.Errorf("%s: an Execute after %s: %q, want %s", name, sql, got, code)
+			}
+			r.until("Z I")
+		}
+	}
+}

@@ -352,6 +352,15 @@ func TestSQLPreparedStatementsAreJudgedByTheirContents(t *testing.T) {
 	if got := r.until("Z"); !cmp.Equal(got, []string{"T", "D 2", "C SELECT 1", "Z I"}) {
 		t.Errorf("an SQL-level execution of q: %q", got)
 	}
+	// But not of a COPY, whose data would come under another statement.
+	r.send(&pgproto3.Parse{Name: "c", Query: "SELECT 1"}, &pgproto3.Parse{Name: "s", Query: "EXECUTE c"}, &pgproto3.Close{ObjectType: 'S', Name: "c"},
+		&pgproto3.Parse{Name: "c", Query: "COPY (SELECT 1) TO STDOUT"}, &pgproto3.Sync{},
+		&pgproto3.Query{String: "EXECUTE c"}, &pgproto3.Bind{PreparedStatement: "s"}, &pgproto3.Execute{}, &pgproto3.Sync{},
+		&pgproto3.Query{String: "BEGIN; DEALLOCATE c; PREPARE c AS SELECT 3; EXECUTE c; COMMIT"})
+	if got, want := slices.Concat(r.until("Z"), r.until("Z"), r.until("Z"), r.until("Z")), []string{"1", "1", "3", "1", "Z I", "E 0A000", "Z I", "E 0A000", "Z I",
+		"C BEGIN", "C DEALLOCATE", "C PREPARE", "T", "D 3", "C SELECT 1", "C COMMIT", "Z I"}; !cmp.Equal(got, want) {
+		t.Errorf("an SQL-level execution of a COPY: %s", cmp.Diff(want, got))
+	}
 	// A failed second Parse of a name changes nothing.
 	r.send(&pgproto3.Parse{Name: "q", Query: "SELECT 3"}, &pgproto3.Sync{}, &pgproto3.Bind{PreparedStatement: "q"}, &pgproto3.Execute{}, &pgproto3.Sync{})
 	got := append(r.until("Z"), r.until("Z")...)

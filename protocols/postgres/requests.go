@@ -316,11 +316,11 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if st != nil && st.refusal != nil {
-		r = st.refusal
-	}
-	if st == nil {
+	switch {
+	case st == nil:
 		r = &refusal{code: codeNoStatement, message: missing("prepared statement", m.statement)}
+	case st.refusal != nil:
+		r = st.refusal
 	}
 	if r != nil {
 		e.x = s.reject(ctx, req, nil, r)
@@ -337,6 +337,10 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r := s.refuseExecuted(st.facts); r != nil && !st.viaSQL {
+		e.x = s.reject(ctx, req, st.facts, r)
+		return s.refuseExtended(e, r)
 	}
 	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
 	e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &m, st: st, portal: e.portal}
@@ -404,9 +408,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		e.estimate = p.estimate
 	}
 	if p == nil {
-		r := &refusal{code: codeNoPortal, message: fmt.Sprintf("portal %q does not exist", name)}
-		e.x = s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)
-		return s.refuseExtended(e, r)
+		return s.executeUnknown(ctx, e)
 	}
 	if p.refusal != nil {
 		e.x = s.reject(ctx, p.req, p.text(), p.refusal)
@@ -439,6 +441,10 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			return err
 		}
 		p.req = &again
+		if r := s.refuseExecuted(p.st.facts); r != nil && !p.st.viaSQL {
+			e.x = s.reject(ctx, p.req, p.st.facts, r)
+			return s.refuseExtended(e, r)
+		}
 		ref, err := s.judge(ctx, e, p.req, p.st.facts)
 		if err != nil || ref == errSkipped {
 			return err
@@ -473,6 +479,18 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	return s.awaitCopyIn(ctx, e)
+}
+
+// executeUnknown refuses to run the unnamed portal, which the gate knows nothing
+// of. What is wrong with it the server tells in answer to a Describe: there is
+// none, or it is what a failed query left, which nothing can run any more.
+func (s *session) executeUnknown(ctx context.Context, e *owed) error {
+	r := &refusal{code: codeNoPortal, message: `portal "" does not exist`}
+	e.x = s.reject(ctx, &event.Request{Operation: "execute"}, nil, r)
+	if err := s.forward(describePortal(""), &owed{kind: 'D', object: 'P', portal: &portal{}, x: e.x, swallow: true}); err != nil {
+		return err
+	}
+	return s.refuseExtended(e, inFailed)
 }
 
 func describePortal(name string) []byte {

@@ -180,7 +180,7 @@ func broken(text string, kind byte, body []byte) step {
 
 func (p player) parse(name string) step {
 	m := &pgproto3.Parse{Name: name, Query: p.sql()}
-	for name != "" && strings.HasPrefix(m.Query, "COPY") { // which EXECUTE may not run through the gate
+	for name != "" && strings.HasPrefix(m.Query, "COPY") { // of which the gate refuses the EXECUTE
 		m.Query = p.sql()
 	}
 	if p.one(6) {
