@@ -361,6 +361,31 @@ func (t Treatment) Compare(u Treatment) int {
 	return cmp.Or(cmp.Compare(t.Kind.rank(), u.Kind.rank()), cmp.Compare(t.Keep, u.Keep))
 }
 
+// String returns the treatment as ParseTreatment reads it, or the name of one that
+// configurations do not have: "inspect", "replace", "detect email=redact".
+func (t Treatment) String() string {
+	for name, kind := range treatmentKinds {
+		if kind == t.Kind && kind == KeepLast {
+			return name + ":" + strconv.Itoa(int(t.Keep))
+		} else if kind == t.Kind {
+			return name
+		}
+	}
+	switch t.Kind {
+	case Inspect:
+		return "inspect"
+	case Replace:
+		return "replace"
+	case Detect:
+		text := "detect"
+		for _, d := range t.Detect {
+			text += " " + d.Detector + "=" + Treatment{Kind: d.Kind, Keep: d.Keep}.String()
+		}
+		return text
+	}
+	return fmt.Sprintf("treatment %d", t.Kind)
+}
+
 // ParseTreatment reads a treatment as configurations have it: "null",
 // "redact", "hash", "fake", "keep_last:N" or "pass".
 func ParseTreatment(text string) (t Treatment, err error) {

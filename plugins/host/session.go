@@ -44,6 +44,15 @@ func (p *Plugin) Open(ctx context.Context, s *event.Session) (*Session, error) {
 	return o, err
 }
 
+// State returns what the plugin answered when the session was opened, or nil.
+func (p *Session) State() []byte {
+	var m event.Message
+	if m.Decode(p.state) != nil {
+		return nil
+	}
+	return m.Section(event.SectionState)
+}
+
 // Pipeline returns p as it takes part in any session that has no state of the
 // plugin's own: one for which Open is not called.
 func (p *Plugin) Pipeline() pipeline.Plugin { return &Session{Plugin: p} }
