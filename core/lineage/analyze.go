@@ -30,6 +30,7 @@ func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
 		ctx:       ctx,
 		catalog:   c,
 		numbers:   map[Column]int32{},
+		found:     map[Name][]*Relation{},
 		relations: map[Name]*relation{},
 		read:      map[*Relation]*relation{},
 		functions: map[Name][]*Function{},
@@ -59,6 +60,7 @@ type analysis struct {
 	comparisons []Comparison
 	compared    map[comparing]int32
 
+	found     map[Name][]*Relation
 	relations map[Name]*relation
 	read      map[*Relation]*relation
 	functions map[Name][]*Function
@@ -98,9 +100,7 @@ type relation struct {
 	rows    rows
 	// unknown is why the columns are not known, if so.
 	unknown string
-	// bottom is whether it is of a recursive query before its first round.
-	bottom bool
-	none   bool // it returns no columns at all
+	none    bool // it returns no columns at all
 }
 
 func unknownRelation(reason string) *relation { return &relation{unknown: reason} }

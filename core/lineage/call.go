@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // called is a function's call.
 func (a *analysis) called(s *scope, c *Call) value {
 	args := make([]value, len(c.Args))
@@ -12,7 +14,7 @@ func (a *analysis) called(s *scope, c *Call) value {
 // call is what a function makes of what it is given: any of those that a name may
 // stand for.
 func (a *analysis) call(s *scope, c *Call, args []value) value {
-	found := a.functionsOf(c)
+	found := a.functionsOf(c, args)
 	var v value
 	is := false
 	for _, f := range found {
@@ -34,16 +36,14 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 		}
 	}
 	if !is {
-		for _, arg := range args {
-			v = v.with(arg)
-		}
+		v = joined(args)
 		v.reason = first(v.reason, "function "+c.Function.Name+" is not known")
 	}
 	return v
 }
 
 // functionsOf returns the functions that may be meant.
-func (a *analysis) functionsOf(c *Call) []*Function {
+func (a *analysis) functionsOf(c *Call, args []value) []*Function {
 	all, ok := a.functions[c.Function]
 	if !ok {
 		var err error
@@ -52,26 +52,25 @@ func (a *analysis) functionsOf(c *Call) []*Function {
 		}
 		a.functions[c.Function] = all
 	}
-	n := len(c.Args)
 	if c.Within {
-		n += len(c.Order)
+		args = append(args[:len(args):len(args)], make([]value, len(c.Order))...)
 	}
-	return taking(all, n, c.Variadic)
+	if c.Names != nil {
+		args = make([]value, len(args)) // in an order of their own
+	}
+	return taking(all, args, c.Variadic)
 }
 
 // apply is what one function makes of what it is given.
 func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
-	var v value
-	for _, arg := range args {
-		v = v.with(arg)
-	}
+	v := joined(args)
 	for _, e := range c.Order {
 		v = v.with(a.expr(s, e))
 	}
 	a.kept(s, f, v)
 	switch {
 	case f.Body != nil:
-		v = a.body(f, args)
+		v = a.body(f, f.placed(c, args))
 	case f.Kind == Opaque:
 		v.reason = first(v.reason, f.opaque())
 	case f.Kind == Set:
@@ -84,11 +83,12 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	case c.Over != nil:
 		v = a.windowed(s, c, v)
 	case f.Kind == Aggregate:
-		v = a.aggregated(s, v)
+		v = a.aggregated(s, c, v)
 	}
 	if c.Filter != nil {
 		v.rows = v.rows.with(a.condition(s, c.Filter))
 	}
+	v.typ, v.shaped = f.Returns, f.Shaped
 	if len(f.Columns) > 0 && v.record == nil {
 		one := v.computed()
 		for _, name := range f.Columns {
@@ -100,10 +100,12 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 
 // aggregated is what an aggregate makes of values in each row: it depends on which
 // rows there are, those of an outer query if that is where its arguments are from.
-func (a *analysis) aggregated(s *scope, v value) value {
-	s.aggregated = true
+func (a *analysis) aggregated(s *scope, c *Call, v value) value {
+	v.outer = v.outer || c.Filter != nil && a.expr(s, c.Filter).outer
 	v.rows = v.rows.with(s.rows)
-	if v.outer {
+	if !v.outer {
+		s.aggregated = true
+	} else {
 		for o := s.outer; o != nil; o = o.outer {
 			v.rows = v.rows.with(o.rows)
 		}
@@ -134,6 +136,23 @@ func (s *scope) window(name string) *Windowing {
 		}
 	}
 	return nil
+}
+
+// placed are the arguments of a call in the order in which the function has them.
+func (f *Function) placed(c *Call, args []value) []value {
+	if c.Names == nil {
+		return args
+	}
+	placed := make([]value, max(len(args), f.Most))
+	for i, v := range args {
+		if c.Names[i] != "" {
+			i = slices.Index(f.Names, c.Names[i])
+		}
+		if i >= 0 && i < len(placed) {
+			placed[i] = v
+		}
+	}
+	return placed
 }
 
 // maxBodies is how deep functions may call each other.

@@ -23,7 +23,7 @@ func (a *analysis) condition(s *scope, e Expr) rows {
 			return a.comparison(s, e, e.Arg, true)
 		}
 	case *Operation:
-		if column, whole, ok := a.compares(e); ok {
+		if column, whole, ok := a.compares(s, e); ok {
 			return a.comparison(s, e, column, whole)
 		}
 	}
@@ -52,35 +52,35 @@ func (a *analysis) comparison(s *scope, at, column Expr, whole bool) rows {
 
 // compares is whether an operation compares a column with constants, by operators
 // of the server's own.
-func (a *analysis) compares(e *Operation) (column Expr, whole, ok bool) {
-	found := a.operatorsOf(e)
-	if len(found) == 0 {
-		return nil, false, false
-	}
+func (a *analysis) compares(s *scope, e *Operation) (column Expr, whole, ok bool) {
 	whole = true
+	args := make([]value, len(e.Args))
+	for i, arg := range e.Args {
+		if ref, is := arg.(*Ref); is && column == nil && !ref.Star {
+			column, args[i] = arg, a.expr(s, arg)
+			whole = i == 0 || !e.Any
+			continue
+		}
+		if !a.constant(s, arg) {
+			return nil, false, false
+		}
+		args[i] = a.expr(s, arg)
+	}
+	found := a.operatorsOf(e, args)
 	for _, f := range found {
 		if f.Compares == ComparesNot {
 			return nil, false, false
 		}
 		whole = whole && f.Compares == ComparesWhole
 	}
-	for _, arg := range e.Args {
-		if _, is := arg.(*Ref); is && column == nil {
-			column = arg
-			continue
-		}
-		if !a.constant(arg) {
-			return nil, false, false
-		}
-	}
-	return column, whole, column != nil
+	return column, whole, column != nil && len(found) > 0
 }
 
 // constant is whether an expression is the same in each row.
-func (a *analysis) constant(e Expr) bool {
+func (a *analysis) constant(s *scope, e Expr) bool {
 	all := func(exprs []Expr) bool {
 		for _, e := range exprs {
-			if !a.constant(e) {
+			if !a.constant(s, e) {
 				return false
 			}
 		}
@@ -89,14 +89,16 @@ func (a *analysis) constant(e Expr) bool {
 	switch e := e.(type) {
 	case nil:
 		return true
+	case *Argument:
+		return s.arguments == nil
 	case *Cast:
 		c := a.castsTo(e.To)
-		return c.known && steady(c.functions) && a.constant(e.Arg)
+		return c.known && steady(c.functions) && a.constant(s, e.Arg)
 	case *Operation:
-		found := a.operatorsOf(e)
+		found := a.operatorsOf(e, make([]value, len(e.Args)))
 		return len(found) > 0 && steady(found) && all(e.Args)
 	case *Call:
-		found := a.functionsOf(e)
+		found := a.functionsOf(e, make([]value, len(e.Args)))
 		return len(found) > 0 && steady(found) && e.Over == nil && e.Filter == nil && all(e.Args)
 	case *Computed:
 		return all(e.Args)

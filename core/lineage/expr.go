@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // expr returns what an expression yields.
 func (a *analysis) expr(s *scope, e Expr) value {
 	if e == nil {
@@ -102,16 +104,34 @@ func (a *analysis) computed(s *scope, e *Computed) value {
 
 // operation applies operators: any of those that a name stands for.
 func (a *analysis) operation(s *scope, e *Operation) value {
-	v := a.all(s, e.Args)
-	found := a.operatorsOf(e)
+	args := make([]value, len(e.Args))
+	for i, arg := range e.Args {
+		args[i] = a.expr(s, arg)
+	}
+	return a.operated(s, e, args)
+}
+
+// operated is what an operator makes of values.
+func (a *analysis) operated(s *scope, e *Operation, args []value) value {
+	v := joined(args)
+	found := a.operatorsOf(e, args)
 	if len(found) == 0 {
 		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
 	}
-	return a.applied(s, e, v, found)
+	return a.applied(s, v, found)
+}
+
+// joined is what is computed from values.
+func joined(args []value) value {
+	var v value
+	for _, arg := range args {
+		v = v.with(arg)
+	}
+	return v
 }
 
 // operatorsOf returns the operators that may be meant.
-func (a *analysis) operatorsOf(e *Operation) []*Function {
+func (a *analysis) operatorsOf(e *Operation, args []value) []*Function {
 	all, ok := a.operators[e.Operator]
 	if !ok {
 		var err error
@@ -120,44 +140,55 @@ func (a *analysis) operatorsOf(e *Operation) []*Function {
 		}
 		a.operators[e.Operator] = all
 	}
-	n := len(e.Args)
-	if e.Any {
-		n = 2
+	if e.Any && len(args) > 1 {
+		args = []value{args[0], {}}
 	}
-	return taking(all, n, false)
+	return taking(all, args, false)
 }
 
-// taking returns the functions that take n arguments.
-func taking(all []*Function, n int, variadic bool) []*Function {
-	for i, f := range all {
-		if n >= f.Least && n <= f.Most || variadic {
-			continue
-		}
-		some := append([]*Function(nil), all[:i]...)
-		for _, f := range all[i:] {
-			if n >= f.Least && n <= f.Most {
-				some = append(some, f)
-			}
-		}
-		return some
+// taking returns the functions that can be given these arguments.
+func taking(all []*Function, args []value, variadic bool) []*Function {
+	takes := func(f *Function) bool {
+		return (variadic || len(args) >= f.Least && len(args) <= f.Most) && f.accepts(args)
 	}
-	return all
+	if !slices.ContainsFunc(all, func(f *Function) bool { return !takes(f) }) {
+		return all
+	}
+	var some []*Function
+	for _, f := range all {
+		if takes(f) {
+			some = append(some, f)
+		}
+	}
+	return some
+}
+
+// accepts is whether no argument is known to be of another type.
+func (f *Function) accepts(args []value) bool {
+	for i, types := range f.Accepts {
+		if i < len(args) && args[i].typ != (Name{}) && types != nil && !slices.Contains(types, args[i].typ) {
+			return false
+		}
+	}
+	return true
 }
 
 // applied is what functions make of what they are given, any of which may be the
 // one: operators, and those of casts.
-func (a *analysis) applied(s *scope, at Expr, v value, found []*Function) value {
+func (a *analysis) applied(s *scope, v value, found []*Function) value {
+	of := v
 	for i, f := range found {
-		w := a.kept(s, f, v)
+		w := a.kept(s, f, of)
 		switch {
 		case f.Body != nil:
-			w = v.with(a.body(f, []value{v, v})).computed()
+			w = of.with(a.body(f, []value{of, of}))
 		case f.Kind == Opaque:
-			w.reason = first(v.reason, f.opaque())
+			w.reason = first(w.reason, f.opaque())
 			w = w.fails()
 		case !f.Total && f.Compares == ComparesNot:
 			w = w.fails()
 		}
+		w.typ = f.Returns
 		if i == 0 {
 			v = w
 		} else {
@@ -204,7 +235,11 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 	}
 	plain := v
 	for _, f := range c.functions {
-		v = v.or(a.applied(s, e, plain, []*Function{f}))
+		v = v.or(a.applied(s, plain, []*Function{f}))
+	}
+	v.typ = Name{}
+	if e.To.Schema != "" && !e.Many {
+		v.typ = e.To
 	}
 	if e.To.Name == "record" {
 		v.record = record
@@ -241,13 +276,11 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 	}
 	switch e.Kind {
 	case One:
-		if len(r.columns) == 1 {
+		failing := v.failing.with(a.deciding(v.rows)) // where there are several
+		if v = whole(r.columns); len(r.columns) == 1 {
 			v = r.columns[0].value
-			v.rows = v.rows.with(r.rows.selecting())
-		} else {
-			v = whole(r.columns)
-			v.rows = v.rows.with(r.rows.selecting())
 		}
+		v.rows, v.failing = v.rows.with(r.rows.selecting()), v.failing.with(failing)
 	case Array:
 		v.rows = v.rows.with(r.rows)
 		for _, c := range r.columns {
@@ -258,18 +291,17 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 		for _, c := range r.columns {
 			v = v.with(c.value)
 		}
-		v = a.comparedAny(s, e, v)
+		v = a.operated(s, &Operation{Operator: e.Operator, Args: make([]Expr, 2)}, []value{v, {}})
 	}
 	v.many, v.outer = false, true
 	return v
 }
 
-// comparedAny is a comparison with each row of a subquery.
-func (a *analysis) comparedAny(s *scope, e *Subquery, v value) value {
-	op := &Operation{Operator: e.Operator, Args: make([]Expr, 2)}
-	found := a.operatorsOf(op)
-	if len(found) == 0 {
-		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
+// deciding are the columns that decide which rows there are.
+func (a *analysis) deciding(r rows) set {
+	columns := r.matched
+	for _, n := range r.compared {
+		columns = columns.with(set{a.numbers[a.comparisons[n].Column]})
 	}
-	return a.applied(s, op, v, found)
+	return columns
 }

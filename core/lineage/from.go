@@ -60,7 +60,7 @@ func (a *analysis) item(s *scope, r *relation, alias Alias) *item {
 	s.rows = s.rows.with(r.rows)
 	return &item{
 		name: alias.Name, byName: alias.Name != "", byColumn: true,
-		columns: renamed(r.columns, alias.Columns), unknown: r.unknown, bottom: r.bottom,
+		columns: renamed(r.columns, alias.Columns), unknown: r.unknown,
 	}
 }
 
@@ -90,9 +90,7 @@ func (a *analysis) table(s *scope, t *Table) *item {
 		}
 	}
 	it := a.item(s, a.relation(t.Name, t.Only), alias)
-	if t.Alias.Name == "" {
-		it.schema = t.Name.Schema
-	}
+	it.schema, it.stored = t.Name.Schema, t.Alias.Name == ""
 	for _, e := range t.Sample {
 		s.rows = s.rows.with(a.expr(&scope{within: s.within}, e).decides())
 	}
@@ -109,6 +107,7 @@ func (a *analysis) relation(name Name, only bool) *relation {
 		a.fail("relation "+name.Name, err)
 		return unknownRelation("relation " + name.Name + " is not known")
 	}
+	a.found[name] = found
 	var r *relation
 	for _, of := range found {
 		one := a.reading(of, only)
@@ -160,7 +159,7 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 	r := &relation{columns: make([]column, len(of.Columns))}
 	for i, c := range of.Columns {
 		r.columns[i] = column{name: c.Name, hidden: c.Hidden}
-		r.columns[i].exact = set{a.number(c.Column)}
+		r.columns[i].exact, r.columns[i].typ = set{a.number(c.Column)}, c.Type
 	}
 	if !only {
 		// What refers to it from within is not followed.
@@ -203,7 +202,7 @@ func (a *analysis) defined(r *relation, of *Relation, name string) {
 			r.columns[j].reason = name + " has other columns than it is defined with"
 		default:
 			v := d.columns[i].value
-			v.exact = r.columns[j].exact.with(v.exact)
+			v.exact, v.typ = r.columns[j].exact.with(v.exact), r.columns[j].typ
 			r.columns[j].value = v
 			i++
 		}
@@ -212,7 +211,7 @@ func (a *analysis) defined(r *relation, of *Relation, name string) {
 
 // generated adds to generated columns what they are computed from.
 func (a *analysis) generated(r *relation, of *Relation) {
-	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
+	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
 	for i, c := range of.Columns {
 		if c.Generated != nil {
 			r.columns[i].value = r.columns[i].or(a.expr(s, c.Generated).computed())
@@ -222,7 +221,7 @@ func (a *analysis) generated(r *relation, of *Relation) {
 
 // guarded adds to its rows what the server adds conditions on.
 func (a *analysis) guarded(r *relation, of *Relation) {
-	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, byName: true, byColumn: true, columns: r.columns}}}
+	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: r.columns}}}
 	for _, e := range of.Guarded {
 		r.rows = r.rows.with(a.condition(s, e))
 	}
@@ -252,7 +251,7 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 	on := &scope{within: within{s.outer, s.with, s.arguments}, items: in}
 	s.rows = s.rows.with(a.condition(on, j.On))
 
-	it := &item{byColumn: true, unknown: first(left.unknown, right.unknown), bottom: left.bottom || right.bottom}
+	it := &item{byColumn: true, unknown: first(left.unknown, right.unknown)}
 	using := j.Using
 	if j.Natural {
 		for _, c := range left.columns {
@@ -309,6 +308,12 @@ func (a *analysis) calls(s *scope, c *Calls, prior []*item) *item {
 		v := a.expr(in, f.Call)
 		s.rows = s.rows.with(v.decides())
 		name := f.Name
+		if v.shaped {
+			it.more = "function " + f.Name + " may return a row"
+		}
+		if v.reason != "" && len(f.Columns) == 0 {
+			it.unknown = v.reason
+		}
 		switch {
 		case len(f.Columns) > 0:
 			for _, n := range f.Columns {

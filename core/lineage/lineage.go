@@ -68,6 +68,9 @@ type Relation struct {
 	// foreign table, a table that is not committed yet. It is a reason for
 	// people.
 	Opaque string
+	// Rewritten is why writing to it may write elsewhere, if it may: a rule, a
+	// trigger in the place of the write. It is a reason for people.
+	Rewritten string
 	// Heirs are relations whose rows it has too: partitions, inheritance.
 	// Columns correspond by name.
 	Heirs []*Relation
@@ -76,7 +79,8 @@ type Relation struct {
 // A RelationColumn is a column of a relation.
 type RelationColumn struct {
 	Column
-	// Type is of what type it is, where that is known.
+	// Type is of what type it is, where that is known; for a domain the type
+	// that it is made of.
 	Type Name
 	// Hidden columns are not of what * stands for: ctid, xmin.
 	Hidden bool
@@ -134,6 +138,15 @@ type Function struct {
 	Volatile bool
 	// Names are those of its arguments, as far as it has them.
 	Names []string
+	// Accepts are the types that each argument may have: its own, and those that
+	// become it by themselves. None is any, as is no list at all. Where an
+	// argument is known to be of another type, the function is not meant.
+	Accepts [][]Name
+	// Returns is the type of its result, where that is known.
+	Returns Name
+	// Shaped is whether its result may be a row, with the columns of what it is
+	// given: unnest, json_populate_record.
+	Shaped bool
 	// Reason is why it is opaque, for people.
 	Reason string
 }

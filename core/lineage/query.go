@@ -329,8 +329,6 @@ type Call struct {
 	// Within is whether Order are arguments of an ordered-set aggregate.
 	Within bool
 	Over   *Windowing
-	// Plain is whether it could be written as the field of a row, too.
-	Plain bool
 }
 
 // A Windowing is the rows that a window function sees. It may refer to another.
@@ -340,11 +338,12 @@ type Windowing struct {
 	Frame            []Expr
 }
 
-// A Cast is to a type. Text is whether it is to one that holds every value's text.
+// A Cast is to a type, or with Many to an array of it. Text is whether it is to one
+// that holds every value's text.
 type Cast struct {
-	Arg  Expr
-	To   Name
-	Text bool
+	Arg        Expr
+	To         Name
+	Text, Many bool
 }
 
 // A Subquery is a query in an expression.

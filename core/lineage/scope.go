@@ -15,7 +15,8 @@ type column struct {
 // An item is a source as names refer to it.
 type item struct {
 	name   string // by which it is known, "" for none
-	schema string // of a relation that has no alias
+	schema string // of a relation that has no alias, as it is written
+	stored bool   // it is a relation, that has no alias
 	// byName is whether its name may be referred to, open whether its columns
 	// may be without it.
 	byName, byColumn bool
@@ -26,9 +27,8 @@ type item struct {
 	// single is whether its row is its one column's value: a function's.
 	single bool
 	row    *value // as a whole, once it was needed
-	// bottom is whether nothing came in yet: a recursive query before its
-	// first round.
-	bottom bool
+	// more is why there may be other columns than are known.
+	more string
 }
 
 // wide is how many columns an item has that are looked up by an index.
@@ -86,6 +86,9 @@ type arguments struct {
 
 // ref returns what a name stands for.
 func (a *analysis) ref(s *scope, r *Ref) value {
+	if r.Star && len(r.Parts) > 0 {
+		return s.row(r.Parts)
+	}
 	switch len(r.Parts) {
 	case 1:
 		return a.plainRef(s, r.Parts[0])
@@ -102,12 +105,9 @@ func (a *analysis) plainRef(s *scope, name string) value {
 		var found []*column
 		missing := ""
 		for _, it := range in.items {
-			if it.byColumn && it.bottom {
-				return value{}
-			}
 			if it.byColumn {
 				found = append(found, it.find(name)...)
-				missing = first(missing, it.unknown)
+				missing = first(missing, first(it.unknown, it.more))
 			}
 		}
 		switch {
@@ -137,7 +137,7 @@ func (s *scope) source(schema, name string) (*item, *scope, string) {
 	for in := s; in != nil; in = in.outer {
 		var found *item
 		for _, it := range in.items {
-			if it.byName && it.name == name && (schema == "" || it.schema == schema) {
+			if it.byName && it.name == name && (schema == "" || it.stored && (it.schema == schema || it.schema == "")) {
 				if found != nil {
 					return nil, nil, "source " + name + " is ambiguous"
 				}
@@ -149,6 +149,23 @@ func (s *scope) source(schema, name string) (*item, *scope, string) {
 		}
 	}
 	return nil, nil, ""
+}
+
+// row is a source's row as a whole, by the source's name.
+func (s *scope) row(parts []string) value {
+	it, in, reason := s.source(qualified(parts))
+	if it == nil {
+		return unknown(first(reason, "source "+parts[len(parts)-1]+" is not known"))
+	}
+	return it.whole(in != s)
+}
+
+// qualified are the last two parts of a name.
+func qualified(parts []string) (schema, name string) {
+	if len(parts) > 1 {
+		schema = parts[len(parts)-2]
+	}
+	return schema, parts[len(parts)-1]
 }
 
 // whole is a source's row as a whole.
@@ -171,11 +188,7 @@ func (it *item) whole(outer bool) value {
 // qualifiedRef is a column of a source, or of a function of the source's row.
 func (a *analysis) qualifiedRef(s *scope, parts []string) value {
 	name, parts := parts[len(parts)-1], parts[:len(parts)-1]
-	schema := ""
-	if len(parts) > 1 {
-		schema = parts[len(parts)-2]
-	}
-	from := parts[len(parts)-1]
+	schema, from := qualified(parts)
 	it, in, reason := s.source(schema, from)
 	switch {
 	case reason != "":
@@ -187,9 +200,6 @@ func (a *analysis) qualifiedRef(s *scope, parts []string) value {
 		return unknown("source " + from + " is not known")
 	case it.unknown != "":
 		return unknown("column " + from + "." + name + ", since " + it.unknown)
-	}
-	if it.bottom {
-		return value{}
 	}
 	found := it.find(name)
 	switch len(found) {
@@ -260,11 +270,7 @@ func (a *analysis) star(s *scope, r *Ref) ([]column, string) {
 		}
 		return all, ""
 	}
-	schema := ""
-	if len(r.Parts) > 1 {
-		schema = r.Parts[len(r.Parts)-2]
-	}
-	name := r.Parts[len(r.Parts)-1]
+	schema, name := qualified(r.Parts)
 	it, _, reason := s.source(schema, name)
 	switch {
 	case reason != "":

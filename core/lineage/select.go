@@ -32,7 +32,7 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 		r.rows.reason = first(r.rows.reason, v.reason)
 		r.rows.failing = r.rows.failing.with(v.failing)
 	}
-	if q.Limited {
+	if b, ok := q.Body.(*Select); q.Limited || ok && len(b.DistinctOn) > 0 {
 		r.rows = r.rows.selecting()
 	}
 	for _, e := range q.Limits {
@@ -83,7 +83,7 @@ func (a *analysis) key(s *scope, r *relation, k Key, result bool) (v value) {
 // has is whether a query's own sources have a column of that name.
 func (s *scope) has(name string) bool {
 	for _, it := range s.items {
-		if it.byColumn && (it.unknown != "" || it.bottom || len(it.find(name)) > 0) {
+		if it.byColumn && (it.unknown != "" || it.more != "" || len(it.find(name)) > 0) {
 			return true
 		}
 	}
@@ -210,15 +210,12 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 	if r.unknown != "" {
 		return r
 	}
-	if len(left.columns) != len(right.columns) && !left.bottom && !right.bottom {
+	if len(left.columns) != len(right.columns) {
 		r.unknown = "the branches differ in their columns"
 		return r
 	}
-	r.bottom = left.bottom && right.bottom
 	for i, c := range left.columns {
-		if i < len(right.columns) {
-			c.value = c.or(right.columns[i].value)
-		}
+		c.value = c.or(right.columns[i].value)
 		if b.Distinct || b.Matching {
 			r.rows = r.rows.with(c.decides())
 		}

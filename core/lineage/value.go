@@ -11,6 +11,8 @@ type value struct {
 	record  []column // the fields, of a row as a whole
 	outer   bool     // it has a column of an outer query in it
 	many    bool     // it is a row for each of a set
+	shaped  bool     // it may be a row of columns that are not known
+	typ     Name     // its type, where that is known
 }
 
 // all are the columns that it depends on.
@@ -58,7 +60,7 @@ func first(a, b string) string {
 // with returns what is computed from two values.
 func (v value) with(w value) value {
 	v.derived = v.all().with(w.all())
-	v.exact, v.record = nil, nil
+	v.exact, v.record, v.typ, v.shaped = nil, nil, Name{}, false
 	v.rows = v.rows.with(w.rows)
 	v.failing = v.failing.with(w.failing)
 	v.reason = first(v.reason, w.reason)
@@ -69,7 +71,7 @@ func (v value) with(w value) value {
 
 // computed is what is computed from v.
 func (v value) computed() value {
-	v.exact, v.derived, v.record = nil, v.all(), nil
+	v.exact, v.derived, v.record, v.typ, v.shaped = nil, v.all(), nil, Name{}, false
 	return v
 }
 
@@ -83,7 +85,11 @@ func (v value) or(w value) value {
 	u.reason = first(v.reason, w.reason)
 	u.outer = v.outer || w.outer
 	u.many = v.many || w.many
+	u.shaped = v.shaped || w.shaped
 	u.record = nil
+	if v.typ != w.typ {
+		u.typ = Name{}
+	}
 	if len(v.record) == len(w.record) {
 		for i := range v.record {
 			u.record = append(u.record, column{name: v.record[i].name, value: v.record[i].or(w.record[i].value)})

@@ -54,7 +54,7 @@ func (a *analysis) resolved(c *common) *relation {
 		return c.relation
 	}
 	c.open = true
-	c.relation = &relation{bottom: true}
+	c.relation = c.base(a)
 	for range maxRounds {
 		c.met = false
 		r := c.named(a.statement(c.within, c.Statement))
@@ -62,17 +62,29 @@ func (a *analysis) resolved(c *common) *relation {
 			c.relation, c.open = r, false
 			return r
 		}
-		if !c.relation.bottom {
-			r.rows = r.rows.with(c.relation.rows)
-		}
 		c.relation = r
 	}
 	c.relation, c.open = unknownRelation("recursive query "+c.Name+" is too deep"), false
 	return c.relation
 }
 
+// base is what a recursive query begins with: the branch that does not refer to it.
+func (c *common) base(a *analysis) *relation {
+	none := unknownRelation("query " + c.Name + " refers to itself")
+	q, ok := c.Statement.(*Query)
+	if !ok || !c.recursive {
+		return none
+	}
+	b, ok := q.Body.(*Combined)
+	if !ok {
+		return none
+	}
+	c.relation = none
+	return c.named(a.statement(a.common(c.within, q.With), b.Left))
+}
+
 func (r *relation) equal(q *relation) bool {
-	if len(r.columns) != len(q.columns) || !r.rows.equal(q.rows) || r.bottom != q.bottom {
+	if len(r.columns) != len(q.columns) || !r.rows.equal(q.rows) {
 		return false
 	}
 	for i := range r.columns {

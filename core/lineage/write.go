@@ -1,38 +1,20 @@
 package lineage
 
 // target brings the table that a statement writes into scope.
-func (a *analysis) target(ctx within, t *Table) (*scope, *item) {
+func (a *analysis) target(ctx within, t *Table) (*scope, *target) {
 	s := &scope{within: ctx}
 	alias := t.Alias
 	if alias.Name == "" {
 		alias.Name = t.Name.Name
 	}
 	it := a.item(s, a.relation(t.Name, t.Only), alias)
-	if t.Alias.Name == "" {
-		it.schema = t.Name.Schema
-	}
+	it.schema, it.stored = t.Name.Schema, t.Alias.Name == ""
 	s.items = []*item{it}
-	return s, it
-}
-
-// written are the columns of the relations that a name stands for, of that name.
-func (a *analysis) written(name Name, column string) []Column {
-	found, err := a.catalog.Relations(a.ctx, name)
-	if err != nil {
-		a.fail("relation "+name.Name, err)
+	w := &target{name: t.Name, table: it}
+	for _, of := range a.found[t.Name] {
+		w.rewritten = first(w.rewritten, of.Rewritten)
 	}
-	var columns []Column
-	for _, of := range found {
-		for _, c := range of.Columns {
-			if c.Name == column {
-				columns = append(columns, c.Column)
-			}
-		}
-	}
-	if len(columns) == 0 {
-		columns = []Column{{Relation: name.String(), Name: column}}
-	}
-	return columns
+	return s, w
 }
 
 // String returns "schema.name", or the name alone.
@@ -43,11 +25,51 @@ func (n Name) String() string {
 	return n.Schema + "." + n.Name
 }
 
-// write notes that a value is written to a column.
-func (a *analysis) write(name Name, column string, v value, r rows) {
-	for _, to := range a.written(name, column) {
-		a.flow(to, "", v, r)
+// A target is the table that a statement writes.
+type target struct {
+	name  Name
+	table *item
+	// rewritten is why writing to it may write elsewhere, if it may.
+	rewritten string
+}
+
+// columns are the names of the columns that values go to that are not named.
+func (w *target) columns() []string {
+	var names []string
+	for _, c := range w.table.columns {
+		if !c.hidden {
+			names = append(names, c.name)
+		}
 	}
+	return names
+}
+
+// write notes that a value is written to a column: of the table, and where that is
+// a view of what it shows.
+func (a *analysis) write(w *target, column string, v value, r rows) {
+	v.reason = first(v.reason, w.rewritten)
+	found := w.table.find(column)
+	if len(found) == 0 {
+		a.flow(Column{Relation: w.name.String(), Name: column}, "", v, r)
+	}
+	for _, c := range found {
+		for _, to := range c.exact {
+			a.flow(a.columns[to], "", v, r)
+		}
+	}
+}
+
+// given is what a column holds that may be written: what it had, or what it gets.
+func (a *analysis) given(c column) value {
+	v := c.value
+	for _, to := range c.exact {
+		for i := range a.flows {
+			if f := &a.flows[i]; f.by == "" && f.to == a.columns[to] {
+				v = v.or(f.value)
+			}
+		}
+	}
+	return v
 }
 
 // returning is what a writing statement returns.
@@ -66,11 +88,7 @@ func (a *analysis) insert(ctx within, w *Insert) *relation {
 	s, into := a.target(ctx, &w.Into)
 	columns := w.Columns
 	if columns == nil {
-		for _, c := range into.columns {
-			if !c.hidden {
-				columns = append(columns, c.name)
-			}
-		}
+		columns = into.columns()
 	}
 	s.rows = rows{} // rows that are there already have no part
 	if w.Source != nil {
@@ -79,70 +97,54 @@ func (a *analysis) insert(ctx within, w *Insert) *relation {
 		if from.unknown != "" {
 			s.rows.reason = first(s.rows.reason, from.unknown)
 			for _, name := range columns {
-				a.write(w.Into.Name, name, unknown(from.unknown), s.rows)
+				a.write(into, name, unknown(from.unknown), s.rows)
 			}
 		}
 		for i, c := range from.columns {
 			if i < len(columns) {
-				a.write(w.Into.Name, columns[i], c.value, s.rows)
+				a.write(into, columns[i], c.value, s.rows)
 			}
 		}
-		if into.unknown != "" && w.Columns == nil && len(from.columns) > 0 {
-			a.write(w.Into.Name, "*", whole(from.columns), s.rows)
+		if into.table.unknown != "" && w.Columns == nil && len(from.columns) > 0 {
+			a.write(into, "*", whole(from.columns), s.rows)
 		}
 	}
 	if c := w.Conflict; c != nil {
-		a.conflict(s, w, c, into)
+		a.conflict(s, c, into)
 	}
+	a.changed(s)
 	return a.returning(s, w.Returning)
 }
 
 // conflict is what an insert does with rows that there are already.
-func (a *analysis) conflict(s *scope, w *Insert, c *Conflict, into *item) {
-	excluded := &item{name: "excluded", byName: true, byColumn: true, columns: into.columns, unknown: into.unknown}
-	excluded.columns = append([]column(nil), into.columns...)
-	for i := range excluded.columns {
-		excluded.columns[i].value = a.given(w.Into.Name, excluded.columns[i])
-	}
-	in := &scope{within: s.within, items: []*item{into, excluded}}
+func (a *analysis) conflict(s *scope, c *Conflict, into *target) {
+	excluded := a.writing(into.table, "excluded")
+	in := &scope{within: s.within, items: []*item{into.table, excluded}}
 	for _, e := range c.Keys {
 		s.rows = s.rows.with(a.expr(s, e).decides())
 	}
 	s.rows = s.rows.with(a.condition(s, c.KeysWhere))
 	in.rows = s.rows.with(a.condition(in, c.Where))
-	a.assign(in, w.Into.Name, c.Set)
+	a.assign(in, into, c.Set)
 	s.rows = in.rows
 }
 
-// given is what a column of a row gets that is written.
-func (a *analysis) given(name Name, c column) value {
-	v := c.value
-	for _, to := range a.written(name, c.name) {
-		for _, f := range a.flows {
-			if f.by == "" && f.to == to {
-				v = v.or(f.value)
-			}
-		}
-	}
-	return v
-}
-
 // assign sets columns.
-func (a *analysis) assign(s *scope, name Name, set []Assignment) {
+func (a *analysis) assign(s *scope, w *target, set []Assignment) {
 	for _, as := range set {
 		v := a.expr(s, as.Value)
 		for i, c := range as.Columns {
-			w := v
+			one := v
 			if len(as.Columns) > 1 {
-				if w = v.computed(); i < len(v.record) {
-					w = v.record[i].value
-					w.rows, w.reason = w.rows.with(v.rows), first(w.reason, v.reason)
+				if one = v.computed(); i < len(v.record) {
+					one = v.record[i].value
+					one.rows, one.reason = one.rows.with(v.rows), first(one.reason, v.reason)
 				}
 			}
 			if as.Part {
-				w = w.computed()
+				one = one.computed()
 			}
-			a.write(name, c, w, s.rows)
+			a.write(w, c, one, s.rows)
 		}
 	}
 }
@@ -150,32 +152,38 @@ func (a *analysis) assign(s *scope, name Name, set []Assignment) {
 // update changes rows.
 func (a *analysis) update(ctx within, w *Update) *relation {
 	ctx = a.common(ctx, w.With)
-	s, _ := a.target(ctx, &w.Table)
+	s, table := a.target(ctx, &w.Table)
 	a.from(s, w.From)
 	s.rows = s.rows.with(a.condition(s, w.Where))
-	a.assign(s, w.Table.Name, w.Set)
-	a.changed(s, w.Table.Name)
+	a.assign(s, table, w.Set)
+	a.changed(s)
 	return a.returning(s, w.Returning)
 }
 
-// changed gives the target's columns what was written to them, for what is
-// returned of them.
-func (a *analysis) changed(s *scope, name Name) {
-	it := *s.items[0]
-	it.row, it.index = nil, nil
-	it.columns = append([]column(nil), it.columns...)
+// writing is the table that is written as names refer to it that stand for what is
+// written, or was there before.
+func (a *analysis) writing(table *item, name string) *item {
+	it := &item{name: name, byName: true, unknown: table.unknown, columns: append([]column(nil), table.columns...)}
+	it.byColumn = name == "excluded"
 	for i := range it.columns {
-		it.columns[i].value = a.given(name, it.columns[i])
+		it.columns[i].value = a.given(it.columns[i])
 	}
-	s.items = append([]*item{&it}, s.items[1:]...)
-	// The row before and after, where the dialect has them.
-	for _, n := range []string{"old", "new"} {
-		if found, _, reason := s.source("", n); found == nil && reason == "" {
-			row := it
-			row.name, row.byColumn, row.schema = n, false, ""
-			s.items = append(s.items, &row)
+	return it
+}
+
+// changed gives the target's columns what was written to them, for what is
+// returned of them: of the row before and after, too, where the dialect has them.
+func (a *analysis) changed(s *scope) {
+	table := s.items[0]
+	it := a.writing(table, table.name)
+	it.schema, it.stored, it.byColumn = table.schema, table.stored, true
+	items := append([]*item{it}, s.items[1:]...)
+	for _, name := range []string{"old", "new"} {
+		if found, _, reason := (&scope{items: s.items}).source("", name); found == nil && reason == "" {
+			items = append(items, a.writing(table, name))
 		}
 	}
+	s.items = items
 }
 
 // delete removes rows.
@@ -184,7 +192,7 @@ func (a *analysis) delete(ctx within, w *Delete) *relation {
 	s, _ := a.target(ctx, &w.Table)
 	a.from(s, w.Using)
 	s.rows = s.rows.with(a.condition(s, w.Where))
-	a.changed(s, w.Table.Name)
+	a.changed(s)
 	return a.returning(s, w.Returning)
 }
 
@@ -198,25 +206,21 @@ func (a *analysis) merge(ctx within, w *Merge) *relation {
 		s.rows = s.rows.with(a.condition(s, when.Condition))
 	}
 	for _, when := range w.When {
-		a.assign(s, w.Into.Name, when.Set)
+		a.assign(s, into, when.Set)
 		columns := when.Columns
 		if columns == nil {
-			for _, c := range into.columns {
-				if !c.hidden {
-					columns = append(columns, c.name)
-				}
-			}
+			columns = into.columns()
 		}
 		for i, e := range when.Values {
 			name := "*"
 			if i < len(columns) {
 				name = columns[i]
 			}
-			a.write(w.Into.Name, name, a.expr(s, e), s.rows)
+			a.write(into, name, a.expr(s, e), s.rows)
 		}
 	}
-	a.changed(s, w.Into.Name)
-	// What is returned is of the source's row, too.
+	a.changed(s)
+	s.items = append(s.items[1:len(s.items):len(s.items)], s.items[0]) // in which order * has them
 	return a.returning(s, w.Returning)
 }
 
