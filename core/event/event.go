@@ -184,7 +184,7 @@ type Statement struct {
 	Parent int
 	// Within says how the parent contains it: "cte", "explain",
 	// "explain analyze", "prepare", "execute", "cursor", "fetch", "copy", "as",
-	// "view", "rule", "trigger", "do", "function", "schema".
+	// "view", "rule", "trigger", "cascade", "do", "function", "schema".
 	Within string
 	// Runs is whether the request carries the statement out. It is false
 	// for what is only prepared, explained or defined.
@@ -222,6 +222,12 @@ type Statement struct {
 	// one value each, as in "id", or the value of a variable, as in "id=which",
 	// which may be a column's name too. They are never encoded.
 	Pinned []string
+	// Sets are the columns that it gives values, as far as it names them. They
+	// are never encoded.
+	Sets []string
+	// Symbols are the operators that it applies and PostgreSQL has too. They
+	// are never encoded.
+	Symbols []string
 }
 
 // Lineage says how a field's values come about.

@@ -361,7 +361,10 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 			conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
 			var path string
 			if err == nil {
-				if path, err = pathOf(ctx, conn); err != nil {
+				if path, err = pathOf(ctx, conn); err == nil {
+					err = askQuickly(ctx, conn)
+				}
+				if err != nil {
 					giveUp(conn)
 				}
 			}
@@ -428,6 +431,13 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 func pathOf(ctx context.Context, conn *pgx.Conn) (path string, err error) {
 	err = conn.QueryRow(ctx, "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'search_path'").Scan(&path)
 	return path, err
+}
+
+// askQuickly makes questions on conn cost less: most of what they take is to be
+// planned.
+func askQuickly(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SET plan_cache_mode = force_generic_plan; SET jit = off")
+	return err
 }
 
 // locks says which locks a backend holds that others may wait for.

@@ -31,6 +31,7 @@ const (
 	inserts   how = 'I'
 	updates   how = 'U'
 	deletes   how = 'D'
+	redefine  how = 'd' // definitions, which event triggers watch
 	// It is not used, but asked for its keys: columns with \x01 between.
 	identifies how = 'k'
 )
@@ -41,7 +42,12 @@ const (
 type code struct {
 	sql   string
 	plans bool // it may run when a statement is only planned
-	fires bool // it is a trigger's
+	// within is how the statement contains it: a trigger, or a foreign key's
+	// cascade. Elsewhere the use tells.
+	within string
+	// symbol is an operator that the statement has to apply, and columns are
+	// some, with \x01 between, of which it has to name one.
+	symbol, columns string
 }
 
 // Limits of what is looked at for one request, and of what is remembered.
@@ -232,6 +238,9 @@ func (x *expansion) usesOf(st *event.Statement, through string) (uses []use) {
 	for _, t := range st.Types {
 		uses = append(uses, use{names, "", t, x.path})
 	}
+	if changesDefinitions(st.Kind) {
+		uses = append(uses, use{redefine, "", "", x.path})
+	}
 	relation := func(o event.Object, ways string) {
 		if o.Schema == "pg_catalog" || o.Schema == "information_schema" || strings.HasPrefix(o.Schema, "pg_temp") {
 			return
@@ -249,6 +258,15 @@ func (x *expansion) usesOf(st *event.Statement, through string) (uses []use) {
 		}
 	}
 	return uses
+}
+
+// changesDefinitions reports whether event triggers may watch a kind of statement.
+func changesDefinitions(kind string) bool {
+	switch kind {
+	case "SELECT INTO", "COMMENT", "GRANT", "REVOKE", "SECURITY LABEL", "IMPORT FOREIGN SCHEMA", "REFRESH MATERIALIZED VIEW", "REINDEX":
+		return true
+	}
+	return strings.HasPrefix(kind, "CREATE ") || strings.HasPrefix(kind, "ALTER ") || strings.HasPrefix(kind, "DROP ")
 }
 
 // writes returns in which ways a statement writes to relations.
@@ -300,7 +318,7 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 		}
 	}
 	for _, c := range found {
-		if c.sql == "" || x.effects[i] == plans && !c.plans {
+		if c.sql == "" || x.effects[i] == plans && !c.plans || !c.concerns(&x.list[i]) {
 			continue
 		}
 		through := ""
@@ -326,7 +344,7 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 			continue
 		}
 		from := len(x.list)
-		x.add(i, containment(u.how, c), facts, through)
+		x.add(i, c.containment(u.how), facts, through)
 		x.seen[key] = added{from: from, to: len(x.list)}
 	}
 	return nil
@@ -358,17 +376,46 @@ func (x *expansion) unpin() {
 	}
 }
 
-func containment(h how, c code) string {
+// containment says how a statement contains code.
+func (c *code) containment(h how) string {
+	switch {
+	case c.within != "":
+		return c.within
+	case c.symbol+c.columns != "":
+		return "function"
+	}
 	switch h {
 	case reads, refreshes:
 		return "view"
 	case inserts, updates, deletes:
-		if c.fires {
-			return "trigger"
-		}
 		return "rule"
 	}
 	return "function"
+}
+
+// concerns reports whether st, which uses something that may run c, does.
+func (c *code) concerns(st *event.Statement) bool {
+	if c.symbol != "" && !slices.Contains(st.Symbols, c.symbol) {
+		return false
+	}
+	named := st.Columns
+	switch {
+	case c.columns == "":
+		return true
+	case c.within == "cascade":
+		if st.Kind == "SELECT" { // of a view through which the table is written
+			return true
+		}
+		named = st.Sets
+	case st.Kind == "INSERT", st.Kind == "MERGE", st.Kind == "COPY":
+		return true // those may write columns that they do not name
+	}
+	for name := range strings.SplitSeq(c.columns, "\x01") {
+		if slices.ContainsFunc(named, func(n string) bool { return isNamed(n, name) || isNamed(n, "*") }) {
+			return true
+		}
+	}
+	return false
 }
 
 // add adds below statement i what a code does, which facts describe: that of a
@@ -497,7 +544,7 @@ func askCode(ctx context.Context, conn *pgx.Conn, asked []use, answers map[use][
 	var h string
 	var u use
 	var found code
-	_, err = pgx.ForEachRow(rows, []any{&h, &u.schema, &u.name, &u.path, &found.sql, &found.plans, &found.fires}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&h, &u.schema, &u.name, &u.path, &found.sql, &found.plans, &found.within, &found.symbol, &found.columns}, func() error {
 		u.how = how(h[0])
 		answers[u] = append(answers[u], found)
 		return nil

@@ -25,6 +25,7 @@ const estimateAttr = "db.estimated_rows"
 const (
 	estimateTimeout = 250 * time.Millisecond
 	maxEstimated    = 64 << 10 // of a statement and its parameters, in bytes
+	maxCascades     = 50
 )
 
 // A writing is a request that may write rows which a query finds.
@@ -61,6 +62,7 @@ func (s *session) findOut(ctx context.Context, e *owed) ([]event.Attr, error) {
 func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 	asks := make([]bool, len(w.list)) // of the outermost statements
 	roots := make([]int, len(w.list))
+	writes := make([]bool, len(w.list))
 	asked := false
 	for i := range w.list {
 		st := &w.list[i]
@@ -68,20 +70,23 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 		if st.Parent >= 0 && st.Parent < i {
 			roots[i] = roots[st.Parent]
 		}
-		// What restricts no rows needs no estimate, and does not reach the
-		// server by one.
-		if !writesRows(st) || st.Scope == event.ScopeAll || w.runsOnce(i) && s.pinsRow(ctx, st) {
-			continue
-		}
-		if w.hidden(i) {
+		writes[roots[i]] = writes[roots[i]] || writesRows(st)
+		switch {
+		case !writesRows(st), st.Scope == event.ScopeAll:
+		case st.Within == "cascade":
+			asked = true
+		case w.runsOnce(i) && s.pinsRow(ctx, st):
+		case w.hidden(i):
 			return unknown, nil
+		default:
+			asks[roots[i]], asked = true, true
 		}
-		asks[roots[i]], asked = true, true
 	}
+	// What restricts no rows needs no estimate, and does not reach the server by
+	// one.
+	skips := make([]bool, len(w.list))
 	for i := range w.list {
-		if w.list[i].Scope == event.ScopeAll {
-			asks[roots[i]] = false
-		}
+		skips[roots[i]] = skips[roots[i]] || w.list[i].Scope == event.ScopeAll
 	}
 	if !asked {
 		return "", nil
@@ -90,36 +95,78 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 	if !known {
 		path, known = s.anyPath(ctx, w.list)
 	}
-	if !known || len(w.sql) > maxEstimated || !planned(w.list) {
+	if !known || len(w.sql) > maxEstimated || !plansOnly(w.list) {
 		return unknown, nil
 	}
-	total, answered := 0.0, false
+	// The statement goes to the server here, if only to be planned.
+	if err := s.ps.Commit(ctx); err != nil {
+		return "", err
+	}
+	rows := make([]float64, len(w.list)) // of the outermost statements, and of cascades
+	answered := false
 	for i := range w.units() {
 		top, start, end := w.unit(i)
-		if !asks[top] || s.writesOwn(ctx, w, roots, top) {
-			continue
+		if writes[top] {
+			rows[top] = 1
 		}
-		// The statement goes to the server here, if only to be planned.
-		if err := s.ps.Commit(ctx); err != nil {
-			return "", err
+		if !asks[top] || skips[top] || s.writesOwn(ctx, w, roots, top) {
+			continue
 		}
 		before, query, known := s.plannable(w, top, w.sql[start:end])
 		if !known {
 			return unknown, nil
 		}
-		n, err := s.catalog.estimate(ctx, path, before, query, w.bind, w.st)
+		plans, err := s.catalog.plan(ctx, path, before, query, w.bind, w.st)
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
 		if err != nil {
 			return unknown, nil
 		}
-		total, answered = total+n, true
+		rows[top], answered = 0, true
+		for i := range plans {
+			rows[top] += plans[i].Plan.writes()
+		}
+	}
+	cascades := 0
+	for i := range w.list {
+		st := &w.list[i]
+		if st.Within != "cascade" || !writesRows(st) || skips[roots[i]] {
+			continue
+		}
+		from := st.Parent
+		if w.list[from].Within != "cascade" {
+			from = roots[i]
+		}
+		plans, err := s.catalog.plan(ctx, "", "", perKey(st), nil, nil)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		if cascades++; err != nil || len(plans) != 1 || cascades > maxCascades {
+			return unknown, nil
+		}
+		rows[i], answered = rows[from]*plans[0].Plan.Rows, true
 	}
 	if !answered {
 		return "", nil
 	}
+	total := 0.0
+	for _, n := range rows {
+		total += n
+	}
 	return strconv.FormatFloat(total, 'f', 0, 64), nil
+}
+
+// perKey returns a query that finds as many rows as a cascade writes for each row
+// that it follows, whatever its key is.
+func perKey(cascade *event.Statement) string {
+	table := pgx.Identifier{cascade.Writes[0].Schema, cascade.Writes[0].Name}.Sanitize()
+	var equal []string
+	for _, column := range cascade.Pinned {
+		column = pgx.Identifier{column}.Sanitize()
+		equal = append(equal, fmt.Sprintf("%s = (SELECT %[1]s FROM %s LIMIT 1)", column, table))
+	}
+	return "SELECT FROM " + table + " WHERE " + strings.Join(equal, " AND ")
 }
 
 // anyPath returns a search path by which relations that statements name without a
@@ -243,9 +290,9 @@ func (w *writing) runsOnce(index int) bool {
 	return true
 }
 
-// planned reports whether the server runs no code but its own when it plans
+// plansOnly reports whether the server runs no code but its own when it plans
 // statements, which are expanded. It does not plan triggers.
-func planned(list []event.Statement) bool {
+func plansOnly(list []event.Statement) bool {
 	inserts := slices.ContainsFunc(list, func(st event.Statement) bool { return st.Kind == "INSERT" || st.Kind == "MERGE" })
 	aside := make([]bool, len(list))
 	for i := range list {
@@ -346,9 +393,9 @@ func (p *planner) close() {
 	p.conn = nil
 }
 
-// estimate asks how many rows a statement would write, once before, which prepares
-// it, has run; it may be empty.
-func (c *catalog) estimate(ctx context.Context, path, before, sql string, m *bind, st *prepared) (float64, error) {
+// plan asks how a statement would run, once before, which prepares it, has run; it
+// may be empty.
+func (c *catalog) plan(ctx context.Context, path, before, sql string, m *bind, st *prepared) ([]planned, error) {
 	p := &c.planner
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -357,12 +404,12 @@ func (c *catalog) estimate(ctx context.Context, path, before, sql string, m *bin
 	if p.conn == nil || p.conn.IsClosed() {
 		conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
 		if err != nil {
-			return 0, fmt.Errorf("open a connection for estimates: %w", err)
+			return nil, fmt.Errorf("open a connection for estimates: %w", err)
 		}
 		limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %[1]d", estimateTimeout.Milliseconds())
 		if _, err := conn.Exec(ctx, limits); err != nil {
 			giveUp(conn)
-			return 0, fmt.Errorf("open a connection for estimates: %w", err)
+			return nil, fmt.Errorf("open a connection for estimates: %w", err)
 		}
 		p.conn, p.path = conn, "pg_catalog" // as connect sets it
 	}
@@ -373,7 +420,7 @@ func (c *catalog) estimate(ctx context.Context, path, before, sql string, m *bin
 		}
 		if _, err := p.conn.Exec(ctx, set, args...); err != nil {
 			p.close()
-			return 0, fmt.Errorf("set the search path: %w", err)
+			return nil, fmt.Errorf("set the search path: %w", err)
 		}
 		p.path = path
 	}
@@ -394,26 +441,25 @@ func (c *catalog) estimate(ctx context.Context, path, before, sql string, m *bin
 			}
 		}()
 		if err := p.conn.PgConn().ExecParams(ctx, before, nil, nil, nil, nil).Read().Err; err != nil {
-			return 0, fmt.Errorf("prepare: %w", err)
+			return nil, fmt.Errorf("prepare: %w", err)
 		}
 	}
 	got := p.conn.PgConn().ExecParams(ctx, "EXPLAIN (FORMAT JSON) "+sql, params, oids, formats, nil).Read()
 	if got.Err != nil {
-		return 0, fmt.Errorf("explain: %w", got.Err)
+		return nil, fmt.Errorf("explain: %w", got.Err)
 	}
-	var plans []struct{ Plan plan }
+	var plans []planned
 	if len(got.Rows) != 1 || len(got.Rows[0]) != 1 {
-		return 0, fmt.Errorf("explain: %d rows", len(got.Rows))
+		return nil, fmt.Errorf("explain: %d rows", len(got.Rows))
 	}
 	if err := json.Unmarshal(got.Rows[0][0], &plans); err != nil {
-		return 0, fmt.Errorf("explain: %w", err)
+		return nil, fmt.Errorf("explain: %w", err)
 	}
-	n := 0.0
-	for i := range plans {
-		n += plans[i].Plan.writes()
-	}
-	return n, nil
+	return plans, nil
 }
+
+// A planned is what EXPLAIN says of a statement.
+type planned struct{ Plan plan }
 
 // A plan is a node of what EXPLAIN says.
 type plan struct {

@@ -40,6 +40,10 @@ func TestEstimatedRows(t *testing.T) {
 		CREATE FUNCTION most() RETURNS void LANGUAGE sql AS $$ DELETE FROM noted WHERE id > 0 $$;
 		CREATE FUNCTION sums() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE noted SET n = n + 1 WHERE id = NEW.id; RETURN NEW; END $$;
 		CREATE TABLE summed (id int, n int); INSERT INTO summed SELECT i, i FROM generate_series(1, 3000) i;
+		CREATE TABLE grandparents (id int PRIMARY KEY); INSERT INTO grandparents VALUES (1);
+		CREATE TABLE parents (id int PRIMARY KEY, name text, up int DEFAULT 1 REFERENCES grandparents ON DELETE CASCADE); INSERT INTO parents SELECT generate_series(1, 10);
+		CREATE TABLE children (id int PRIMARY KEY, up int REFERENCES parents ON DELETE SET NULL ON UPDATE CASCADE);
+		INSERT INTO children SELECT i, 1 + i % 10 FROM generate_series(1, 5000) i;
 		CREATE TRIGGER sums BEFORE UPDATE ON summed FOR EACH ROW EXECUTE FUNCTION sums(); ANALYZE`
 	var told []string
 	g := startGate(t, gateConfig{sql: sql, plugins: []pipeline.Plugin{rule(func(r *event.Request) event.Verdict {
@@ -81,6 +85,11 @@ func TestEstimatedRows(t *testing.T) {
 
 		{"PREPARE p(int) AS DELETE FROM many WHERE id > $1; EXECUTE p(10000)", -1, -1, false},
 		{"PREPARE p(int) AS UPDATE many SET n = 0 WHERE id = $1; EXECUTE p(10000)", 0, 0, true},
+		{"DELETE FROM parents WHERE id = 3", 450, 550, false},
+		{"DELETE FROM parents WHERE id < 6", 2000, 3000, false},
+		{"DELETE FROM grandparents WHERE id = 1", 4500, 5500, false},
+		{"UPDATE parents SET id = 30 WHERE id = 3", 450, 550, false},
+		{"UPDATE parents SET name = 'x' WHERE id = 3", 0, 0, true},
 		{"SELECT one(5)", 0, 0, true},
 		{"SELECT one(id) FROM few", -1, -1, false},
 		{"SELECT one(i) FROM generate_series(1, 1000) i", -1, -1, false},

@@ -4,19 +4,11 @@ import (
 	"testing"
 
 	"github.com/jackc/pgproto3/v2"
-
-	"gatehouse/core/pipeline"
-	"gatehouse/plugins/host"
-	"gatehouse/plugins/plugintest"
 )
 
 // What SQL has prepared is judged when the protocol binds it.
 func TestBindOfSQLPrepared(t *testing.T) {
-	guard, err := plugintest.Host(t, host.Options{}).Load(t.Context(), "guard", plugintest.Build(t, "../../plugins/guard"), []byte("null"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := startGate(t, gateConfig{sql: "CREATE TABLE t (id int); INSERT INTO t VALUES (1)", plugins: []pipeline.Plugin{guard.Pipeline()}})
+	g := guarded(t, gateConfig{sql: "CREATE TABLE t (id int); INSERT INTO t VALUES (1)"})
 	r := g.raw(t)
 	if a := r.ask(&pgproto3.Query{String: "PREPARE p AS DELETE FROM t"}); a.code != "" {
 		t.Fatal(a.said)

@@ -147,6 +147,7 @@ func (b *builder) assigned(targets []*tree.Node) {
 	for _, n := range targets {
 		t := n.GetResTarget()
 		b.column(t.GetName())
+		b.add('e', &b.current().Sets, t.GetName())
 		b.visitAll(t.GetIndirection())
 		b.visit(t.GetVal())
 	}

@@ -32,11 +32,19 @@ func words(list string) map[string]bool {
 
 // operatorName takes an operator that is applied.
 func (b *builder) operatorName(parts []*tree.Node) {
-	o := named(parts)
-	if o.Name == "" || o.Schema == "pg_catalog" || o.Schema == "" && (builtInOperators[o.Name] || isWord(o.Name)) {
-		return
+	switch o := named(parts); {
+	case o.Name == "", o.Schema == "pg_catalog":
+	case o.Schema != "":
+		b.operator(o.String())
+	case isWord(o.Name):
+		for _, symbol := range []string{"<", "<=", ">", ">="} {
+			b.symbol(symbol)
+		}
+	case builtInOperators[o.Name]:
+		b.symbol(o.Name)
+	default:
+		b.operator(o.Name)
 	}
-	b.operator(o.String())
 }
 
 // isWord reports whether an operator is one of the grammar's own, such as

@@ -52,6 +52,9 @@ func (b *builder) join(j *tree.JoinExpr) {
 	if j.GetIsNatural() {
 		b.column("*")
 	}
+	if j.GetIsNatural() || len(j.GetUsingClause()) > 0 {
+		b.symbol("=")
+	}
 	for _, n := range j.GetUsingClause() {
 		b.column(text(n))
 	}

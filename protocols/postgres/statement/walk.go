@@ -103,6 +103,9 @@ func (b *builder) visit(m proto.Message) {
 	case *tree.InsertStmt, *tree.UpdateStmt, *tree.DeleteStmt, *tree.MergeStmt:
 		b.statementOf(m, b.inside("cte", true))
 	case *tree.CaseExpr:
+		if m.GetArg() != nil {
+			b.symbol("=")
+		}
 		b.decides(m.GetArg())
 		b.visitAll(m.GetArgs(), []*tree.Node{m.GetDefresult()})
 	case *tree.CaseWhen:
