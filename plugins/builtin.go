@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-//go:generate env GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared "-ldflags=-s -w" -o wasm/approve.wasm ./approve
-//go:generate env GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared "-ldflags=-s -w" -o wasm/classify.wasm ./classify
-//go:generate env GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared "-ldflags=-s -w" -o wasm/guard.wasm ./guard
-//go:generate env GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared "-ldflags=-s -w" -o wasm/mask.wasm ./mask
+//go:generate go run gatehouse/sdk/build -o wasm/approve.wasm ./approve
+//go:generate go run gatehouse/sdk/build -o wasm/classify.wasm ./classify
+//go:generate go run gatehouse/sdk/build -o wasm/guard.wasm ./guard
+//go:generate go run gatehouse/sdk/build -o wasm/mask.wasm ./mask
 
 //go:embed wasm
 var modules embed.FS

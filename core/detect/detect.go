@@ -57,17 +57,23 @@ func compile(d event.Detector) (*regexp.Regexp, error) {
 	if d.Name == "" || len(d.Name) > maxName || strings.Trim(d.Name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return nil, fmt.Errorf("a name has 1 to %d of a-z, 0-9, _ and -", maxName)
 	}
-	if len(d.Pattern) == 0 || len(d.Pattern) > maxPattern {
+	return Compile(d.Pattern)
+}
+
+// Compile compiles a pattern in RE2's syntax, which may be hostile: it refuses
+// those that are long or grow large.
+func Compile(pattern string) (*regexp.Regexp, error) {
+	if len(pattern) == 0 || len(pattern) > maxPattern {
 		return nil, fmt.Errorf("a pattern has 1 to %d bytes", maxPattern)
 	}
-	parsed, err := syntax.Parse(d.Pattern, syntax.Perl)
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil, err
 	}
 	if size(parsed) > maxProgram {
 		return nil, fmt.Errorf("the pattern, compiled, has more than %d instructions", maxProgram)
 	}
-	return regexp.Compile(d.Pattern)
+	return regexp.Compile(pattern)
 }
 
 // size is at least how many instructions re compiles to, as far as that is not

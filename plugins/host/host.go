@@ -162,6 +162,16 @@ func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plu
 	if err := checkModule(wasm); err != nil {
 		return nil, err
 	}
+	schema, err := schemaOf(wasm)
+	if err != nil {
+		return nil, err
+	}
+	if len(config) == 0 || string(config) == "null" {
+		config = []byte("{}")
+	}
+	if err := checkConfig(schema, config); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	code, err := h.runtime.CompileModule(ctx, wasm)

@@ -70,9 +70,6 @@ type Stats struct {
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
-	if len(config) == 0 || string(config) == "null" {
-		config = []byte("{}")
-	}
 	n := h.options.Instances
 	p := &Plugin{
 		host: h, name: name, code: code, config: config,

@@ -3,25 +3,18 @@ package plugintest
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"gatehouse/core/pipeline"
 	"gatehouse/plugins/host"
+	"gatehouse/sdk/module"
 )
 
 // Build compiles the Go program in dir to a plugin.
 func Build(t testing.TB, dir string) []byte {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "plugin.wasm")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if said, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build plugin in %s: %v\n%s", dir, err, said)
-	}
-	b, err := os.ReadFile(out)
+	b, err := module.Build(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
