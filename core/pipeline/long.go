@@ -18,7 +18,12 @@ type Long struct {
 
 // Inspected is whether a plugin looks at the values of the field at index k of
 // those that Treated returned, so that Rows is to be given them.
-func (x *Exchange) Inspected(k int) bool { return x.plan.treatments[k].Kind.Partial() }
+func (x *Exchange) Inspected(k int) bool { return x.plan.watched[k] }
+
+// Passes is whether values of the field at index k of those that Treated returned
+// stay as they are: only plugins in shadow look at them. There is no Long for
+// them.
+func (x *Exchange) Passes(k int) bool { return x.plan.treatments[k].Kind == event.Pass }
 
 // Long begins the treatment of a value of the field at index k of those that
 // Treated returned. It returns nil where the value becomes NULL. A value that a

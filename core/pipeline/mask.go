@@ -21,6 +21,8 @@ type plan struct {
 	treatments  []event.Treatment // one for each of fields
 	inspections []inspection
 	quotas      []Quota // of the columns that rows show something of
+	shadows     []shadowed
+	watched     []bool // which of fields a plugin looks at, in shadow or not
 	mac         hash.Hash
 	whole       treating // of values that are treated at once
 	buf, out    []byte
@@ -54,6 +56,9 @@ type treatedHead struct {
 // passed again, by the same pointer, must not have changed: the answers are
 // remembered. After an error no row of the result may reach the client.
 func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
+	if err := x.noteChanges(); err != nil { // of the result before
+		return err
+	}
 	x.plan = plan{}
 	t := x.t.remembered(h)
 	if t == nil {
@@ -64,10 +69,15 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 		x.t.remember(h, t)
 	}
 	x.plan = t.plan
-	if err := x.s.append(event.KindHead, x.ID, t.head); err != nil || len(t.plan.columns) == 0 {
+	if err := x.s.append(event.KindHead, x.ID, t.head); err != nil {
 		return err
 	}
-	return x.s.append(event.KindPlan, x.ID, t.treatments)
+	if len(t.plan.columns) > 0 {
+		if err := x.s.append(event.KindPlan, x.ID, t.treatments); err != nil {
+			return err
+		}
+	}
+	return x.noteTreatments()
 }
 
 func (t *terms) remembered(h *event.Head) *treatedHead {
@@ -126,23 +136,38 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 		}
 	}
 	treated := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
-	treated.plan.set(h, strictest, wants, t.maskers)
+	treated.plan.set(h, strictest, wants, t.maskers, t.treatInShadow(ctx, h))
 	var err error
 	treated.plan.quotas, err = t.columnQuotas(h, strictest)
 	return treated, err
 }
 
-func (p *plan) set(h *event.Head, ts []event.Treatment, wants []want, maskers []Masker) {
+func (p *plan) set(h *event.Head, ts []event.Treatment, wants []want, maskers []Masker, shadows []shadowed) {
 	place := make(map[int]int)
+	watched := make([]bool, len(ts))
+	for i := range shadows {
+		for _, j := range shadows[i].looks() {
+			watched[j] = true
+		}
+	}
 	for j, t := range ts {
-		if t.Kind == event.Pass {
+		if t.Kind == event.Pass && !watched[j] {
 			continue
 		}
 		place[j] = len(p.columns)
 		p.columns = append(p.columns, j)
 		p.fields = append(p.fields, h.Fields[j])
 		p.treatments = append(p.treatments, t)
+		p.watched = append(p.watched, watched[j] || t.Kind.Partial())
 	}
+	for i := range shadows {
+		for _, fields := range [][]int{shadows[i].fields, shadows[i].sought} {
+			for k, j := range fields {
+				fields[k] = place[j]
+			}
+		}
+	}
+	p.shadows = shadows
 	for i, w := range wants {
 		in := inspection{masker: maskers[i]}
 		in.detector, _ = maskers[i].(Detector)
@@ -172,6 +197,7 @@ func (x *Exchange) Treated() (columns []int, fields []event.Field) {
 // Rows treats the values in r, which holds the fields that Treated returned.
 // After an error none of them may reach the client.
 func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
+	x.inspectInShadow(ctx, r)
 	p := &x.plan
 	for i := range p.inspections {
 		in := &p.inspections[i]
@@ -192,7 +218,7 @@ func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 		}
 	}
 	for j, t := range p.treatments {
-		if t.Kind.Partial() {
+		if t.Kind.Partial() || t.Kind == event.Pass {
 			continue
 		}
 		for i := range r.Len() {

@@ -127,7 +127,7 @@ func New(c Config) (*Session, error) {
 // protected, so that a protocol must know the fields of every result.
 func (s *Session) Masks() bool {
 	t := s.current.Load()
-	return len(t.maskers) > 0 || t.Protected != nil
+	return len(t.maskers) > 0 || t.Protected != nil || slices.ContainsFunc(t.shadows, func(p named[Roles]) bool { return p.role.Masker != nil })
 }
 
 // Commit returns when everything recorded so far is durable. Call it before
@@ -204,6 +204,8 @@ type Exchange struct {
 	secret *secret
 	// affordable is whether the request was approved over a quota.
 	affordable bool
+	// changed counts what plugins in shadow would have changed in the result.
+	changed []int64
 }
 
 // Begin judges req and records it with its verdict; req must not change
@@ -248,7 +250,7 @@ func (s *Session) Propose(ctx context.Context, req *event.Request, cut ...event.
 	case v.Action == event.Allow:
 		x.Open = true
 	default:
-		x.decide(v)
+		x.judged(ctx, v)
 	}
 	return x
 }
@@ -269,7 +271,15 @@ func (x *Exchange) Settle(ctx context.Context, attrs ...event.Attr) {
 		x.req.Attrs, x.req.Labels = append(x.req.Attrs, attrs...), nil
 		v = x.t.askJudges(ctx, x.req)
 	}
+	x.judged(ctx, v)
+}
+
+// judged decides what the plugins said, and records what those in shadow say.
+func (x *Exchange) judged(ctx context.Context, v event.Verdict) {
 	x.decide(v)
+	if x.judgeInShadow(ctx) != nil {
+		x.Verdict = unrecorded
+	}
 }
 
 // Refuse records req as blocked with v, without asking the plugins: for what
@@ -457,6 +467,54 @@ func (x *Exchange) Note(n event.Notice) error {
 	return x.s.record(event.KindNotice, x.ID, n.Append)
 }
 
+// JudgesUploads is whether plugins judge rows that are uploaded, so that
+// JudgeUpload is to be given them.
+func (x *Exchange) JudgesUploads() bool {
+	return len(x.t.uploads) > 0 || slices.ContainsFunc(x.t.shadows, func(p named[Roles]) bool { return p.role.Uploads != nil })
+}
+
+// JudgeUpload returns what the plugins say of rows of an upload, which are about
+// to go to the server, and records what is not Allow. The rows have all fields of
+// the upload, which h describes. It may be called while another goroutine calls
+// the other methods.
+func (x *Exchange) JudgeUpload(ctx context.Context, h *event.Head, rows *event.Rows) event.Verdict {
+	strictest := event.Verdict{Action: event.Allow}
+	for _, p := range x.t.uploads {
+		v, err := p.role.JudgeUpload(ctx, x.t.Session, h, rows)
+		if err != nil {
+			v = failed(p.plugin, "upload", err)
+		}
+		if v.Action == event.Hold {
+			v.Action = event.Block // which cannot wait in the middle of one
+		}
+		if v.Action < strictest.Action {
+			strictest = v
+		}
+	}
+	for _, p := range x.t.shadows {
+		if p.role.Uploads == nil {
+			continue
+		}
+		v, err := p.role.Uploads.JudgeUpload(ctx, x.t.Session, h, rows)
+		if x.noteVerdict(p.plugin, "would %s the upload", v, err) != nil {
+			return unrecorded
+		}
+	}
+	if strictest.Action != event.Allow && x.s.record(event.KindVerdict, x.ID, strictest.Append) != nil {
+		return unrecorded
+	}
+	return strictest
+}
+
+// failed is the verdict where a plugin could not give one.
+func failed(plugin, what string, err error) event.Verdict {
+	return event.Verdict{
+		Rule:   "gatehouse/plugin",
+		Reason: fmt.Sprintf("plugin %s could not judge the %s", plugin, what),
+		Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
+	}
+}
+
 // Upload records bytes of the upload, which go to the server next: as they are, or
 // masked.
 // It may be called while another goroutine calls the other methods.
@@ -467,6 +525,9 @@ func (x *Exchange) Upload(b []byte) error {
 // End records how the response ended. An exchange may end more than once where
 // a protocol can continue it.
 func (x *Exchange) End(o event.Outcome) error {
+	if err := x.noteChanges(); err != nil {
+		return err
+	}
 	if err := x.s.record(event.KindOutcome, x.ID, o.Append); err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ type terms struct {
 	maskers []Masker
 	enders  []named[Ender]
 	closers []named[Closer]
+	uploads []named[Uploads]
+	shadows []named[Roles]
 	release func()
 
 	mu    sync.Mutex
@@ -82,11 +84,18 @@ func newTerms(c Terms, key []byte) *terms {
 	}
 	for _, p := range c.Plugins {
 		r := rolesOf(p)
+		if _, is := p.(inShadow); is {
+			t.shadows = append(t.shadows, named[Roles]{p.Name(), r})
+			r.Judge, r.Masker, r.Uploads = nil, nil, nil
+		}
 		if r.Judge != nil {
 			t.judges = append(t.judges, named[Judge]{p.Name(), r.Judge})
 		}
 		if r.Masker != nil {
 			t.maskers = append(t.maskers, r.Masker)
+		}
+		if r.Uploads != nil {
+			t.uploads = append(t.uploads, named[Uploads]{p.Name(), r.Uploads})
 		}
 		if r.Ender != nil {
 			t.enders = append(t.enders, named[Ender]{p.Name(), r.Ender})
@@ -138,9 +147,15 @@ func (s *Session) Renew(ctx context.Context) error {
 	if err := errors.Join(err, unrecorded); err != nil || before == after {
 		return err
 	}
-	return s.Notice(event.Notice{Code: "policy", Text: "the policy changed", Attrs: []event.Attr{
+	n := event.Notice{Code: "policy", Text: "the policy changed", Attrs: []event.Attr{
 		{Key: "gatehouse.policy", Value: after}, {Key: "gatehouse.policy_before", Value: before},
-	}})
+	}}
+	for _, a := range c.Session.Attrs {
+		if a.Key == AttrPlugin {
+			n.Attrs = append(n.Attrs, a)
+		}
+	}
+	return s.Notice(n)
 }
 
 // judge returns what the plugins say of req, and the quota's error where one has

@@ -69,6 +69,9 @@ type Access struct {
 	// OutlastToken is whether a session goes on after the proof of its
 	// principal's identity has expired.
 	OutlastToken bool
+	// Stay is whether a session that is open keeps to the policy that it began
+	// under when another comes into force.
+	Stay bool
 	// Retention is the retention class of what is recorded.
 	Retention string
 	// Clear are patterns of protected columns that the principal may see.
@@ -203,7 +206,7 @@ func (c *Config) version() string {
 		list(r.Plugins)
 		list(r.Approvers)
 		b = binary.AppendVarint(b, int64(r.HoldFor))
-		b = fmt.Appendf(b, "%t %v ", r.OutlastToken, r.Quota)
+		b = fmt.Appendf(b, "%t %t %v ", r.OutlastToken, r.Stay, r.Quota)
 		text(r.Retention)
 		list(r.Clear)
 	}

@@ -16,6 +16,7 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -65,7 +66,10 @@ type Options struct {
 	// calls may be in it at a time; further callers wait. The default is
 	// one for each processor, since a call never blocks.
 	Instances int
-	Log       *slog.Logger
+	// Clock and Random grant guests the real clock and real randomness. Then
+	// no answer is remembered.
+	Clock, Random bool
+	Log           *slog.Logger
 }
 
 func (o *Options) setDefaults() {
@@ -98,6 +102,17 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("number of instances %d is negative", o.Instances))
 	}
 	return errors.Join(errs...)
+}
+
+// granted returns c with what guests are granted.
+func (o *Options) granted(c wazero.ModuleConfig) wazero.ModuleConfig {
+	if o.Clock {
+		c = c.WithSysWalltime().WithSysNanotime()
+	}
+	if o.Random {
+		c = c.WithRandSource(rand.Reader)
+	}
+	return c
 }
 
 // A Host loads plugins and runs them. It is safe for concurrent use.

@@ -43,7 +43,7 @@ func (p *Plugin) start(ctx context.Context) (*instance, error) {
 	options := &p.host.options
 	in := &instance{deadline: newDeadline(), limit: options.StartTimeout, output: new(output)}
 	err := in.run(func() (err error) {
-		in.module, err = p.host.runtime.InstantiateModule(in.deadline, p.code, wazero.NewModuleConfig().
+		in.module, err = p.host.runtime.InstantiateModule(in.deadline, p.code, options.granted(wazero.NewModuleConfig()).
 			WithName("").
 			WithStartFunctions("_initialize").
 			WithStdout(in.output).

@@ -53,20 +53,22 @@ type Plugin struct {
 	closed  chan struct{}
 
 	calls, remembered, traps, timeouts, malformed, batches, cells atomic.Uint64
+	gave                                                          [event.Allow + 1]atomic.Uint64
 	busy                                                          atomic.Int64
 }
 
 // Stats counts what a plugin did since it was loaded.
 type Stats struct {
-	Calls      uint64        // of hooks
-	Remembered uint64        // answers that needed no call
-	Traps      uint64        // calls that trapped
-	Timeouts   uint64        // calls that took too long
-	Malformed  uint64        // answers that were refused
-	Batches    uint64        // of values
-	Cells      uint64        // values in them
-	Busy       time.Duration // time spent in calls
-	Instances  int           // that exist now
+	Calls      uint64                  // of hooks
+	Remembered uint64                  // answers that needed no call
+	Traps      uint64                  // calls that trapped
+	Timeouts   uint64                  // calls that took too long
+	Malformed  uint64                  // answers that were refused
+	Batches    uint64                  // of values
+	Cells      uint64                  // values in them
+	Busy       time.Duration           // time spent in calls
+	Verdicts   [event.Allow + 1]uint64 // by their action, remembered ones too
+	Instances  int                     // that exist now
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
@@ -108,7 +110,12 @@ func (p *Plugin) Digest() [32]byte { return p.digest }
 
 // Stats returns p's counters.
 func (p *Plugin) Stats() Stats {
+	var verdicts [event.Allow + 1]uint64
+	for a := range verdicts {
+		verdicts[a] = p.gave[a].Load()
+	}
 	return Stats{
+		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),
 		Remembered: p.remembered.Load(),
 		Traps:      p.traps.Load(),

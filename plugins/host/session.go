@@ -149,7 +149,7 @@ func (p *Plugin) tooLarge(n int) error {
 // ask calls h with an input and decodes the answer, unless it remembers one
 // from m, which may be nil. What decode reads is valid during the call only.
 func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
-	remembers := m != nil && p.factsOnly
+	remembers := m != nil && p.factsOnly && !p.host.options.Clock && !p.host.options.Random
 	if remembers && !p.isClosed() {
 		if v, ok := m.get(i.b); ok {
 			p.remembered.Add(1)
@@ -195,7 +195,11 @@ func (p *Session) Judge(ctx context.Context, s *event.Session, r *event.Request)
 		r = &facts
 	}
 	i.section(event.SectionRequest, r.Append)
-	return ask(ctx, p.Plugin, hookRequest, i, &p.verdicts, decodeVerdict)
+	v, err := ask(ctx, p.Plugin, hookRequest, i, &p.verdicts, decodeVerdict)
+	if err == nil {
+		p.gave[v.Action].Add(1)
+	}
+	return v, err
 }
 
 // Treat asks the plugin how it treats the fields of h. The answer must not be
@@ -296,6 +300,7 @@ func (p *Session) JudgeUpload(ctx context.Context, s *event.Session, h *event.He
 		return event.Verdict{}, err
 	}
 	p.cells.Add(uint64(rows.Len() * len(fields)))
+	p.gave[v.Action].Add(1)
 	return v, nil
 }
 

@@ -82,8 +82,8 @@ func TestUnrulyGuest(t *testing.T) {
 	}
 
 	for config, want := range map[string]string{
-		`"fail"`:  "load plugin unruly: this is not how to configure it",
-		`"panic"`: "cannot go on",
+		`{"do": "fail"}`:  "load plugin unruly: this is not how to configure it",
+		`{"do": "panic"}`: "cannot go on",
 	} {
 		if _, err := h.Load(t.Context(), "unruly", wasm, []byte(config)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", config, err)

@@ -81,7 +81,8 @@ func (r *raw) whole(last string) (ms []string) {
 
 // copiers are gates that treat nothing, in different ways.
 func copiers(version int) map[string][]pipeline.Plugin {
-	all := map[string][]pipeline.Plugin{"no masker": {rule(words)}, "all passes": {columns{}}, "all seen": {watcher{}}}
+	all := map[string][]pipeline.Plugin{"no masker": {rule(words)}, "all passes": {columns{}}, "all seen": {watcher{}},
+		"in shadow": {pipeline.Shadow(columns{"public.people.email": {Kind: event.Redact}}), pipeline.Shadow(finder{})}}
 	if version == 18 { // where what is relayed is no other than with 15
 		delete(all, "all passes")
 	}

@@ -223,7 +223,7 @@ func (v *copiedValue) endTreated() error {
 			return nil
 		}
 	}
-	if err := v.treat(v.raw, true); err != nil {
+	if err := v.treat(v.raw, true); err != nil || v.e.x.Passes(v.k) {
 		return err
 	}
 	return v.encode()
@@ -231,6 +231,11 @@ func (v *copiedValue) endTreated() error {
 
 // treat treats a part of the value, the last or not.
 func (v *copiedValue) treat(raw []byte, last bool) error {
+	if v.e.x.Passes(v.k) {
+		_, err := v.file.Write(raw)
+		v.begun, v.raw = true, v.raw[:0]
+		return err
+	}
 	if !v.begun {
 		v.begun, v.decoder, v.out = true, copyDecoder{copyFormat: &v.copy.copyFormat}, v.out[:0]
 		v.long = v.e.x.Long(v.k)

@@ -178,6 +178,14 @@ func (r *longRow) read(j, k int) error {
 		})
 		r.held = append(r.held, heldValue{r.file.size, j, k, v})
 		return err
+	case r.e.x.Passes(k):
+		if _, err := r.file.Write(word); err != nil {
+			return err
+		}
+		return r.parts(n, func(p []byte) error {
+			_, err := r.file.Write(p)
+			return err
+		})
 	}
 	return r.treat(j, k, n)
 }

@@ -233,7 +233,7 @@ func TestW08ModulesAreLoadedByDigest(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		wasm, err := readModule(c)
+		wasm, err := readModule(c, nil)
 		if (err == nil) != want || err == nil && string(wasm) != content {
 			t.Errorf("%q: %q, %v", content, wasm, err)
 		}

@@ -20,7 +20,7 @@ import (
 
 // reloadable are the parts of the configuration that take effect while the gate
 // runs. All others need a restart.
-var reloadable = []string{"policies", "plugins", "resources", "limits.plugin"}
+var reloadable = []string{"policies", "plugins", "plugin_signers", "resources", "limits.plugin"}
 
 // Reloads are what became of attempts to go over to another configuration. The
 // zero value is that of a gate that has just started.

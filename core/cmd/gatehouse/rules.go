@@ -14,12 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
 	"gatehouse/core/protect"
-	"gatehouse/plugins"
 	"gatehouse/plugins/host"
 	"gatehouse/protocols/postgres"
 )
@@ -28,6 +26,7 @@ import (
 type ruleset struct {
 	policy  *policy.Policy
 	plugins map[string]*loaded
+	shadow  map[string]bool // which of them run in shadow
 
 	inForce context.Context // ends when another took its place
 	retire  context.CancelFunc
@@ -35,7 +34,7 @@ type ruleset struct {
 }
 
 func newRuleset(p *policy.Policy) *ruleset {
-	s := &ruleset{policy: p, plugins: make(map[string]*loaded)}
+	s := &ruleset{policy: p, plugins: make(map[string]*loaded), shadow: make(map[string]bool)}
 	s.inForce, s.retire = context.WithCancel(context.Background())
 	return s
 }
@@ -74,12 +73,36 @@ func (s *ruleset) open(ctx context.Context, names []string, of *event.Session) (
 		if p == nil {
 			return nil, fmt.Errorf("plugin %q is not loaded", name)
 		}
-		var err error
-		if chain[i], err = p.Open(ctx, of); err != nil {
+		opened, err := p.Open(ctx, of)
+		switch {
+		case err == nil && s.shadow[name]:
+			chain[i] = pipeline.Shadow(opened)
+		case err == nil:
+			chain[i] = opened
+		case s.shadow[name]:
+			chain[i] = pipeline.Shadow(p.Pipeline()) // it has said what was wrong
+		default:
 			return nil, err
 		}
 	}
 	return chain, nil
+}
+
+// inForceFor returns what a session's record says of the plugins of these names:
+// which modules they are.
+func (s *ruleset) inForceFor(names []string) (attrs []event.Attr) {
+	for _, name := range names {
+		p := s.plugins[name]
+		if p == nil {
+			continue
+		}
+		value := fmt.Sprintf("%s sha256:%x", name, p.Digest())
+		if s.shadow[name] {
+			value += " in shadow"
+		}
+		attrs = append(attrs, event.Attr{Key: pipeline.AttrPlugin, Value: value})
+	}
+	return attrs
 }
 
 // Rules are the ruleset in force, and those before it that sessions still use.
@@ -193,6 +216,9 @@ func (p *parts) addRules(ctx context.Context, running *ruleset) error {
 		return nil
 	}
 	p.rules = newRuleset(made)
+	for name, c := range p.config.Plugins {
+		p.rules.shadow[name] = c.Shadow
+	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		identity := p.identity(name, modules[name])
 		if running != nil && running.plugins[name] != nil && running.plugins[name].identity == identity {
@@ -200,12 +226,12 @@ func (p *parts) addRules(ctx context.Context, running *ruleset) error {
 			p.rules.plugins[name].rulesets.Add(1)
 			continue
 		}
-		h, err := p.newHost(ctx)
+		h, err := p.newHost(ctx, p.config.Plugins[name].Grants)
 		if err != nil {
 			return err
 		}
 		plugin, err := h.Load(ctx, name, modules[name], p.config.Plugins[name].Config)
-		p.problem(err, "plugins", name)
+		p.unloaded(err, name)
 		if err != nil {
 			if err := h.Close(ctx); err != nil {
 				return err
@@ -220,10 +246,24 @@ func (p *parts) addRules(ctx context.Context, running *ruleset) error {
 
 // identity says what a plugin does, and what it may take to do it.
 func (p *parts) identity(name string, module []byte) string {
-	return fmt.Sprintf("%x %x %v", sha256.Sum256(module), sha256.Sum256(p.config.Plugins[name].Config), p.config.Limits.Plugin)
+	c := p.config.Plugins[name]
+	return fmt.Sprintf("%x %x %v %v", sha256.Sum256(module), sha256.Sum256(c.Config), c.Grants, p.config.Limits.Plugin)
 }
 
-func (p *parts) newHost(ctx context.Context) (*host.Host, error) {
+// unloaded reports why a plugin could not be loaded, what is wrong in its
+// configuration where it is.
+func (p *parts) unloaded(err error, name string) {
+	wrong, is := errors.AsType[host.ConfigErrors](err)
+	if !is {
+		p.problem(err, "plugins", name)
+		return
+	}
+	for _, e := range wrong {
+		p.problem(errors.New(e.Message), append([]string{"plugins", name, "config"}, e.Path...)...)
+	}
+}
+
+func (p *parts) newHost(ctx context.Context, grants []string) (*host.Host, error) {
 	limits := p.config.Limits.Plugin
 	cache, err := compileCache()
 	if err != nil {
@@ -232,6 +272,7 @@ func (p *parts) newHost(ctx context.Context) (*host.Host, error) {
 	return host.New(ctx, host.Options{
 		CacheDir: cache, MemoryLimit: int64(limits.Memory), Timeout: time.Duration(limits.Time),
 		Instances: limits.Instances, Log: p.log,
+		Clock: slices.Contains(grants, "clock"), Random: slices.Contains(grants, "random"),
 	})
 }
 
@@ -247,45 +288,6 @@ func compileCache() (string, error) {
 		return "", err
 	}
 	return dir, nil
-}
-
-func readModule(c *config.Plugin) ([]byte, error) {
-	if c.Builtin != "" {
-		return plugins.Builtin(c.Builtin)
-	}
-	f, err := os.Open(string(c.Module))
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	if info.Size() > host.MaxModule {
-		return nil, fmt.Errorf("the module has %d bytes, more than %d", info.Size(), host.MaxModule)
-	}
-	wasm, err := os.ReadFile(string(c.Module))
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	if sum := fmt.Sprintf("%x", sha256.Sum256(wasm)); sum != c.SHA256 {
-		return nil, fmt.Errorf("the module's sha256 is %s, not what the configuration says", sum)
-	}
-	return wasm, nil
-}
-
-// readModules returns the plugins' modules, as far as they can be read.
-func (p *parts) readModules() map[string][]byte {
-	modules := make(map[string][]byte)
-	for _, name := range slices.Sorted(maps.Keys(p.config.Plugins)) {
-		wasm, err := readModule(p.config.Plugins[name])
-		p.problem(err, "plugins", name)
-		if err == nil {
-			modules[name] = wasm
-		}
-	}
-	return modules
 }
 
 // decidePolicy makes the policy, whose version covers what plugins do, and what
@@ -306,7 +308,7 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 		}
 	}
 	for name := range p.config.Plugins {
-		c.Plugins[name] = p.identity(name, modules[name])
+		c.Plugins[name] = fmt.Sprintf("%s %t", p.identity(name, modules[name]), p.config.Plugins[name].Shadow)
 	}
 	for _, r := range p.config.Policies {
 		var limit policy.Quota
@@ -323,7 +325,7 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 			Name: r.Name, Groups: r.Groups, Targets: r.Resources,
 			Access: policy.Access{
 				Plugins: r.Plugins, Approvers: r.Approvers,
-				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Retention: r.Retention, Quota: limit,
+				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Stay: r.Open == "stay", Retention: r.Retention, Quota: limit,
 				Clear: r.Clear,
 			},
 		})

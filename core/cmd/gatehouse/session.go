@@ -69,6 +69,7 @@ func (o *sessions) terms(ctx context.Context, s *event.Session) (pipeline.Terms,
 		s.Attrs = append(s.Attrs, event.Attr{Key: recorder.RetentionAttr, Value: access.Retention})
 	}
 	session := under(s, set.policy.Version(), access)
+	session.Attrs = append(slices.Clip(session.Attrs), set.inForceFor(access.Plugins)...)
 	plugins, err := set.open(ctx, access.Plugins, session)
 	if err != nil {
 		release()
@@ -80,6 +81,9 @@ func (o *sessions) terms(ctx context.Context, s *event.Session) (pipeline.Terms,
 		Protected: access.Protected, AllProtected: access.AllProtected,
 		InForce: set.inForce, Release: release,
 		Renew: func(ctx context.Context) (pipeline.Terms, error) { return o.terms(ctx, s) },
+	}
+	if access.Stay {
+		terms.InForce = nil
 	}
 	if access.Quota == (policy.Quota{}) {
 		return terms, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/core/event"
 	"gatehouse/recorder"
 )
 
@@ -120,13 +121,19 @@ func (g *gate) pluginStatistics() []statistic {
 		of := func(value float64) func() float64 { return func() float64 { return value } }
 		all = append(all,
 			statistic{"plugin_calls_total", "Calls of plugins, since they were loaded.", labels, of(float64(s.Calls))},
+			statistic{"plugin_remembered_total", "Answers of plugins that needed no call.", labels, of(float64(s.Remembered))},
 			statistic{"plugin_traps_total", "Calls of plugins that trapped.", labels, of(float64(s.Traps))},
 			statistic{"plugin_timeouts_total", "Calls of plugins that took too long.", labels, of(float64(s.Timeouts))},
 			statistic{"plugin_malformed_total", "Answers of plugins that were refused.", labels, of(float64(s.Malformed))},
+			statistic{"plugin_batches_total", "Batches of values that plugins inspected.", labels, of(float64(s.Batches))},
 			statistic{"plugin_cells_total", "Values that plugins inspected.", labels, of(float64(s.Cells))},
 			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(s.Busy.Seconds())},
 			statistic{"plugin_instances", "Instances of plugins.", labels, of(float64(s.Instances))},
 		)
+		for action, n := range s.Verdicts {
+			all = append(all, statistic{"plugin_verdicts_total", "Verdicts of plugins.",
+				prometheus.Labels{"plugin": name, "action": event.Action(action).String()}, of(float64(n))})
+		}
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -59,13 +60,19 @@ func changes(path []string, a, b reflect.Value) (found [][]string) {
 // File is the name of the configuration file.
 func (c *Config) File() string { return c.doc.file }
 
+// SignatureFile is the file with the module's signature.
+func (p *Plugin) SignatureFile() string { return string(cmp.Or(p.Signature, p.Module+".minisig")) }
+
 // Files are the files that a configuration is made of: the configuration file
-// itself, modules of plugins and secrets.
+// itself, modules of plugins with their signatures, and secrets.
 func (c *Config) Files() []string {
 	files := []string{c.File()}
 	for _, p := range c.Plugins {
 		if p.Module != "" {
 			files = append(files, string(p.Module))
+			if len(c.PluginSigners) > 0 {
+				files = append(files, p.SignatureFile())
+			}
 		}
 	}
 	files = secretFiles(files, reflect.ValueOf(c).Elem())

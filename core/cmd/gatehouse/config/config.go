@@ -27,6 +27,10 @@ type Config struct {
 	Resources map[string]*Resource `json:"resources" jsonschema:"required"`
 	// Plugins are what policies can use, by the name that policies use.
 	Plugins map[string]*Plugin `json:"plugins"`
+	// PluginSigners are public keys in minisign's format (RW...). If there are
+	// any, every module must be signed by one of them: plugins that are
+	// builtin need no signature.
+	PluginSigners []string `json:"plugin_signers,omitempty"`
 	// Policies say who reaches what. The first one that names a group of
 	// the principal and the resource decides; without one there is no
 	// access.
@@ -229,8 +233,20 @@ type Plugin struct {
 	// SHA256 is the module's digest in hexadecimal. A module that differs
 	// is not loaded.
 	SHA256 string `json:"sha256,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
-	// Config is given to the plugin as JSON. Its keys are the plugin's own.
+	// Signature is the module's signature, as minisign makes it, by one of
+	// plugin_signers. If left out it is the module's file with .minisig
+	// behind its name.
+	Signature Path `json:"signature,omitempty"`
+	// Config is given to the plugin as JSON. Its keys are the plugin's own. It
+	// is checked by the schema that the module carries.
 	Config json.RawMessage `json:"config,omitempty" jsonschema:"type=object"`
+	// Grants are what the plugin gets besides what it is asked: the real clock
+	// and real randomness. Without them it has a clock that stands still and
+	// randomness that is always the same.
+	Grants []string `json:"grants,omitempty" jsonschema:"enum=clock,enum=random"`
+	// Shadow lets the plugin run on everything that policies send to it, and
+	// records what it says, as notices, without doing any of it.
+	Shadow bool `json:"shadow,omitempty"`
 }
 
 // A Policy lets groups reach resources through plugins.
@@ -260,6 +276,11 @@ type Policy struct {
 	// OutlastToken lets sessions go on after the token expired that opened
 	// them. Otherwise they end at the next idle point.
 	OutlastToken bool `json:"outlast_token,omitempty"`
+	// Open is what becomes of its open sessions when policies or plugins
+	// change: renew, they go over to what is in force before their next
+	// request, or end where that does not let them go on; stay, they end under
+	// the policy, and with the plugins, that they began with.
+	Open string `json:"open" jsonschema:"enum=renew,enum=stay,default=renew"`
 	// Retention is the class of recording.retention that its sessions'
 	// recordings belong to.
 	Retention string `json:"retention" jsonschema:"default=standard"`
@@ -501,7 +522,7 @@ type Limits struct {
 
 // Reload says when changes of the configuration take effect: at SIGHUP, and
 // when one of the files changed that it is made of (this file, modules of
-// plugins, secrets). Policies, plugins, resources and limits.plugin take effect
+// plugins, secrets). Policies, plugins, plugin_signers, resources and limits.plugin take effect
 // while the gate runs; the log names every other setting that changed and needs
 // a restart. A configuration with problems is refused whole.
 type Reload struct {

@@ -24,7 +24,7 @@ func (c *Config) validate(r report) {
 		c.Resources[name].validate(r.in("resources", name), name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
-		c.Plugins[name].validate(r.in("plugins", name))
+		c.Plugins[name].validate(r.in("plugins", name), len(c.PluginSigners) > 0)
 	}
 	names := make(map[string]bool)
 	for i, p := range c.Policies {
@@ -175,7 +175,7 @@ func (s *Resource) offers(database string) bool {
 	return database == s.Database || slices.Contains(s.Databases, database) || slices.Contains(s.Databases, "*")
 }
 
-func (p *Plugin) validate(r report) {
+func (p *Plugin) validate(r report, signed bool) {
 	switch {
 	case p.Builtin == "" && p.Module == "":
 		r.problem("builtin or module is missing")
@@ -185,7 +185,10 @@ func (p *Plugin) validate(r report) {
 		r.problem("sha256 is missing; it says which module this is: sha256sum %s", p.Module)
 	case p.Builtin != "" && p.SHA256 != "":
 		r.in("sha256").problem("has no use with builtin")
+	case p.Signature != "" && (p.Builtin != "" || !signed):
+		r.in("signature").problem("has no use without a module and plugin_signers")
 	}
+	unique(r.in("grants"), p.Grants)
 }
 
 func (p *Policy) validate(r report, c *Config) {

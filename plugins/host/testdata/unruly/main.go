@@ -17,9 +17,9 @@ var hoard [][]byte
 
 func (plugin) Configure(config []byte) error {
 	switch string(config) {
-	case `"fail"`:
+	case `{"do": "fail"}`:
 		return errors.New("this is not how to configure it")
-	case `"panic"`:
+	case `{"do": "panic"}`:
 		panic("cannot go on")
 	}
 	return nil
