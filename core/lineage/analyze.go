@@ -188,6 +188,7 @@ func (a *analysis) result(r *relation) *Result {
 	if a.steps > maxSteps {
 		r.columns, res.Unknown, res.Rows.Reason = nil, tooMuch, tooMuch
 	}
+	res.Compared = a.tally(a.comparisons)
 	failing := r.rows.failing
 	for _, c := range r.columns {
 		failing = failing.with(c.failing)
@@ -231,23 +232,27 @@ func (a *analysis) named(s set) []Column {
 }
 
 func (a *analysis) dependence(r rows) Dependence {
-	d := Dependence{Matched: a.named(r.matched), Ordered: a.named(r.ordered), Failing: a.named(r.failing), Reason: r.reason}
-	type key struct {
-		Column
-		whole bool
+	d := Dependence{Matched: a.named(r.matched), Counted: a.named(r.counted), Ordered: a.named(r.ordered), Failing: a.named(r.failing), Reason: r.reason}
+	all := make([]Comparison, len(r.compared))
+	for i, n := range r.compared {
+		all[i] = a.comparisons[n]
 	}
-	at := map[key]int{}
-	for _, n := range r.compared {
-		c := a.comparisons[n]
-		k := key{c.Column, c.Whole}
-		if i, ok := at[k]; ok {
-			d.Compared[i].Times++
+	d.Compared = a.tally(all)
+	return d
+}
+
+// tally returns comparisons with how often there is each.
+func (a *analysis) tally(all []Comparison) (tallied []Comparison) {
+	at := map[Comparison]int{}
+	for _, c := range all {
+		if i, ok := at[c]; ok {
+			tallied[i].Times++
 			continue
 		}
-		at[k] = len(d.Compared)
-		d.Compared = append(d.Compared, c)
+		at[c] = len(tallied)
+		tallied = append(tallied, c)
 	}
-	return d
+	return tallied
 }
 
 // flow notes that a value is written, for the rows that it is written in.

@@ -26,6 +26,9 @@ func (a *analysis) condition(s *scope, e Expr) rows {
 		if column, whole, ok := a.compares(s, e); ok {
 			return a.comparison(s, e, column, whole)
 		}
+		if !a.equates(s, e) {
+			return a.expr(s, e).counts()
+		}
 	}
 	return a.expr(s, e).decides()
 }
@@ -74,6 +77,21 @@ func (a *analysis) compares(s *scope, e *Operation) (column Expr, whole, ok bool
 		whole = whole && f.Compares == ComparesWhole
 	}
 	return column, whole, column != nil && len(found) > 0
+}
+
+// equates is whether an operation asks for no more than whether values are equal.
+func (a *analysis) equates(s *scope, e *Operation) bool {
+	args := make([]value, len(e.Args))
+	for i, arg := range e.Args {
+		args[i] = a.expr(s, arg)
+	}
+	found := a.operatorsOf(e, args)
+	for _, f := range found {
+		if f.Compares != ComparesWhole {
+			return false
+		}
+	}
+	return len(found) > 0
 }
 
 // constant is whether an expression is the same in each row.

@@ -306,7 +306,7 @@ func (a *analysis) calls(s *scope, c *Calls, prior []*item) *item {
 	it := &item{name: c.Alias.Name, byName: true, byColumn: true}
 	for _, f := range c.Functions {
 		v := a.expr(in, f.Call)
-		s.rows = s.rows.with(v.decides())
+		s.rows = s.rows.with(v.counts())
 		name := f.Name
 		if v.shaped {
 			it.more = "function " + f.Name + " may return a row"
@@ -351,7 +351,7 @@ func (a *analysis) document(s *scope, d *Document, prior []*item) *item {
 		of = of.with(a.expr(in, e))
 	}
 	of = of.fails()
-	s.rows = s.rows.with(of.decides())
+	s.rows = s.rows.with(of.counts())
 	it := &item{name: d.Alias.Name, byName: d.Alias.Name != "", byColumn: true}
 	for _, t := range d.Columns {
 		it.columns = append(it.columns, column{name: t.Name, value: of.with(a.expr(in, t.Expr))})

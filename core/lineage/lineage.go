@@ -159,6 +159,9 @@ type Result struct {
 	// Rows is on what it depends which rows there are, how many, and in which
 	// order.
 	Rows Dependence
+	// Compared are all comparisons with constants in the statement, wherever they
+	// stand, each once.
+	Compared []Comparison
 	// Flows are the columns that the statement writes, with what their values
 	// then depend on.
 	Flows []Flow
@@ -196,6 +199,11 @@ type Dependence struct {
 	// Matched are columns that decide otherwise: compared with other columns,
 	// computed, sorted or grouped by, counted.
 	Matched []Column
+	// Counted are those of Matched that may decide about any number of rows, so
+	// that the number tells more than whether something is equal: limits, the
+	// arguments of functions that return sets, what is compared by range or
+	// pattern.
+	Counted []Column
 	// Ordered are columns that decide the order only.
 	Ordered []Column
 	// Failing are columns on which it depends whether the statement fails:

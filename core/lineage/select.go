@@ -36,7 +36,7 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 		r.rows = r.rows.selecting()
 	}
 	for _, e := range q.Limits {
-		r.rows = r.rows.with(a.expr(&scope{within: s.within}, e).decides())
+		r.rows = r.rows.with(a.expr(&scope{within: s.within}, e).counts())
 	}
 }
 
@@ -108,7 +108,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 	r.rows = r.rows.with(having)
 	for _, c := range r.columns {
 		if c.many {
-			r.rows = r.rows.with(c.decides())
+			r.rows = r.rows.with(c.counts())
 		}
 	}
 	if b.Distinct {

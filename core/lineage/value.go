@@ -27,13 +27,14 @@ func (v value) plain() bool {
 type rows struct {
 	compared set // numbers of comparisons
 	matched  set
+	counted  set // of matched
 	ordered  set
 	failing  set // on which it depends whether anything is returned at all
 	reason   string
 }
 
 func (r rows) with(q rows) rows {
-	return rows{r.compared.with(q.compared), r.matched.with(q.matched), r.ordered.with(q.ordered), r.failing.with(q.failing), first(r.reason, q.reason)}
+	return rows{r.compared.with(q.compared), r.matched.with(q.matched), r.counted.with(q.counted), r.ordered.with(q.ordered), r.failing.with(q.failing), first(r.reason, q.reason)}
 }
 
 // selecting is what r is where the order decides which rows there are.
@@ -43,7 +44,7 @@ func (r rows) selecting() rows {
 }
 
 func (r rows) equal(q rows) bool {
-	return r.compared.equal(q.compared) && r.matched.equal(q.matched) && r.ordered.equal(q.ordered) && r.failing.equal(q.failing) && r.reason == q.reason
+	return r.compared.equal(q.compared) && r.matched.equal(q.matched) && r.counted.equal(q.counted) && r.ordered.equal(q.ordered) && r.failing.equal(q.failing) && r.reason == q.reason
 }
 
 func (r rows) none() bool {
@@ -116,6 +117,13 @@ func (v value) decides() rows {
 	r.matched = r.matched.with(v.all())
 	r.failing = r.failing.with(v.failing)
 	r.reason = first(r.reason, v.reason)
+	return r
+}
+
+// counts is decides where the value may decide about any number of rows.
+func (v value) counts() rows {
+	r := v.decides()
+	r.counted = r.counted.with(v.all())
 	return r
 }
 

@@ -287,8 +287,15 @@ func (p *Columns) Field(f *event.Field) event.Treatment {
 	if strictest.Kind == event.Inspect && f.Lineage != event.LineageExact {
 		strictest.Kind = event.Redact // it is the document no more
 	}
-	if p.mode == Strict && f.Lineage == event.LineageUnknown && strictest.Compare(event.Treatment{Kind: event.Redact}) > 0 {
-		if strictest = (event.Treatment{Kind: event.Redact, Rule: "protect/unknown"}); !textTypes[f.Type] {
+	protected := strictest.Kind != event.Pass
+	if p.mode == Strict && (f.Lineage == event.LineageUnknown || protected && f.Lineage != event.LineageExact) &&
+		strictest.Compare(event.Treatment{Kind: event.Redact}) >= 0 {
+		// What is left of a value that was computed may be another part of
+		// the column's.
+		if strictest.Kind = event.Redact; !protected {
+			strictest.Rule = "protect/unknown"
+		}
+		if !textTypes[f.Type] {
 			strictest.Kind = event.Null // a zero would be taken for the answer
 		}
 	}

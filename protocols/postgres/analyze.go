@@ -28,7 +28,7 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 	if ref, err := s.refuseProtected(ctx, facts); ref != nil || err != nil {
 		if err != nil {
 			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
-			ref = &refusal{code: codeAccessDenied, message: "gatehouse: what the statement names cannot be looked up" + because}
+			ref = notLookedUp
 		}
 		return facts, nil, ref, ctx.Err()
 	}
@@ -37,7 +37,14 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
 	}
 	statements, err := s.resolve(ctx, facts)
-	return facts, statements, s.refuseExecuted(facts), err
+	if err != nil {
+		return facts, nil, nil, err
+	}
+	if ref := s.refuseExecuted(facts); ref != nil {
+		return facts, statements, ref, nil
+	}
+	ref, err := s.refuseByLineage(ctx, facts)
+	return facts, statements, ref, err
 }
 
 // resolve returns the statements of facts with the contents of the prepared

@@ -81,15 +81,16 @@ type catalog struct {
 	functions map[uint32]*function // that were called by the fast path
 	tables    map[string][]table   // by name without a schema
 	columns   map[event.Object][]namedColumn
-	named     map[string][]namedFunction // functions by name
-	types     map[uint32]byte            // categories of the database's own types
-	kept      int                        // bytes of the keys of heads
-	since     time.Time                  // when the oldest of them was learnt
-	changing  int                        // statements in open transactions that change definitions: nothing is kept meanwhile
+	types     map[uint32]byte // categories of the database's own types
+	kept      int             // bytes of the keys of heads
+	since     time.Time       // when the oldest of them was learnt
+	changing  int             // statements in open transactions that change definitions: nothing is kept meanwhile
 	codes     map[use][]code
 	changes   uint64 // counts how often all of it was dropped
 	// expansions are what statements and the code that they run do.
 	expansions map[expanded][]event.Statement
+	words      *vocabulary
+	own        *dictionary // PostgreSQL's own functions, which do not change
 }
 
 // catalogs are those of a resource, by database and server: servers that stand
@@ -135,7 +136,7 @@ func (c *catalog) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
-	c.columns, c.named, c.types, c.tables = nil, nil, nil, nil
+	c.columns, c.types, c.tables = nil, nil, nil
 }
 
 // change says that a statement changes definitions, in a transaction after which
@@ -156,12 +157,12 @@ func (c *catalog) settle(n int) {
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.named)+len(c.tables) > maxHeads || c.kept > maxKept {
+	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.tables) > maxHeads || c.kept > maxKept {
 		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
 		c.functions, c.tables = map[uint32]*function{}, map[string][]table{}
-		c.columns, c.named = map[event.Object][]namedColumn{}, map[string][]namedFunction{}
+		c.columns = map[event.Object][]namedColumn{}
 		c.types = map[uint32]byte{}
-		c.codes, c.expansions = map[use][]code{}, map[expanded][]event.Statement{}
+		c.codes, c.expansions, c.words = map[use][]code{}, map[expanded][]event.Statement{}, nil
 		c.changes++
 	}
 }
@@ -191,7 +192,7 @@ func (s *session) describeRows(ctx context.Context, f []byte, r *reading) (*head
 		return nil, &endError{refusal{code: codeInternal, message: "gatehouse: the result's origins cannot be determined"}, err}
 	}
 	if r != nil {
-		r.apply(h)
+		r.apply(h, columns)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

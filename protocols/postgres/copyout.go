@@ -116,7 +116,7 @@ func copyOut(facts *statement.Result) *statement.Copy {
 func (s *session) probe(e *owed, c *statement.Copy, quiet bool) bool {
 	e.probe = &copyProbe{query: c.Query, quiet: quiet}
 	if e.guarded != nil {
-		e.probe.reading = &reading{protected: e.guarded, chosen: e.chosen, constants: c.Constants, calls: e.calls}
+		e.probe.reading = &reading{protected: e.guarded, constants: c.Constants, calls: e.calls, subject: e.subject()}
 	}
 	x := e.x
 	if quiet {
@@ -179,7 +179,7 @@ func (s *session) probed(ctx context.Context, e *owed, f []byte) error {
 	case e.kind == 'D' && f[0] == 't':
 		return nil // more follows
 	case e.kind == 'D' && f[0] == 'T':
-		h, err := s.describeRows(ctx, f, s.probeReading(e.probe))
+		h, err := s.describeRows(ctx, f, s.probeReading(ctx, e.probe))
 		if err != nil {
 			return err
 		}
@@ -192,12 +192,13 @@ func (s *session) probed(ctx context.Context, e *owed, f []byte) error {
 }
 
 // probeReading is what the text of a COPY tells, and what the session knows now.
-func (s *session) probeReading(p *copyProbe) *reading {
+func (s *session) probeReading(ctx context.Context, p *copyProbe) *reading {
 	if p.reading == nil {
 		return nil
 	}
 	r := *p.reading
 	r.redefined = s.queue.redefines()
+	s.look(ctx, &r)
 	return &r
 }
 

@@ -14,6 +14,9 @@ import (
 func newCursor(e *owed, index int) *portal {
 	p := &portal{context: e.context, statements: e.facts.Contents(index), bytes: nameCost}
 	p.bytes += statementCost * len(p.statements)
+	if e.index < len(e.subjects) {
+		p.subject = e.subjects[e.index]
+	}
 	for _, o := range e.facts.Statements[index].Options {
 		p.holds = p.holds || o == "WITH HOLD"
 	}
@@ -90,7 +93,11 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 	if err != nil {
 		return err
 	}
-	e := s.guard(ctx, &owed{kind: 'E', portal: &portal{}}, nil, req.Statements)
+	e := &owed{kind: 'E', portal: &portal{}}
+	if p != nil {
+		e.portal.subject = p.subject
+	}
+	s.guard(ctx, e, nil, req.Statements)
 	if p != nil && p.refusal != nil {
 		e.x = s.reject(ctx, req, nil, p.refusal)
 		return s.refuseExtended(e, p.refusal)
@@ -107,7 +114,7 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 		return s.refuseExtended(e, ref)
 	}
 	if s.ps.Masks() {
-		d := &owed{kind: 'D', object: 'P', portal: e.portal, x: e.x, swallow: true, guarded: e.guarded, chosen: e.chosen, calls: e.calls}
+		d := &owed{kind: 'D', object: 'P', portal: e.portal, x: e.x, swallow: true, guarded: e.guarded, calls: e.calls}
 		if err := s.forward(describePortal(name), d); err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 	if e.guarded != nil {
 		h := *e.head
 		h.Fields = slices.Clone(h.Fields)
-		s.reads(e).apply(&h)
+		s.reads(ctx, e).apply(&h, make([]column, 1))
 		e.head = &h
 	}
 	if ref, err = s.judge(ctx, e, req, facts, cut...); err != nil || ref == errSkipped {

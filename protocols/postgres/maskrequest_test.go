@@ -185,7 +185,7 @@ func TestProtectedValuesOfRequestsAreNowhere(t *testing.T) {
 				"INSERT INTO people (id, ssn) VALUES (1, U&'%s' UESCAPE '!')",
 			} {
 				_, err := c.Exec(ctx, fmt.Sprintf(sql, canary), pgx.QueryExecModeSimpleProtocol)
-				if mode == protect.Strict && (strings.HasPrefix(sql, "DO") || strings.Contains(sql, "FROM (VALUES")) {
+				if mode == protect.Strict && strings.HasPrefix(sql, "DO") {
 					if err == nil {
 						t.Errorf("%s ran in strict mode", sql)
 					}

@@ -15,6 +15,7 @@ type prepared struct {
 	sql        []byte
 	facts      *statement.Result
 	statements []event.Statement        // what executing it does
+	index      int                      // of the statement in facts that it stands for
 	refusal    *refusal                 // why the policy that is in force now does not let it pass
 	names      bool                     // executing it may define or drop names by SQL
 	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
@@ -45,6 +46,7 @@ type portal struct {
 	estimate string   // how many rows it would write
 	refusal  *refusal // why the policy that is in force now does not let it pass
 	bytes    int      // that it keeps
+	subject  *subject // what it was bound or declared as
 
 	statements []event.Statement // what a cursor's query does
 	holds      bool              // a cursor WITH HOLD
@@ -301,7 +303,7 @@ func (q *queue) took(e *owed) {
 			for i := range p.Body {
 				p.Body[i].Runs = true // when it is bound
 			}
-			made := &prepared{sql: e.sql, facts: e.facts, statements: p.Body, viaSQL: true}
+			made := &prepared{sql: e.sql, facts: e.facts, index: e.index, statements: p.Body, viaSQL: true}
 			start, end := e.facts.Span(string(e.sql), e.index)
 			made.prepares = string(e.sql[start:end])
 			made.measure()

@@ -45,7 +45,7 @@ type owed struct {
 	settles   bool             // the Sync that tells which of those in doubt were answered
 	redefines bool             // it may change definitions
 	guarded   *protect.Columns // what is protected, where something is
-	chosen    bool             // which rows there are depends on it
+	subjects  []*subject       // its statements, where columns are protected strictly
 	calls     []string         // protected functions that its result may come from
 	estimate  string           // how many rows it would write, where that is known already
 	writing   *writing         // what it may write otherwise

@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"strings"
 
 	"gatehouse/core/event"
+	"gatehouse/core/lineage"
 	"gatehouse/core/protect"
 	"gatehouse/protocols/postgres/statement"
 )
@@ -120,25 +122,15 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 	if !protected.Strict() {
 		return nil, nil
 	}
+	for i := range facts.Len() {
+		if found, err := s.defines(ctx, protected, facts, i); found || err != nil {
+			r, _ := refuse("a statement that stores what it reads from protected columns is refused", "")
+			return r, err
+		}
+	}
 	if name, err := s.volatile(ctx, protected, facts); name != "" || err != nil {
 		r, _ := refuse("function "+name+", which may write what it reads, is refused", "A policy can clear its principals for "+name+".")
 		return r, err
-	}
-	for i := range facts.Len() {
-		how, err := s.uses(ctx, protected, facts, i)
-		if err != nil {
-			return nil, err
-		}
-		switch how {
-		case useStored:
-			return refuse("a statement that stores what it reads from protected columns is refused", "")
-		case useCounted:
-			return refuse("a statement whose number of rows depends on protected columns is refused", "")
-		case useChosen:
-			if top := &facts.Statements[facts.Top(i)]; top.Kind != "SELECT" && top.Kind != "COPY" && top.Kind != "EXPLAIN" {
-				return refuse(top.Kind+" with protected columns in expressions or joins is refused", "")
-			}
-		}
 	}
 	return nil, nil
 }
@@ -174,34 +166,6 @@ func (s *session) reexamine(ctx context.Context) {
 	}
 }
 
-// chooses is whether which rows a text returns may depend on protected columns.
-func (s *session) chooses(ctx context.Context, protected *protect.Columns, facts *statement.Result) bool {
-	if facts == nil {
-		return false
-	}
-	for i := range facts.Len() {
-		how, err := s.uses(ctx, protected, facts, i)
-		if how != useNone || err != nil {
-			return true
-		}
-	}
-	for i := range facts.Statements {
-		// What SQL prepared or declared was refused if it does.
-		st := &facts.Statements[i]
-		switch st.Kind {
-		case "EXECUTE":
-			if p := s.queue.lookup(named(st)); p != nil && !p.viaSQL && s.chooses(ctx, protected, p.facts) {
-				return true
-			}
-		case "FETCH":
-			if p, err := s.findPortal(ctx, named(st)); err != nil || p != nil && s.chooses(ctx, protected, p.text()) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // runsByName returns why what a statement runs by name is refused, or nil.
 func (s *session) runsByName(ctx context.Context, st *event.Statement) (*refusal, error) {
 	if s.renewals == 0 {
@@ -231,70 +195,51 @@ func moves(options []string) bool {
 	})
 }
 
-// How a statement uses protected columns, beside returning them as they are.
-type useKind uint8
-
-const (
-	useNone useKind = iota
-	useChosen
-	useCounted
-	useStored
-)
-
-// uses returns how the i-th statement uses protected columns.
-func (s *session) uses(ctx context.Context, protected *protect.Columns, facts *statement.Result, i int) (useKind, error) {
-	u := facts.Use(i)
-	from, to := facts.Top(i), len(facts.Statements)
-	if i+1 < facts.Len() {
-		to = facts.Top(i + 1)
+// defines is whether the i-th statement defines something by what may be protected:
+// a column's default, an index, a type. A view keeps no values.
+func (s *session) defines(ctx context.Context, protected *protect.Columns, facts *statement.Result, i int) (bool, error) {
+	if other, is := facts.Query(i).(*lineage.Other); !is || !other.Stores {
+		return false, nil
 	}
+	var names []string
 	var touched []event.Object
-	for _, st := range facts.Statements[from:to] {
+	for _, st := range facts.Statements[facts.Top(i):facts.End(i)] {
+		if st.Kind == "CREATE VIEW" {
+			return false, nil
+		}
+		for _, c := range st.Columns {
+			names = append(names, base(c))
+		}
+		for _, f := range st.Functions {
+			names = append(names, base(f)+"()")
+		}
 		touched = append(append(touched, st.Reads...), st.Writes...)
 	}
-	redefined := s.queue.redefines() || redefines(facts)
-	stored := u.Stored
-	if u.Stores { // and what it does not store itself decides what is
-		stored = slices.Concat(u.Stored, u.Chosen, u.Counted)
-	}
-	for _, part := range []struct {
-		kind  useKind
-		names []string
-	}{{useStored, stored}, {useCounted, u.Counted}, {useChosen, u.Chosen}} {
-		if len(part.names) == 0 {
-			continue
-		}
-		found, err := s.protectedAmong(ctx, protected, part.names, touched, redefined)
-		if err != nil {
-			return 0, err
-		}
-		if found {
-			return part.kind, nil
-		}
-	}
-	return useNone, nil
+	return s.protectedAmong(ctx, protected, names, touched, s.queue.redefines() || redefines(facts))
 }
 
-// protectedAmong is whether one of names, as a statement.Use has them, may be a
-// protected column of one of objects, or a function that may return such. With
+// protectedAmong is whether one of names, which are columns', "*" for all, or
+// functions', "f()", may be a protected column of one of objects, or a function that may return such. With
 // redefined what views show is not known.
 func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns, names []string, objects []event.Object, redefined bool) (bool, error) {
 	var functions []string
 	for _, name := range names {
 		if f, is := strings.CutSuffix(name, "()"); is {
-			if _, is := protected.Column("pg_catalog." + name); is || f == "operator" {
+			if _, is := protected.Column("pg_catalog." + name); is {
 				return true, nil
 			}
 			functions = append(functions, base(f))
 		}
 	}
 	if len(functions) > 0 {
-		found, err := s.catalog.functionsNamed(ctx, functions)
+		_, others, err := s.vocabulary().dictionaries(ctx)
 		if err != nil {
 			return false, err
 		}
-		if slices.ContainsFunc(found, func(f namedFunction) bool { return !protected.Clears(f.name) }) {
-			return true, nil
+		for _, f := range functions {
+			if slices.ContainsFunc(others.folded[f], func(r *routine) bool { return !r.harmless() && !protected.Clears(r.named()) }) {
+				return true, nil
+			}
 		}
 	}
 	if len(functions) == len(names) || len(objects) == 0 {
@@ -319,7 +264,7 @@ func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns
 }
 
 // volatile returns a function that statements call, that is not PostgreSQL's own
-// and may write, or "".
+// and may write, or "". One that is written in SQL and only reads does not.
 func (s *session) volatile(ctx context.Context, protected *protect.Columns, facts *statement.Result) (string, error) {
 	var names []string
 	for i := range facts.Statements {
@@ -330,16 +275,11 @@ func (s *session) volatile(ctx context.Context, protected *protect.Columns, fact
 	if len(names) == 0 {
 		return "", nil
 	}
-	found, err := s.catalog.functionsNamed(ctx, names)
-	if err != nil {
+	v := s.vocabulary()
+	if _, _, err := v.dictionaries(ctx); err != nil {
 		return "", err
 	}
-	for _, f := range found {
-		if f.volatile && !protected.Clears(f.name) {
-			return f.name, nil
-		}
-	}
-	return "", nil
+	return v.mayWrite(ctx, protected, names, 0), ctx.Err()
 }
 
 // redefinedView is what a view's columns come from while the session's own
@@ -350,18 +290,16 @@ const redefinedView = "pg_catalog.redefined()"
 // server describes.
 type reading struct {
 	protected *protect.Columns
-	chosen    bool     // which rows there are depends on protected columns, so that any field may
 	redefined bool     // definitions of views change in the transaction
 	constants []bool   // the fields that are constants; nil: not known
 	calls     []string // protected functions that fields without an origin may come from
+	subject   *subject // in mode strict; nil: not known
+	told      *told    // of subject
 }
 
 // key appends what tells readings apart.
 func (r *reading) key(b []byte) []byte {
 	b = append(b, r.protected.Identity()...)
-	if r.chosen {
-		b = append(b, 3)
-	}
 	if r.redefined {
 		b = append(b, 4)
 	}
@@ -375,12 +313,15 @@ func (r *reading) key(b []byte) []byte {
 	for _, c := range r.calls {
 		b = append(append(b, 0), c...)
 	}
+	if r.told != nil {
+		b = binary.BigEndian.AppendUint64(append(b, 5), r.told.number)
+	}
 	return b
 }
 
 // reads returns what the text tells of the result of e's statement at hand, or
 // nil.
-func (s *session) reads(e *owed) *reading {
+func (s *session) reads(ctx context.Context, e *owed) *reading {
 	if e.guarded == nil {
 		return nil
 	}
@@ -390,11 +331,35 @@ func (s *session) reads(e *owed) *reading {
 			facts, index = e.portal.st.facts, 0
 		}
 	}
-	r := &reading{protected: e.guarded, chosen: e.chosen, redefined: s.queue.redefines(), calls: e.calls}
+	r := &reading{protected: e.guarded, redefined: s.queue.redefines(), calls: e.calls, subject: e.subject()}
 	if facts != nil {
 		r.constants = facts.Constants(index)
 	}
+	s.look(ctx, r)
 	return r
+}
+
+// subject returns the statement that e is at.
+func (e *owed) subject() *subject {
+	switch {
+	case e.portal != nil:
+		return e.portal.subject
+	case e.index < len(e.subjects):
+		return e.subjects[e.index]
+	}
+	return nil
+}
+
+// look sets what the lineage of r's subject tells. Of what cannot be looked up
+// nothing is known.
+func (s *session) look(ctx context.Context, r *reading) {
+	if !r.protected.Strict() {
+		return
+	}
+	var err error
+	if r.told, err = s.tellOf(ctx, r.subject, r.protected); err != nil {
+		s.env.Log.Warn("the lineage of a result cannot be determined", append(s.logAttrs(), "error", err)...)
+	}
 }
 
 // guard notes on e what its result may come from, where columns are protected.
@@ -405,8 +370,8 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 	if protected == nil {
 		return e
 	}
-	if protected.Strict() {
-		e.chosen = s.chooses(ctx, protected, facts)
+	if protected.Strict() && e.portal == nil {
+		e.subjects = s.subjects(ctx, facts)
 	}
 	e.guarded = protected
 	add := func(function string) {
@@ -433,7 +398,6 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 		p, err := s.findPortal(ctx, named(&statements[i]))
 		switch {
 		case err != nil:
-			e.chosen = true
 		case p != nil && p.req != nil:
 			addAll(p.req.Statements)
 		case p != nil:
@@ -443,8 +407,33 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 	return e
 }
 
-// apply adds to h what r tells of it.
-func (r *reading) apply(h *head) {
+// bound notes on p what it is bound as, where columns are protected. A refusal says
+// why it cannot run: what its names stand for may be other things than when it
+// was prepared.
+func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
+	protected := s.ps.Terms().Protected
+	if !protected.Strict() {
+		return nil, nil
+	}
+	p.subject = s.subjectOf(ctx, p.st.facts, p.st.index, s.path(ctx))
+	t, err := s.tellOf(ctx, p.subject, protected)
+	switch {
+	case err != nil:
+		s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
+		return notLookedUp, ctx.Err()
+	case t != nil && t.refusal != "":
+		return t.refused(), nil
+	}
+	return nil, nil
+}
+
+// apply adds to h, whose fields the server says come from columns, what r tells of
+// it.
+func (r *reading) apply(h *head, columns []column) {
+	if r.protected.Strict() {
+		r.witness(h, columns)
+		return
+	}
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		var o origin
@@ -459,14 +448,49 @@ func (r *reading) apply(h *head) {
 		if o.view && r.redefined {
 			f.Origins, f.Lineage = append(f.Origins, redefinedView), event.LineageUnknown
 		}
-		switch {
-		case r.chosen:
+		if f.Lineage == event.LineageUnknown && len(f.Origins) == 0 {
+			if r.isConstant(h, i) {
+				f.Lineage = event.LineageClean
+			} else {
+				f.Origins = append(f.Origins, r.calls...)
+			}
+		}
+	}
+}
+
+// isConstant is whether the text says that field i is the same whatever the
+// database holds.
+func (r *reading) isConstant(h *head, i int) bool {
+	return len(r.constants) == len(h.Fields) && r.constants[i] && h.oids[i] < firstUserOID
+}
+
+// witness sets the origins and lineage of h's fields to what the statement's
+// lineage tells, where the server's own description agrees: a field that it says
+// comes from a column must show that column as it is. Otherwise nothing is known
+// of the field.
+func (r *reading) witness(h *head, columns []column) {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if r.told == nil || len(r.told.fields) != len(h.Fields) {
 			f.Lineage = event.LineageUnknown
-		case f.Lineage != event.LineageUnknown || len(f.Origins) > 0:
-		case len(r.constants) == len(h.Fields) && r.constants[i] && h.oids[i] < firstUserOID:
-			f.Lineage = event.LineageClean
-		default:
-			f.Origins = append(f.Origins, r.calls...)
+			if len(f.Origins) > 0 {
+				continue
+			}
+			if r.told == nil && r.isConstant(h, i) {
+				f.Lineage = event.LineageClean
+			} else {
+				f.Origins = append(f.Origins, r.calls...)
+			}
+			continue
+		}
+		told := &r.told.fields[i]
+		if columns[i].table != 0 && !slices.Contains(told.exact, columns[i]) && !told.isTemporary(columns[i], h.origins[i]) {
+			f.Origins, f.Lineage = append(f.Origins, told.origins...), event.LineageUnknown
+			continue
+		}
+		f.Origins, f.Lineage = slices.Clip(told.origins), told.lineage
+		if r.told.unknown != "" {
+			f.Lineage = event.LineageUnknown
 		}
 	}
 }

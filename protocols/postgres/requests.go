@@ -344,6 +344,13 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
 	e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &m, st: st, portal: e.portal}
+	if r, err = s.bound(ctx, e.portal); err != nil {
+		return err
+	}
+	if r != nil {
+		e.x = s.reject(ctx, req, st.facts, r)
+		return s.refuseExtended(e, r)
+	}
 	e.portal.measure()
 	ref, err := s.judge(ctx, e, req, st.facts, cut...)
 	if err != nil || ref == errSkipped {
@@ -468,7 +475,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		p.copied = true
 	case copies == nil && p.asked != s.segment && !p.known.Load():
 		// The portal's own description is the one that cannot be stale.
-		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, chosen: e.chosen, calls: e.calls}); err != nil {
+		if err := s.forward(describePortal(name), &owed{kind: 'D', object: 'P', portal: p, x: p.x, swallow: true, guarded: e.guarded, calls: e.calls}); err != nil {
 			return err
 		}
 		p.asked = s.segment

@@ -302,7 +302,7 @@ func (s *session) rowDescription(ctx context.Context, e *owed, f []byte) error {
 		}
 		return s.send(e, f)
 	}
-	h, err := s.describeRows(ctx, f, s.reads(e))
+	h, err := s.describeRows(ctx, f, s.reads(ctx, e))
 	if err != nil {
 		return err
 	}

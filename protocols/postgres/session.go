@@ -46,6 +46,7 @@ type session struct {
 	renewals   uint64                         // requests: counts changes of the policy
 	segment    uint64                         // requests: counts Syncs and simple queries, from 1
 	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
+	temps      *temporaries                   // requests: the session's temporary tables
 	uploading  *owed                          // requests: what the server may read COPY data for
 	within     bool                           // requests: a part of a message went up, and the rest did not
 	misplaced  atomic.Int32                   // type of a message in the place of COPY data, at which the gate gave the upload up
@@ -74,9 +75,6 @@ type session struct {
 	barred *endError     // guarded by busy: no policy lets the session go on
 	nudged chan struct{} // makes watch look again
 	active atomic.Int64  // when the session last did something, in Unix nanoseconds
-	// sending is when the write to the server began that is under way; 0 when
-	// none is.
-	sending atomic.Int64
 
 	mu   sync.Mutex
 	held context.CancelCauseFunc // ends the hold that is waiting
@@ -368,24 +366,9 @@ func (s *session) flushUp(ctx context.Context) error {
 	if err := s.ps.Commit(ctx); err != nil {
 		return err
 	}
-	err := s.writeUp(s.up)
+	_, err := s.server.conn.Write(s.up)
 	if s.up = s.up[:0]; cap(s.up) > 2*maxBuffer {
 		s.up = nil
 	}
 	return err
-}
-
-// writeUp writes to the server, in steps, so that endIfUntaken sees that it takes
-// something.
-func (s *session) writeUp(b []byte) error {
-	defer s.sending.Store(0)
-	for len(b) > 0 {
-		s.sending.Store(time.Now().UnixNano())
-		n, err := s.server.conn.Write(b[:min(len(b), maxBuffer)])
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
 }

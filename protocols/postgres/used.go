@@ -15,12 +15,6 @@ type namedColumn struct {
 	origin
 }
 
-// A namedFunction is a function that is not PostgreSQL's own.
-type namedFunction struct {
-	name     string // "schema.function()"
-	volatile bool   // it may write
-}
-
 // columnsOf returns the columns of objects with what they come from. A name
 // without a schema stands for the relations of that name in all schemas.
 func (c *catalog) columnsOf(ctx context.Context, objects []event.Object) ([]namedColumn, error) {
@@ -101,52 +95,4 @@ func lookUp(ctx context.Context, conn *pgx.Conn, objects []event.Object, learnt 
 		learnt[o] = columns
 	}
 	return nil
-}
-
-// functionsNamed returns the functions of these names, in any schema, that are
-// not PostgreSQL's own.
-func (c *catalog) functionsNamed(ctx context.Context, names []string) ([]namedFunction, error) {
-	var all []namedFunction
-	var missing []string
-	c.mu.Lock()
-	c.fresh()
-	for _, name := range names {
-		if found, known := c.named[name]; known {
-			all = append(all, found...)
-		} else if !slices.Contains(missing, name) {
-			missing = append(missing, name)
-		}
-	}
-	c.mu.Unlock()
-	if len(missing) == 0 {
-		return all, nil
-	}
-	learnt := make(map[string][]namedFunction)
-	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		clear(learnt)
-		rows, err := conn.Query(ctx, `SELECT lower(p.proname), n.nspname || '.' || p.proname || '()', p.provolatile = 'v'
-			FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-			WHERE lower(p.proname) = ANY($1::pg_catalog.text[]) AND n.nspname <> 'pg_catalog'`, missing)
-		if err != nil {
-			return err
-		}
-		var name string
-		var f namedFunction
-		_, err = pgx.ForEachRow(rows, []any{&name, &f.name, &f.volatile}, func() error {
-			learnt[name] = append(learnt[name], f)
-			return nil
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fresh()
-	for _, name := range missing {
-		c.named[name] = learnt[name]
-		all = append(all, learnt[name]...)
-	}
-	return all, nil
 }

@@ -167,7 +167,7 @@ func (a *Analyzer) read(ctx context.Context, sql string) (*Result, bool, error) 
 		if c, ok := b.top.(*tree.CopyStmt); ok && c.GetFilename() == "" && !c.GetIsProgram() {
 			b.spans[len(b.spans)-1].copy = b.clientCopy(c, sql, start)
 		}
-		b.spans[len(b.spans)-1].constants, b.spans[len(b.spans)-1].use = constants(raw.GetStmt()), use(raw.GetStmt())
+		b.spans[len(b.spans)-1].constants = constants(raw.GetStmt())
 		t := translator{}
 		b.spans[len(b.spans)-1].query = t.statement(b.top)
 		b.spans[len(b.spans)-1].querySize = t.size
@@ -231,12 +231,11 @@ type Result struct {
 }
 
 // A span is where a top-level statement stands, its index in Statements, what it
-// copies from or to the client, which fields it returns are constants, and what it uses columns for.
+// copies from or to the client, and which fields it returns are constants.
 type span struct {
 	start, end, first int
 	copy              *Copy
 	constants         []bool // of the fields of its result
-	use               Use
 	query             lineage.Statement
 	querySize         int
 }
@@ -327,7 +326,7 @@ func (r *Result) size() int {
 	}
 	n := 128 + r.values.size()
 	for _, s := range r.spans {
-		n += 136 + s.copy.size() + len(s.constants) + s.use.size() + s.querySize
+		n += 136 + s.copy.size() + len(s.constants) + s.querySize
 	}
 	for i := range r.Statements {
 		s := &r.Statements[i]

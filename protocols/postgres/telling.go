@@ -1,0 +1,420 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"gatehouse/core/event"
+	"gatehouse/core/lineage"
+	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// A subject is a statement of a text, with what decides what its names stand for
+// when the server reads it.
+type subject struct {
+	facts     *statement.Result
+	index     int
+	path      string       // as session.path has it
+	temps     *temporaries // nil: none
+	redefined bool         // definitions change in the transaction, which only the session sees
+}
+
+// An analysis is a subject under what is protected.
+type analysis struct {
+	subject
+	identity string
+}
+
+// A told is what the lineage of a statement tells of it, where columns are
+// protected strictly.
+type told struct {
+	number uint64 // no other has it
+	fields []toldField
+	// unknown is why all fields are unknown, or more than their own lineage
+	// tells: protected columns decide which rows there are.
+	unknown string
+	// touches is whether a protected column has any part in it, or may.
+	touches bool
+	// refusal is why the statement is refused, if it is.
+	refusal string
+	hint    string
+}
+
+// A toldField is one of a result, in its order.
+type toldField struct {
+	origins []string
+	lineage event.Lineage
+	exact   []column // that the server may say it comes from
+	// temporary is the number of the column of a temporary table that it shows.
+	temporary uint16
+	reason    string
+}
+
+var tolds atomic.Uint64
+
+// maxTold is how many statements are kept told.
+const maxTold = 4096
+
+// tell returns what the lineage of a statement tells.
+func (v *vocabulary) tell(ctx context.Context, sub subject, protected *protect.Columns) (*told, error) {
+	key := analysis{sub, protected.Identity()}
+	v.mu.Lock()
+	t := v.told[key]
+	v.mu.Unlock()
+	if t != nil {
+		return t, nil
+	}
+	t, err := v.telling(ctx, sub, protected)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.told) < maxTold {
+		v.told[key] = t
+	}
+	return t, nil
+}
+
+func (v *vocabulary) telling(ctx context.Context, sub subject, protected *protect.Columns) (*told, error) {
+	t := &told{number: tolds.Add(1)}
+	q := sub.facts.Query(sub.index)
+	explained := false
+	if e, is := q.(*lineage.Explain); is {
+		q, explained = e.Statement, true
+	}
+	if other, is := q.(*lineage.Other); is && other.Stores && other.What != "CALL" {
+		t.touches = true // what it stores is looked at by names: see defines
+		return t, nil
+	}
+	if q == nil {
+		t.unknown, t.touches = "the statement is not followed", true
+		return t, nil
+	}
+	w := &world{vocabulary: v, path: searchPath(sub.path), temps: sub.temps.list(), redefined: sub.redefined, protected: protected}
+	r, err := lineage.Analyze(ctx, q, w)
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{told: t, protected: protected, result: r, risky: w.risky, constants: sub.facts.Constants(sub.index)}
+	if j.names, err = v.namesOf(ctx, r, sub.temps); err != nil {
+		return nil, err
+	}
+	j.judge(sub.facts.Statements[sub.facts.Top(sub.index)].Kind)
+	if explained {
+		t.explain()
+	}
+	return t, nil
+}
+
+// explain makes t what is told of the statement's plan: it passes where nothing
+// that is protected has a part in it.
+func (t *told) explain() {
+	t.fields = []toldField{{lineage: event.LineageClean}}
+	if t.touches {
+		t.fields[0] = toldField{origins: []string{"pg_catalog.explain()"}, reason: "planning computes with values, and estimates come from statistics of them"}
+	}
+	t.unknown = ""
+}
+
+// namesOf returns the names that the columns of a result go by: their own, and
+// those of the columns that they inherit from, or that inherit them.
+func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result, temps *temporaries) (map[lineage.Column][]string, error) {
+	names := make(map[lineage.Column][]string)
+	var asked []column
+	add := func(lists ...[]lineage.Column) {
+		for _, list := range lists {
+			for _, c := range list {
+				if _, known := names[c]; known {
+					continue
+				}
+				names[c] = append([]string{c.String()}, temps.sources(c)...)
+				if of, is := columnOf(c); is {
+					asked = append(asked, of)
+				}
+			}
+		}
+	}
+	depends := func(d *lineage.Dependence) {
+		add(d.Matched, d.Ordered, d.Failing)
+		for _, c := range d.Compared {
+			add([]lineage.Column{c.Column})
+		}
+	}
+	depends(&r.Rows)
+	for i := range r.Fields {
+		add(r.Fields[i].Exact, r.Fields[i].Derived)
+		depends(&r.Fields[i].Rows)
+	}
+	for i := range r.Flows {
+		add(r.Flows[i].Exact, r.Flows[i].Derived, []lineage.Column{r.Flows[i].To})
+		depends(&r.Flows[i].Rows)
+	}
+	origins, err := v.catalog.learn(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	for c := range names {
+		if of, is := columnOf(c); is {
+			if o := origins[of]; !o.view { // what a view's column comes from is told with it
+				names[c] = append(append(names[c], o.names...), o.below...)
+			}
+		}
+	}
+	return names, nil
+}
+
+// columnOf returns the server's identity of a column, if it has one.
+func columnOf(c lineage.Column) (column, bool) {
+	return column{uint32(c.ID), uint16(int16(c.Number))}, c.ID > 0 && c.ID < firstTemporary
+}
+
+// A judgement is what a lineage means where columns are protected.
+type judgement struct {
+	*told
+	protected *protect.Columns
+	result    *lineage.Result
+	names     map[lineage.Column][]string
+	risky     bool // casts that no text shows may run code
+	constants []bool
+}
+
+// isProtected is whether one of columns is.
+func (j *judgement) isProtected(lists ...[]lineage.Column) bool {
+	for _, list := range lists {
+		for _, c := range list {
+			if slices.ContainsFunc(j.names[c], func(name string) bool { _, is := j.protected.Column(name); return is }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decides is whether protected columns decide which rows there are, more than by
+// comparisons with constants, or why that is not known.
+func (j *judgement) decides(d *lineage.Dependence) (bool, string) {
+	if d.Reason != "" {
+		return true, d.Reason
+	}
+	if i := slices.IndexFunc(d.Matched, func(c lineage.Column) bool { return !isSetting(c) && j.isProtected([]lineage.Column{c}) }); i >= 0 {
+		return true, "which rows there are depends on " + d.Matched[i].String()
+	}
+	return false, ""
+}
+
+// isSetting is whether a column stands for the session's settings, which hold
+// nothing that is protected, since nothing such may be stored in them.
+func isSetting(c lineage.Column) bool { return c.Name == "current_setting()" }
+
+func (j *judgement) judge(kind string) {
+	r := j.result
+	chosen, reason := j.decides(&r.Rows)
+	switch {
+	case r.Unknown != "":
+		j.unknown = r.Unknown
+	case chosen:
+		j.unknown = reason
+	}
+	for i := range r.Fields {
+		f := j.field(&r.Fields[i])
+		if j.risky && (f.lineage == event.LineageDerived || f.lineage == event.LineageClean && (len(j.constants) != len(r.Fields) || !j.constants[i])) {
+			f.lineage, f.reason = event.LineageUnknown, "a value has a type that code which is not read may cast"
+		}
+		if f.lineage == event.LineageUnknown || j.isProtected(r.Fields[i].Exact, r.Fields[i].Derived, r.Fields[i].Rows.Matched) {
+			j.touches = true
+		}
+		j.fields = append(j.fields, f)
+	}
+	j.touches = j.touches || j.unknown != "" || len(r.Flows) > 0 || j.isProtected(r.Rows.Matched, r.Rows.Ordered, r.Rows.Failing)
+	compared, partial := j.compared()
+	j.touches = j.touches || compared
+	switch {
+	case partial > maxPartial:
+		j.refuse("a statement that compares protected columns by range or pattern more than twice is refused", "")
+	case j.isProtected(j.counted()):
+		j.refuse("a statement whose number of rows depends on protected columns is refused", "")
+	case chosen && kind != "SELECT" && kind != "COPY" && kind != "EXPLAIN" && kind != "DECLARE CURSOR" && kind != "PREPARE":
+		j.refuse(kind+" with protected columns in expressions or joins is refused", "")
+	}
+	j.writes()
+}
+
+// maxPartial is how many comparisons of a statement may tell a part of a value,
+// like a range or a pattern.
+const maxPartial = 2
+
+func (t *told) refuse(why, hint string) {
+	if t.refusal == "" {
+		t.refusal, t.hint = why, hint
+	}
+}
+
+// compared is whether protected columns are compared with constants, and how
+// often by a part of them.
+func (j *judgement) compared() (is bool, partial int) {
+	for _, c := range j.result.Compared {
+		if j.isProtected([]lineage.Column{c.Column}) {
+			is = true
+			if !c.Whole {
+				partial += c.Times
+			}
+		}
+	}
+	return is, partial
+}
+
+// counted are the columns on which it depends how many rows there are.
+func (j *judgement) counted() []lineage.Column {
+	all := slices.Clone(j.result.Rows.Counted)
+	for i := range j.result.Fields {
+		all = append(all, j.result.Fields[i].Rows.Counted...)
+	}
+	return all
+}
+
+// field returns what is told of a field.
+func (j *judgement) field(f *lineage.Field) toldField {
+	t := toldField{lineage: event.LineageClean, reason: f.Reason}
+	for _, list := range [][]lineage.Column{f.Exact, f.Derived} {
+		for _, c := range list {
+			for _, name := range j.names[c] {
+				if !slices.Contains(t.origins, name) {
+					t.origins = append(t.origins, name)
+				}
+			}
+		}
+	}
+	switch {
+	case len(f.Derived) > 0:
+		t.lineage = event.LineageDerived
+	case len(f.Exact) > 0:
+		t.lineage = event.LineageExact
+	}
+	for _, c := range f.Exact {
+		of, is := columnOf(c)
+		switch {
+		case is:
+			t.exact = append(t.exact, of)
+		case c.ID >= firstTemporary:
+			t.temporary = of.number
+		}
+	}
+	if chosen, reason := j.decides(&f.Rows); chosen && t.reason == "" {
+		t.reason = reason
+	}
+	if t.reason != "" {
+		t.lineage = event.LineageUnknown
+	}
+	return t
+}
+
+// writes decides about what is written.
+func (j *judgement) writes() {
+	for i := range j.result.Flows {
+		f := &j.result.Flows[i]
+		chosen, reason := j.decides(&f.Rows)
+		if f.Reason == "" && !chosen && !j.isProtected(f.Exact, f.Derived) {
+			continue
+		}
+		if f.Reason != "" {
+			reason = f.Reason
+		}
+		hint := ""
+		if reason != "" {
+			hint = "What is written is not known: " + reason + "."
+		}
+		j.refuse("a statement that stores what it reads from protected columns is refused", hint)
+	}
+}
+
+// isTemporary is whether the field shows a column of a temporary table as it is,
+// and the server says that it is of a relation that may be that table: one that
+// the gate does not see, or sees to be temporary.
+func (t *toldField) isTemporary(c column, o origin) bool {
+	return t.temporary == c.number && c.number != 0 && (len(o.names) == 0 || strings.HasPrefix(o.names[0], "pg_temp_"))
+}
+
+// refused returns the refusal of what t is told of.
+func (t *told) refused() *refusal {
+	return &refusal{code: codeAccessDenied, message: "gatehouse: " + t.refusal + because, hint: t.hint}
+}
+
+// notLookedUp refuses what the catalogue tells nothing of.
+var notLookedUp = &refusal{code: codeAccessDenied, message: "gatehouse: what the statement names cannot be looked up" + because}
+
+// subjectOf returns the i-th statement of a text as the server would read it now.
+// What it runs by name stands in its place. It is nil where that is not known.
+func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int, path string) *subject {
+	if facts == nil || i >= facts.Len() {
+		return nil
+	}
+	st := &facts.Statements[facts.Top(i)]
+	switch st.Kind {
+	case "EXECUTE":
+		p := s.queue.lookup(named(st))
+		if p == nil {
+			return nil
+		}
+		return &subject{facts: p.facts, index: p.index, path: path, temps: s.temps, redefined: s.queue.redefines()}
+	case "FETCH":
+		p, err := s.findPortal(ctx, named(st))
+		if err != nil || p == nil {
+			return nil
+		}
+		return p.subject
+	}
+	return &subject{facts: facts, index: i, path: path, temps: s.temps, redefined: s.queue.redefines() || redefines(facts)}
+}
+
+// subjects returns the statements of a text as the server would read them.
+func (s *session) subjects(ctx context.Context, facts *statement.Result) []*subject {
+	if facts == nil {
+		return nil
+	}
+	path := s.path(ctx)
+	if facts.Len() > 1 && slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return movesPath(&st) }) {
+		path = ""
+	}
+	all := make([]*subject, facts.Len())
+	for i := range all {
+		all[i] = s.subjectOf(ctx, facts, i, path)
+	}
+	return all
+}
+
+// vocabulary returns what names stand for at the moment.
+func (s *session) vocabulary() *vocabulary {
+	return s.catalog.vocabulary(s.protocol.config.Analyzer)
+}
+
+// tellOf returns what the lineage of a subject tells, which may be nothing.
+func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.Columns) (*told, error) {
+	if sub == nil {
+		return nil, nil
+	}
+	return s.vocabulary().tell(ctx, *sub, protected)
+}
+
+// refuseByLineage returns why statements are refused for what they do with
+// protected columns.
+func (s *session) refuseByLineage(ctx context.Context, facts *statement.Result) (*refusal, error) {
+	protected := s.ps.Terms().Protected
+	if !protected.Strict() {
+		return nil, nil
+	}
+	for _, sub := range s.subjects(ctx, facts) {
+		t, err := s.tellOf(ctx, sub, protected)
+		if err != nil {
+			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
+			return notLookedUp, ctx.Err()
+		}
+		if t != nil && t.refusal != "" {
+			return t.refused(), nil
+		}
+	}
+	return nil, nil
+}
