@@ -154,7 +154,7 @@ func (a *analysis) statement(ctx within, s Statement) *relation {
 		return a.create(ctx, s)
 	case *Explain:
 		a.statement(ctx, s.Statement)
-		return unknownRelation("EXPLAIN tells of what it likes")
+		return unknownRelation("it is of EXPLAIN")
 	case *Other:
 		return a.other(ctx, s)
 	}

@@ -174,7 +174,7 @@ func (a *analysis) body(f *Function, args []value) value {
 		columns := renamed(r.columns, f.Columns)
 		v = whole(columns)
 	}
-	v.rows = v.rows.with(r.rows.selecting())
+	v = v.of(r.rows.selecting(), nil)
 	v.many = f.Kind == Set
 	return v
 }

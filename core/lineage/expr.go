@@ -280,7 +280,7 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 		if v = whole(r.columns); len(r.columns) == 1 {
 			v = r.columns[0].value
 		}
-		v.rows, v.failing = v.rows.with(r.rows.selecting()), v.failing.with(failing)
+		v = v.of(r.rows.selecting(), failing)
 	case Array:
 		v.rows = v.rows.with(r.rows)
 		for _, c := range r.columns {

@@ -99,6 +99,21 @@ func (v value) or(w value) value {
 	return u
 }
 
+// of is v where it depends on rows, too, and may fail for columns: as a whole, and
+// each of its fields.
+func (v value) of(r rows, failing set) value {
+	v.rows, v.failing = v.rows.with(r), v.failing.with(failing)
+	if v.record != nil {
+		record := make([]column, len(v.record))
+		for i, c := range v.record {
+			record[i] = c
+			record[i].value = c.value.of(r, failing)
+		}
+		v.record = record
+	}
+	return v
+}
+
 // fails is v where computing it may fail.
 func (v value) fails() value {
 	v.failing = v.failing.with(v.all())

@@ -44,6 +44,14 @@ func (w *target) columns() []string {
 	return names
 }
 
+// written are the columns that an insert writes.
+func (w *target) written(i *Insert) []string {
+	if i.Columns != nil {
+		return i.Columns
+	}
+	return w.columns()
+}
+
 // write notes that a value is written to a column: of the table, and where that is
 // a view of what it shows.
 func (a *analysis) write(w *target, column string, v value, r rows) {
@@ -60,8 +68,10 @@ func (a *analysis) write(w *target, column string, v value, r rows) {
 }
 
 // given is what a column holds that may be written: what it had, or what it gets.
-func (a *analysis) given(c column) value {
-	v := c.value
+func (a *analysis) given(c column) value { return c.value.or(a.flowing(c)) }
+
+// flowing is what is written to a column.
+func (a *analysis) flowing(c column) (v value) {
 	for _, to := range c.exact {
 		for i := range a.flows {
 			if f := &a.flows[i]; f.by == "" && f.to == a.columns[to] {
@@ -86,10 +96,7 @@ func (a *analysis) returning(s *scope, targets []Target) *relation {
 func (a *analysis) insert(ctx within, w *Insert) *relation {
 	ctx = a.common(ctx, w.With)
 	s, into := a.target(ctx, &w.Into)
-	columns := w.Columns
-	if columns == nil {
-		columns = into.columns()
-	}
+	columns := into.written(w)
 	s.rows = rows{} // rows that are there already have no part
 	if w.Source != nil {
 		from := a.statement(ctx, w.Source)
@@ -104,35 +111,61 @@ func (a *analysis) insert(ctx within, w *Insert) *relation {
 			if i < len(columns) {
 				a.write(into, columns[i], c.value, s.rows)
 			}
+			s.rows.failing = s.rows.failing.with(c.failing)
 		}
 		if into.table.unknown != "" && w.Columns == nil && len(from.columns) > 0 {
 			a.write(into, "*", whole(from.columns), s.rows)
 		}
 	}
 	if c := w.Conflict; c != nil {
-		a.conflict(s, c, into)
+		a.conflict(s, w, c, into)
 	}
 	a.changed(s)
 	return a.returning(s, w.Returning)
 }
 
 // conflict is what an insert does with rows that there are already.
-func (a *analysis) conflict(s *scope, c *Conflict, into *target) {
+func (a *analysis) conflict(s *scope, w *Insert, c *Conflict, into *target) {
 	excluded := a.writing(into.table, "excluded")
 	in := &scope{within: s.within, items: []*item{into.table, excluded}}
-	for _, e := range c.Keys {
-		s.rows = s.rows.with(a.expr(s, e).decides())
-	}
-	s.rows = s.rows.with(a.condition(s, c.KeysWhere))
+	s.rows = s.rows.with(a.met(s, w, c, into)).with(a.condition(s, c.KeysWhere))
 	in.rows = s.rows.with(a.condition(in, c.Where))
 	a.assign(in, into, c.Set)
 	s.rows = in.rows
+}
+
+// met is on what it depends whether a row is there already: on the columns that
+// tell rows apart, any of those that are written where it is not said which. One
+// that gets a constant is compared with it.
+func (a *analysis) met(s *scope, w *Insert, c *Conflict, into *target) (r rows) {
+	keys := c.Keys
+	if len(keys) == 0 {
+		for _, name := range into.written(w) {
+			keys = append(keys, &Ref{Parts: []string{name}})
+		}
+	}
+	for _, e := range keys {
+		name, plain := e.(*Ref)
+		given := value{}
+		if plain {
+			for _, found := range into.table.find(name.Parts[0]) {
+				given = given.or(a.flowing(*found))
+			}
+		}
+		if plain && given.plain() {
+			r = r.with(a.comparison(s, e, e, true))
+		} else {
+			r = r.with(a.expr(s, e).decides()).with(given.decides())
+		}
+	}
+	return r
 }
 
 // assign sets columns.
 func (a *analysis) assign(s *scope, w *target, set []Assignment) {
 	for _, as := range set {
 		v := a.expr(s, as.Value)
+		s.rows.failing = s.rows.failing.with(v.failing)
 		for i, c := range as.Columns {
 			one := v
 			if len(as.Columns) > 1 {

@@ -342,6 +342,13 @@ func (t *translator) functions(f *tree.RangeFunction) *lineage.Calls {
 		if len(items) == 0 {
 			continue
 		}
+		if f := items[0].GetFuncCall(); len(f.GetArgs()) > 1 && len(f.GetFuncname()) == 1 && text(f.GetFuncname()[0]) == "unnest" {
+			for _, arg := range f.GetArgs() { // the arrays side by side
+				one := &lineage.Call{Function: called(f.GetFuncname()), Args: []lineage.Expr{t.expr(arg)}}
+				calls.Functions = append(calls.Functions, lineage.SourceCall{Call: one, Name: "unnest"})
+			}
+			continue
+		}
 		call := lineage.SourceCall{Call: t.expr(items[0]), Name: columnName(items[0])}
 		if len(items) > 1 {
 			call.Columns = columns(items[1].GetList().GetItems())

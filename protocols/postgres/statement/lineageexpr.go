@@ -85,7 +85,8 @@ func (t *translator) typed(e lineage.Expr, to *tree.TypeName) lineage.Expr {
 		return e
 	}
 	n := called(to.GetNames())
-	return &lineage.Cast{Arg: e, To: n, Text: len(to.GetArrayBounds()) == 0 && (n.Schema == "" || n.Schema == "pg_catalog") && textTypes[n.Name]}
+	many := len(to.GetArrayBounds()) > 0
+	return &lineage.Cast{Arg: e, To: n, Text: !many && (n.Schema == "" || n.Schema == "pg_catalog") && textTypes[n.Name], Many: many}
 }
 
 // textTypes hold the text of every value.
