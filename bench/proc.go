@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"regexp"
 	"strconv"
+	"time"
 )
 
 // clockTick is the unit of processor time in /proc, in microseconds.
@@ -24,6 +26,27 @@ func (r *route) resident() (float64, error) {
 		return 0, fmt.Errorf("read memory: process %d has none", r.pid)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// settle waits until the process between has done what is left to do.
+func (r *route) settle(ctx context.Context) error {
+	const quiet = 1200 * time.Millisecond // longer than recordings wait to be sealed
+	before, err := r.cpu()
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-time.After(quiet):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now, err := r.cpu()
+		if err != nil || now-before <= clockTick { // a tick may be of what it does when idle
+			return err
+		}
+		before = now
+	}
 }
 
 // cpu is the processor time that the process between client and server has

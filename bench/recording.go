@@ -39,10 +39,6 @@ const recordingGoal = 0.9
 // configured so does not exist outside of this program.
 const gateCommand = "gate-to"
 
-// sealing is the least time to measure for: what is recorded is sealed a second
-// later, and that is to be a part of what is measured.
-const sealing = 5 * time.Second
-
 // The routes of which one records.
 const (
 	recorded   = "recorded"
@@ -70,7 +66,7 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 		defer func() { err = errors.Join(err, stop()) }()
 		routes = append(routes, l.viaProxy(name, addr, pid, nil))
 	}
-	d := max(s.duration, sealing)
+	const repeat = 2 // short runs, and more of them: what else the machine does falls on both alike
 	t := table{title: "pgbench through a gate that records, and through one that does not", columns: []string{
 		"mode", "clients", "a second", "without recording", "of that", "µs more", "CPU µs more",
 	}}
@@ -80,10 +76,10 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 		}
 	}
 	var goals []goal
-	for _, mode := range modes {
+	for _, mode := range []string{"simple", "prepared"} {
 		for _, n := range clients {
-			took, err := interleave(s.rounds, routes, func(r *route) (sample, error) {
-				return settledTransaction(ctx, r, mode, n, d)
+			took, err := interleave(repeat*s.rounds, routes, func(r *route) (sample, error) {
+				return settledTransaction(ctx, r, mode, n, s.duration)
 			})
 			if err != nil {
 				return nil, err
@@ -112,19 +108,12 @@ func settledTransaction(ctx context.Context, r *route, mode string, clients int,
 	if err != nil {
 		return sample{}, err
 	}
-	const quiet = 1500 * time.Millisecond
-	after := before
-	for busy := true; busy; {
-		select {
-		case <-time.After(quiet):
-		case <-ctx.Done():
-			return sample{}, ctx.Err()
-		}
-		now, err := r.cpu()
-		if err != nil {
-			return sample{}, err
-		}
-		busy, after = now-after > clockTick, now // a tick may be of what it does when idle
+	if err := r.settle(ctx); err != nil {
+		return sample{}, err
+	}
+	after, err := r.cpu()
+	if err != nil {
+		return sample{}, err
 	}
 	s.cpu = (after - before) * s.time / (float64(clients) * float64(d.Microseconds()))
 	return s, nil

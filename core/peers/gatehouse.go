@@ -17,21 +17,32 @@ type Gatehouse struct {
 	process *process
 }
 
-// StartGatehouse makes a gate's keys in the directory keys and runs the gate
-// whose configuration, for a port of the loopback address, is what configure
-// returns. files are put beside it by name. program is the path of the
-// program.
-func StartGatehouse(ctx context.Context, program string, files map[string][]byte, configure func(port int) string) (*Gatehouse, error) {
+// GatehouseOptions say how to run a gate.
+type GatehouseOptions struct {
+	Program string            // its path
+	Files   map[string][]byte // put beside the configuration, by name
+	Env     []string          // added to the caller's
+	// Configure returns the configuration for a port, and one for the console,
+	// of the loopback address.
+	Configure func(port, console int) string
+}
+
+// StartGatehouse makes a gate's keys in the directory keys and runs the gate.
+func StartGatehouse(ctx context.Context, o GatehouseOptions) (*Gatehouse, error) {
 	return onFreePort(func(port int) (*Gatehouse, error) {
+		console, err := FreePort()
+		if err != nil {
+			return nil, err
+		}
 		dir, err := newDir()
 		if err != nil {
 			return nil, err
 		}
-		if err := prepareGatehouse(ctx, program, dir, files, configure(port)); err != nil {
+		if err := prepareGatehouse(ctx, o.Program, dir, o.Files, o.Configure(port, console)); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 		process, err := service{
-			dir: dir, program: program, args: []string{"serve", "--config", "gatehouse.yaml"},
+			dir: dir, program: o.Program, args: []string{"serve", "--config", "gatehouse.yaml"}, env: o.Env,
 			stop: syscall.SIGTERM, ready: listening(port), asCaller: true,
 		}.start(ctx)
 		if err != nil {
@@ -59,6 +70,9 @@ func prepareGatehouse(ctx context.Context, program, dir string, files map[string
 
 // Addr is the gate's host and port.
 func (g *Gatehouse) Addr() string { return address(g.Port) }
+
+// PID is the process of the gate.
+func (g *Gatehouse) PID() int { return g.process.cmd.Process.Pid }
 
 // Log returns what the gate has written so far.
 func (g *Gatehouse) Log() ([]byte, error) { return g.process.log() }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -262,10 +263,22 @@ func writeFile(path string, data []byte) error {
 	return give(path)
 }
 
-// FreePort finds a loopback TCP port that nothing listens on. Another process
-// can take it before it is used.
+// Listen listens on a loopback TCP port that is below those which the system
+// gives to connections and to who names none, so that a server that is to listen
+// there later, or again, will hardly find it taken.
+func Listen() (net.Listener, error) {
+	const lowest, ephemeral, tries = 10_000, 32_768, 100
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", address(lowest+rand.IntN(ephemeral-lowest)))
+		if err == nil || try == tries || !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+	}
+}
+
+// FreePort finds a port for Listen that nothing listens on.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(Host, "0"))
+	l, err := Listen()
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}

@@ -137,7 +137,7 @@ func (d *demo) listen(wanted int) (net.Listener, error) {
 			return l, nil
 		}
 	}
-	return net.Listen("tcp", net.JoinHostPort(peers.Host, "0"))
+	return peers.Listen()
 }
 
 // startPostgres starts the target, with a certificate of the demo's own

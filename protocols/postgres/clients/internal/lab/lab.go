@@ -149,13 +149,10 @@ func (l *Lab) startGate(ctx context.Context, c *peers.Certificate, ca []byte) er
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the gate: %w\n%s", err, out)
 	}
-	console, err := peers.FreePort()
-	if err != nil {
-		return err
-	}
 	user, password := l.login()
 	files := map[string][]byte{"password": []byte(password), "ca.crt": ca, "gate.crt": c.Cert, "gate.key": c.Key}
-	l.gate, err = peers.StartGatehouse(ctx, program, files, func(port int) string {
+	var err error
+	l.gate, err = peers.StartGatehouse(ctx, peers.GatehouseOptions{Program: program, Files: files, Configure: func(port, console int) string {
 		var b bytes.Buffer
 		_ = configuration.Execute(&b, map[string]any{ // a buffer takes everything
 			"Address": fmt.Sprintf("%s:%d", peers.Host, port), "Console": fmt.Sprintf("%s:%d", peers.Host, console),
@@ -163,7 +160,7 @@ func (l *Lab) startGate(ctx context.Context, c *peers.Certificate, ca []byte) er
 			"Plugins": l.config.Plugins, "Chain": strings.Join(l.config.Chain, ", "),
 		})
 		return b.String()
-	})
+	}})
 	return err
 }
 
