@@ -84,10 +84,7 @@ func (s *session) endIfIdle(ctx context.Context) time.Duration {
 	limits := &s.protocol.config.Limits
 	// The shorter limit is how often to look, since one idleness turns into
 	// the other.
-	again := limits.Idle
-	if t := limits.IdleInTransaction; t > 0 && (again == 0 || t < again) {
-		again = t
-	}
+	again := sooner(limits.Idle, limits.IdleInTransaction)
 	if again == 0 || !s.busy.TryLock() {
 		return again
 	}
@@ -104,6 +101,32 @@ func (s *session) endIfIdle(ctx context.Context) time.Duration {
 	s.client.Close()
 	s.server.conn.Close()
 	return 0
+}
+
+// endIfUntaken ends the session if the server neither takes what it is sent nor
+// says anything. It returns when to look again.
+func (s *session) endIfUntaken(ctx context.Context) time.Duration {
+	limit := s.protocol.config.Limits.Untaken
+	began := s.sending.Load()
+	if began == 0 {
+		return limit
+	}
+	left := limit - time.Since(time.Unix(0, max(began, s.active.Load())))
+	if left > 0 {
+		return left
+	}
+	s.quit(ctx, &endError{refusal{code: codeLost, message: fmt.Sprintf("gatehouse: the session ends: the server took nothing of what it was sent for %s", limit)}, nil})
+	s.client.Close()
+	s.server.conn.Close()
+	return 0
+}
+
+// sooner returns the shorter of two times, of which zero is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // stir says that the session is not idle at this moment.

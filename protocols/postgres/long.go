@@ -122,6 +122,7 @@ func (s *session) sendPiece(ctx context.Context, p []byte) error {
 	if err := s.ps.Commit(ctx); err != nil {
 		return err
 	}
+	s.stir()
 	return s.writeDown(p)
 }
 

@@ -34,6 +34,7 @@ const (
 	DefaultSpill       = 8 << 30
 	DefaultUnread      = 5 * time.Minute
 	DefaultUnsent      = time.Minute
+	DefaultUntaken     = time.Hour
 	DefaultPipeline    = 4096
 	DefaultPrepared    = 4096
 	DefaultWrongKeys   = 60
@@ -69,6 +70,9 @@ type Limits struct {
 	// Unsent is how long a client that has begun a message may take for each
 	// 64 KiB of it, and for its rest.
 	Unsent time.Duration
+	// Untaken is how long a server may take nothing of what it is sent, while
+	// it says nothing either.
+	Untaken time.Duration
 	// Pipeline is how many responses may be owed before the gate reads no
 	// further requests.
 	Pipeline int
@@ -132,6 +136,7 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Spill, DefaultSpill)
 	setDefault(&l.Unread, DefaultUnread)
 	setDefault(&l.Unsent, DefaultUnsent)
+	setDefault(&l.Untaken, DefaultUntaken)
 	setDefault(&l.Pipeline, DefaultPipeline)
 	setDefault(&l.Prepared, DefaultPrepared)
 	setDefault(&l.WrongKeys, DefaultWrongKeys)

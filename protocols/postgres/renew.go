@@ -93,7 +93,7 @@ func (s *session) watch(ctx context.Context) {
 		if at := s.ps.Terms().Session.Principal.Expires; !at.IsZero() {
 			expired, stopExpired = after(max(time.Until(at), 1))
 		}
-		idle, stopIdle := after(s.endIfIdle(ctx))
+		idle, stopIdle := after(sooner(s.endIfIdle(ctx), s.endIfUntaken(ctx)))
 		var e *endError
 		select {
 		case <-ctx.Done():

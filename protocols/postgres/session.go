@@ -75,6 +75,9 @@ type session struct {
 	barred *endError     // guarded by busy: no policy lets the session go on
 	nudged chan struct{} // makes watch look again
 	active atomic.Int64  // when the session last did something, in Unix nanoseconds
+	// sending is when the write to the server began that is under way; 0 when
+	// none is.
+	sending atomic.Int64
 
 	mu   sync.Mutex
 	held context.CancelCauseFunc // ends the hold that is waiting
@@ -366,9 +369,24 @@ func (s *session) flushUp(ctx context.Context) error {
 	if err := s.ps.Commit(ctx); err != nil {
 		return err
 	}
-	_, err := s.server.conn.Write(s.up)
+	err := s.writeUp(s.up)
 	if s.up = s.up[:0]; cap(s.up) > 2*maxBuffer {
 		s.up = nil
 	}
 	return err
+}
+
+// writeUp writes to the server, in steps, so that endIfUntaken sees that it takes
+// something.
+func (s *session) writeUp(b []byte) error {
+	defer s.sending.Store(0)
+	for len(b) > 0 {
+		s.sending.Store(time.Now().UnixNano())
+		n, err := s.server.conn.Write(b[:min(len(b), maxBuffer)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }

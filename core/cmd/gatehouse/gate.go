@@ -169,6 +169,7 @@ func (g *gate) openPostgres() error {
 			StartupTime: time.Duration(c.Limits.Startup), MessageSize: int(c.Limits.Message),
 			Buffer: int(c.Limits.Buffer), Inspect: int(c.Limits.Inspect), Spill: int64(c.Limits.Spill),
 			Parameters: int(c.Limits.Parameters), Unread: time.Duration(c.Limits.Unread), Unsent: time.Duration(c.Limits.Unsent),
+			Untaken:  time.Duration(c.Limits.Untaken),
 			Pipeline: c.Limits.Pipeline, Prepared: c.Limits.Statements,
 			Idle: time.Duration(c.Limits.Idle), IdleInTransaction: time.Duration(c.Limits.IdleInTransaction),
 			WrongKeys: c.Limits.Cancels,

@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"core/protect", "core/detect"},
 	{"core/lineage", "core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
-	{"protocols/postgres", "plugins/plugintest"},
+	{"protocols/postgres", "plugins/plugintest", "plugins/cases"},
 	{"core/cmd", "bench", "examples"},
 }
 

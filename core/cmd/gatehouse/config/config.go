@@ -503,6 +503,11 @@ type Limits struct {
 	// Unsent is how long a client that has begun a message may take for each
 	// 64KiB of it, and for its rest, before its session ends.
 	Unsent Duration `json:"unsent" jsonschema:"default=1m"`
+	// Untaken is how long a server may take nothing of what it is sent, while
+	// it says nothing either, before the session ends. Each 64KiB taken counts.
+	// A server also takes nothing while it runs a statement, so this must be
+	// longer than the longest behind which a client sends megabytes more.
+	Untaken Duration `json:"untaken" jsonschema:"default=1h"`
 	// Statements is how many prepared statements and portals a session may
 	// have open.
 	Statements int `json:"statements" jsonschema:"minimum=1,default=4096"`

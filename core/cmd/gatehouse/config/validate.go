@@ -266,6 +266,7 @@ func (l *Limits) validate(r report) {
 	positive(r.in("startup"), l.Startup)
 	positive(r.in("unread"), l.Unread)
 	positive(r.in("unsent"), l.Unsent)
+	positive(r.in("untaken"), l.Untaken)
 	positive(r.in("idle"), l.Idle)
 	positive(r.in("plugin", "time"), l.Plugin.Time)
 	if l.Message < 64<<10 || l.Message > 1<<30 {

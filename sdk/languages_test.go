@@ -1,0 +1,73 @@
+package sdk_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"gatehouse/plugins/cases"
+	"gatehouse/plugins/host"
+	"gatehouse/plugins/plugintest"
+)
+
+// sources are what the plugins of the READMEs are called in their commands.
+var sources = map[string]string{"c": "plugin.c"}
+
+var block = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
+
+// The plugin in each language's README does what it says, built as it says.
+func TestReadmes(t *testing.T) {
+	sdk, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := cases.Parse([]byte(`
+cases:
+  - {name: reading, request: {statements: [{kind: SELECT}]}, verdict: {action: allow}}
+  - name: emptying
+    request: {statements: [{kind: SELECT}, {kind: TRUNCATE TABLE}]}
+    verdict: {action: block, rule: no-truncate, reason: tables are not emptied here}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, language := range plugintest.Languages {
+		t.Run(language, func(t *testing.T) {
+			readme, err := os.ReadFile(filepath.Join(language, "README.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := block.FindAllSubmatch(readme, -1)
+			if len(blocks) < 2 || string(blocks[1][1]) != "sh" {
+				t.Fatal("the README does not begin with a plugin and how to compile it")
+			}
+			dir := t.TempDir()
+			if err := os.Symlink(sdk, filepath.Join(dir, "sdk")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, sources[language]), blocks[0][2], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			sh := exec.Command("sh", "-ec", string(blocks[1][2]))
+			sh.Dir = dir
+			if said, err := sh.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, said)
+			}
+			wasm, err := os.ReadFile(filepath.Join(dir, "plugin.wasm"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			results, err := file.Run(t.Context(), plugintest.Host(t, host.Options{}), wasm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range results {
+				if r.Err != nil {
+					t.Errorf("%s: %v", r.Name, r.Err)
+				}
+			}
+		})
+	}
+}
