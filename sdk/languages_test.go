@@ -13,7 +13,7 @@ import (
 )
 
 // sources are what the plugins of the READMEs are called in their commands.
-var sources = map[string]string{"c": "plugin.c"}
+var sources = map[string]string{"c": "plugin.c", "rust": "plugin.rs"}
 
 var block = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 
@@ -52,6 +52,9 @@ cases:
 			}
 			sh := exec.Command("sh", "-ec", string(blocks[1][2]))
 			sh.Dir = dir
+			if language == "rust" {
+				sh.Env = append(os.Environ(), "PATH="+filepath.Dir(plugintest.Rustc(t))+":"+os.Getenv("PATH"))
+			}
 			if said, err := sh.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, said)
 			}
@@ -69,5 +72,22 @@ cases:
 				}
 			}
 		})
+	}
+}
+
+// The crate is one for Cargo too, which runs its tests.
+func TestCargo(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("rust")); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Dir(plugintest.Rustc(t))
+	for _, args := range [][]string{{"build", "--target", "wasm32-unknown-unknown"}, {"test"}} {
+		cargo := exec.Command(filepath.Join(bin, "cargo"), append(args, "--offline")...)
+		cargo.Dir = dir
+		cargo.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "RUSTFLAGS=-D warnings")
+		if said, err := cargo.CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", cargo, err, said)
+		}
 	}
 }

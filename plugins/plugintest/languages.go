@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 )
 
 // Languages are those in which plugins are written, by the names of their
 // folders. Each has an SDK.
-var Languages = []string{"c"}
+var Languages = []string{"c", "rust"}
 
 // BuildExample compiles the plugin in dir, a folder that is named as its
 // language and beside which the plugin's files in all languages are.
@@ -32,6 +34,8 @@ func BuildIn(t testing.TB, language, dir, beside string) []byte {
 	switch language {
 	case "c":
 		return buildC(t, dir, beside)
+	case "rust":
+		return buildRust(t, dir)
 	}
 	t.Fatalf("there is no language %s", language)
 	return nil
@@ -74,6 +78,38 @@ func buildC(t testing.TB, dir, beside string) []byte {
 	run(t, dir, "clang", "--target=wasm32", "-std=c11", "-Os", "-mbulk-memory", "-ffreestanding", "-nostdlib", "-Wall", "-Wextra", "-Werror", "-Wl,--no-entry",
 		"-I", sdk, "-I", beside, "-o", out, "plugin.c", filepath.Join(sdk, "gatehouse.c"))
 	return read(t, out)
+}
+
+// buildRust compiles plugin.rs, which may include files by their paths.
+func buildRust(t testing.TB, dir string) []byte {
+	t.Helper()
+	rustc, tmp := Rustc(t), t.TempDir()
+	flags := []string{"--edition", "2021", "--target", rustTarget, "-C", "opt-level=s", "-C", "panic=abort", "-D", "warnings"}
+	compile := func(more ...string) { t.Helper(); run(t, dir, rustc, append(slices.Clone(flags), more...)...) }
+	lib, out := filepath.Join(tmp, "libgatehouse.rlib"), filepath.Join(tmp, "plugin.wasm")
+	compile("--crate-type", "rlib", "--crate-name", "gatehouse", "-o", lib, filepath.Join(root(t), "sdk", "rust", "src", "lib.rs"))
+	compile("-C", "strip=debuginfo", "--crate-type", "cdylib", "--extern", "gatehouse="+lib, "-o", out, "plugin.rs")
+	return read(t, out)
+}
+
+const rustTarget = "wasm32-unknown-unknown"
+
+// Rustc returns a Rust compiler that compiles to WebAssembly: the first one in
+// the PATH may not, beside the distribution's.
+func Rustc(t testing.TB) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/bin") {
+		rustc := filepath.Join(dir, "rustc")
+		out, err := exec.Command(rustc, "--print", "target-libdir", "--target", rustTarget).Output()
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(strings.TrimSpace(string(out))); err == nil {
+			return rustc
+		}
+	}
+	t.Fatal("there is no rustc for " + rustTarget + ": run go tool task setup")
+	return ""
 }
 
 func run(t testing.TB, dir, name string, args ...string) {
