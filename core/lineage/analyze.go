@@ -7,8 +7,10 @@ import (
 
 // What an analysis takes on is bounded. What exceeds it is unknown.
 const (
-	// maxSteps is how many expressions, columns and dependences are looked at.
-	maxSteps = 4 << 20
+	// maxSteps is how many expressions and dependences are looked at. A column
+	// takes columnSteps.
+	maxSteps    = 2 << 20
+	columnSteps = 8
 	// maxDepth is how deep statements, views and functions may contain each
 	// other.
 	maxDepth = 64
@@ -16,7 +18,7 @@ const (
 	maxExprDepth = 2000
 	// maxRounds is how often a recursive query is gone through.
 	maxRounds = 32
-	// MaxFields is how many fields a result may have.
+	// MaxFields is how many fields a result may have: more than servers allow.
 	MaxFields = 4096
 )
 
@@ -36,7 +38,7 @@ func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
 		functions: map[Name][]*Function{},
 		operators: map[Name][]*Function{},
 		casts:     map[Name]casts{},
-		compared:  map[comparing]int32{},
+		sites:     map[comparing]int32{},
 	}
 	version := c.Version()
 	r := a.statement(within{}, s)
@@ -56,9 +58,9 @@ type analysis struct {
 
 	numbers map[Column]int32
 	columns []Column
-	// comparisons are those met, and compared their numbers.
+	// comparisons are those met, and sites their numbers.
 	comparisons []Comparison
-	compared    map[comparing]int32
+	sites       map[comparing]int32
 
 	found     map[Name][]*Relation
 	relations map[Name]*relation

@@ -4,11 +4,7 @@ import "slices"
 
 // called is a function's call.
 func (a *analysis) called(s *scope, c *Call) value {
-	args := make([]value, len(c.Args))
-	for i, e := range c.Args {
-		args[i] = a.expr(s, e)
-	}
-	return a.call(s, c, args)
+	return a.call(s, c, a.each(s, c.Args))
 }
 
 // call is what a function makes of what it is given: any of those that a name may
@@ -17,8 +13,10 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 	found := a.functionsOf(c, args)
 	var v value
 	is := false
+	aggregates := true // all of them, so that it is certain
 	for _, f := range found {
 		w := a.apply(s, c, f, args)
+		aggregates = aggregates && f.Kind == Aggregate && c.Over == nil && !w.outer
 		if is {
 			w = v.or(w)
 		}
@@ -32,9 +30,11 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 				} else {
 					v, is = w, true
 				}
+				aggregates = false
 			}
 		}
 	}
+	s.aggregated = s.aggregated || is && aggregates
 	if !is {
 		v = joined(args)
 		v.reason = first(v.reason, "function "+c.Function.Name+" is not known")
@@ -99,15 +99,13 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 }
 
 // aggregated is what an aggregate makes of values in each row: it depends on which
-// rows there are, those of an outer query if that is where its arguments are from.
+// rows there are and may on their order: those of an outer query if that is where its arguments are from.
 func (a *analysis) aggregated(s *scope, c *Call, v value) value {
 	v.outer = v.outer || c.Filter != nil && a.expr(s, c.Filter).outer
-	v.rows = v.rows.with(s.rows)
-	if !v.outer {
-		s.aggregated = true
-	} else {
+	v.rows = v.rows.with(s.rows.selecting())
+	if v.outer {
 		for o := s.outer; o != nil; o = o.outer {
-			v.rows = v.rows.with(o.rows)
+			v.rows = v.rows.with(o.rows.selecting())
 		}
 	}
 	return v
@@ -116,7 +114,7 @@ func (a *analysis) aggregated(s *scope, c *Call, v value) value {
 // windowed is what a function makes of the rows of its window: it depends on them,
 // and on what they are divided and sorted by.
 func (a *analysis) windowed(s *scope, c *Call, v value) value {
-	v.rows = v.rows.with(s.rows)
+	v.rows = v.rows.with(s.rows.selecting())
 	for w, n := c.Over, 0; w != nil && n <= len(s.windows); n++ {
 		for _, list := range [][]Expr{w.Partition, w.Order, w.Frame} {
 			v = v.with(a.all(s, list))

@@ -17,35 +17,50 @@ func (a *analysis) condition(s *scope, e Expr) rows {
 		}
 		return r
 	case *Ref:
-		return a.comparison(s, e, e, true)
+		return a.comparison(e, a.expr(s, e), true)
 	case *Test:
 		if _, ok := e.Arg.(*Ref); ok {
-			return a.comparison(s, e, e.Arg, true)
+			return a.comparison(e, a.expr(s, e.Arg), true)
 		}
 	case *Operation:
-		if column, whole, ok := a.compares(s, e); ok {
-			return a.comparison(s, e, column, whole)
-		}
-		if !a.equates(s, e) {
-			return a.expr(s, e).counts()
-		}
+		return a.compared(s, e)
 	}
 	return a.expr(s, e).decides()
 }
 
+// compared is an operation as a condition: a comparison of a column with
+// constants, an equality, or anything else.
+func (a *analysis) compared(s *scope, e *Operation) rows {
+	args := a.each(s, e.Args)
+	column, compares := a.compares(s, e, args)
+	whole := true
+	for _, f := range a.operatorsOf(e, args) {
+		compares = compares && f.Compares != ComparesNot
+		whole = whole && f.Compares == ComparesWhole
+	}
+	switch v := a.operated(s, e, args); {
+	case compares && v.reason == "":
+		return a.comparison(e, args[column], whole && (column == 0 || !e.Any))
+	case whole:
+		return v.decides()
+	default:
+		return v.counts()
+	}
+}
+
 // comparison compares what a name stands for with constants. What is a column as
 // it is, is compared; what is computed is matched.
-func (a *analysis) comparison(s *scope, at, column Expr, whole bool) rows {
-	v := a.expr(s, column)
+func (a *analysis) comparison(at Expr, v value, whole bool) rows {
 	r := v.rows
 	r.matched = r.matched.with(v.derived)
+	r.failing = r.failing.with(v.failing)
 	r.reason = first(r.reason, v.reason)
 	for _, n := range v.exact {
 		k := comparing{at, n, whole}
-		c, ok := a.compared[k]
+		c, ok := a.sites[k]
 		if !ok {
 			c = int32(len(a.comparisons))
-			a.compared[k] = c
+			a.sites[k] = c
 			a.comparisons = append(a.comparisons, Comparison{Column: a.columns[n], Whole: whole, Times: 1})
 		}
 		r.compared = r.compared.with(set{c})
@@ -53,48 +68,22 @@ func (a *analysis) comparison(s *scope, at, column Expr, whole bool) rows {
 	return r
 }
 
-// compares is whether an operation compares a column with constants, by operators
-// of the server's own.
-func (a *analysis) compares(s *scope, e *Operation) (column Expr, whole, ok bool) {
-	whole = true
-	args := make([]value, len(e.Args))
+// compares finds the one column that an operation compares with constants.
+func (a *analysis) compares(s *scope, e *Operation, args []value) (column int, ok bool) {
 	for i, arg := range e.Args {
-		if ref, is := arg.(*Ref); is && column == nil && !ref.Star {
-			column, args[i] = arg, a.expr(s, arg)
-			whole = i == 0 || !e.Any
+		if ref, is := arg.(*Ref); is && !ok && !ref.Star {
+			column, ok = i, true
 			continue
 		}
-		if !a.constant(s, arg) {
-			return nil, false, false
+		if !args[i].plain() || !a.constant(s, arg) {
+			return 0, false
 		}
-		args[i] = a.expr(s, arg)
 	}
-	found := a.operatorsOf(e, args)
-	for _, f := range found {
-		if f.Compares == ComparesNot {
-			return nil, false, false
-		}
-		whole = whole && f.Compares == ComparesWhole
-	}
-	return column, whole, column != nil && len(found) > 0
+	return column, ok
 }
 
-// equates is whether an operation asks for no more than whether values are equal.
-func (a *analysis) equates(s *scope, e *Operation) bool {
-	args := make([]value, len(e.Args))
-	for i, arg := range e.Args {
-		args[i] = a.expr(s, arg)
-	}
-	found := a.operatorsOf(e, args)
-	for _, f := range found {
-		if f.Compares != ComparesWhole {
-			return false
-		}
-	}
-	return len(found) > 0
-}
-
-// constant is whether an expression is the same in each row.
+// constant is whether an expression is the same in each row. What depends on the
+// session is not where it is told which part of it: that may change meanwhile.
 func (a *analysis) constant(s *scope, e Expr) bool {
 	all := func(exprs []Expr) bool {
 		for _, e := range exprs {
@@ -117,7 +106,7 @@ func (a *analysis) constant(s *scope, e Expr) bool {
 		return len(found) > 0 && steady(found) && all(e.Args)
 	case *Call:
 		found := a.functionsOf(e, make([]value, len(e.Args)))
-		return len(found) > 0 && steady(found) && e.Over == nil && e.Filter == nil && all(e.Args)
+		return len(found) > 0 && steady(found) && (len(e.Args) == 0 || found[0].Kind == Scalar) && e.Over == nil && e.Filter == nil && all(e.Args)
 	case *Computed:
 		return all(e.Args)
 	case *Record:

@@ -104,11 +104,16 @@ func (a *analysis) computed(s *scope, e *Computed) value {
 
 // operation applies operators: any of those that a name stands for.
 func (a *analysis) operation(s *scope, e *Operation) value {
-	args := make([]value, len(e.Args))
-	for i, arg := range e.Args {
-		args[i] = a.expr(s, arg)
+	return a.operated(s, e, a.each(s, e.Args))
+}
+
+// each are the values of several expressions.
+func (a *analysis) each(s *scope, exprs []Expr) []value {
+	values := make([]value, len(exprs))
+	for i, e := range exprs {
+		values[i] = a.expr(s, e)
 	}
-	return a.operated(s, e, args)
+	return values
 }
 
 // operated is what an operator makes of values.

@@ -152,7 +152,7 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 	if r, ok := a.read[of]; ok && !only {
 		return r
 	}
-	if !a.spend(len(of.Columns)) || a.depth > maxDepth {
+	if !a.spend(columnSteps*len(of.Columns)) || a.depth > maxDepth {
 		return unknownRelation(tooMuch)
 	}
 	name := of.Schema + "." + of.Name
@@ -280,7 +280,7 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 			}
 		}
 	}
-	if !a.spend(len(it.columns)) {
+	if !a.spend(columnSteps * len(it.columns)) {
 		it.unknown = tooMuch
 	}
 	if j.Alias.Name != "" {

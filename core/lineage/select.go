@@ -112,9 +112,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 		}
 	}
 	if b.Distinct {
-		for _, c := range r.columns {
-			r.rows = r.rows.with(c.decides())
-		}
+		r.rows = r.rows.with(gathered(r.columns).decides())
 	}
 	for _, k := range b.DistinctOn {
 		r.rows = r.rows.with(a.key(s, r, k, true).decides())
@@ -192,7 +190,7 @@ func (a *analysis) targets(s *scope, targets []Target) *relation {
 		if reason != "" && r.unknown == "" {
 			r.unknown = reason
 		}
-		if !a.spend(len(more)) {
+		if !a.spend(columnSteps*len(more)) || len(r.columns)+len(more) > MaxFields {
 			return unknownRelation(tooMuch)
 		}
 		r.columns = append(r.columns, more...)
@@ -216,10 +214,10 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 	}
 	for i, c := range left.columns {
 		c.value = c.or(right.columns[i].value)
-		if b.Distinct || b.Matching {
-			r.rows = r.rows.with(c.decides())
-		}
 		r.columns = append(r.columns, c)
+	}
+	if b.Distinct || b.Matching {
+		r.rows = r.rows.with(gathered(r.columns).decides())
 	}
 	return r
 }

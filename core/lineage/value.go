@@ -144,14 +144,25 @@ func (v value) counts() rows {
 
 // whole is the row of columns.
 func whole(columns []column) value {
-	var v value
 	record := make([]column, 0, len(columns))
 	for _, c := range columns {
 		if !c.hidden {
-			v = v.with(c.value)
 			record = append(record, c)
 		}
 	}
+	v := gathered(record)
 	v.record = record
 	return v
+}
+
+// gathered is what is computed from columns.
+func gathered(columns []column) value {
+	switch len(columns) {
+	case 0:
+		return value{}
+	case 1:
+		return columns[0].value.computed()
+	}
+	half := len(columns) / 2
+	return gathered(columns[:half]).with(gathered(columns[half:]))
 }

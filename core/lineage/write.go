@@ -153,7 +153,7 @@ func (a *analysis) met(s *scope, w *Insert, c *Conflict, into *target) (r rows) 
 			}
 		}
 		if plain && given.plain() {
-			r = r.with(a.comparison(s, e, e, true))
+			r = r.with(a.comparison(e, a.expr(s, e), true))
 		} else {
 			r = r.with(a.expr(s, e).decides()).with(given.decides())
 		}
