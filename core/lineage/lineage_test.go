@@ -1,0 +1,236 @@
+package lineage_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/core/event"
+	"gatehouse/core/lineage"
+	"gatehouse/core/lineage/lineagetest"
+)
+
+func ref(parts ...string) *lineage.Ref { return &lineage.Ref{Parts: parts} }
+
+func table(name string) *lineage.Table { return &lineage.Table{Name: lineage.Name{Name: name}} }
+
+func results(exprs ...lineage.Expr) (targets []lineage.Target) {
+	for i, e := range exprs {
+		targets = append(targets, lineage.Target{Name: fmt.Sprint("r", i), Expr: e})
+	}
+	return targets
+}
+
+func selecting(from lineage.Source, exprs ...lineage.Expr) *lineage.Query {
+	return &lineage.Query{Body: &lineage.Select{From: []lineage.Source{from}, Targets: results(exprs...)}}
+}
+
+func analyze(t testing.TB, s lineage.Statement, c lineage.Catalog) *lineage.Result {
+	t.Helper()
+	r, err := lineage.Analyze(context.Background(), s, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func names(columns []lineage.Column) string {
+	var all []string
+	for _, c := range columns {
+		all = append(all, strings.TrimPrefix(c.String(), "public."))
+	}
+	return strings.Join(all, ",")
+}
+
+// Where a name may stand for several relations, a field depends on all of them, and
+// where their columns differ what * stands for is not known.
+func TestSeveralRelations(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b")
+	c.Also("t", c.Table("other.t", "a", "b"))
+	if f := analyze(t, selecting(table("t"), ref("a")), c).Fields[0]; names(f.Exact) != "t.a,other.t.a" {
+		t.Errorf("the column of one of two tables is %v", f)
+	}
+	c.Also("t", c.Table("third.t", "a"))
+	if r := analyze(t, selecting(table("t"), &lineage.Ref{Star: true}), c); r.Unknown == "" {
+		t.Errorf("all columns of one of three tables are %v", r.Fields)
+	}
+	if f := analyze(t, selecting(table("t"), ref("a")), c).Fields[0]; f.Reason == "" {
+		t.Errorf("the column of one of three tables is %v", f)
+	}
+}
+
+// Where a name may stand for several functions, the value depends on what any of
+// them may return. Those do not count that an argument's type rules out.
+func TestSeveralFunctions(t *testing.T) {
+	c := lineagetest.New()
+	r := c.Table("public.t", "a", "b")
+	integer, own := lineage.Name{Schema: "pg_catalog", Name: "int4"}, lineage.Name{Schema: "public", Name: "own"}
+	r.Columns[0].Type, r.Columns[1].Type = integer, own
+	c.Function(&lineage.Function{Schema: "public", Name: "upper", Least: 1, Most: 1, Reason: "it is somebody's", Accepts: [][]lineage.Name{{own}}})
+	c.Operator(&lineage.Function{Schema: "public", Name: "=", Least: 2, Most: 2, Accepts: [][]lineage.Name{{own}, {own}}})
+	upper := lineage.Name{Name: "upper"}
+	for column, known := range map[string]bool{"a": true, "b": false} {
+		res := analyze(t, selecting(table("t"), &lineage.Call{Function: upper, Args: []lineage.Expr{ref(column)}}), c)
+		if (res.Fields[0].Reason == "") != known {
+			t.Errorf("a function of %s is unknown for %q", column, res.Fields[0].Reason)
+		}
+		q := selecting(table("t"), ref("a"))
+		q.Body.(*lineage.Select).Where = &lineage.Operation{Operator: lineage.Name{Name: "="}, Args: []lineage.Expr{ref(column), nil}}
+		if res := analyze(t, q, c); (len(res.Rows.Compared) == 1 && len(res.Rows.Matched) == 0) != known {
+			t.Errorf("a comparison of %s: %+v", column, res.Rows)
+		}
+	}
+}
+
+// A function that hides an aggregate may not be one, so that it is not certain that
+// there is one row.
+func TestHiddenAggregate(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b")
+	q := selecting(table("t"), &lineage.Call{Function: lineage.Name{Name: "count"}, Args: []lineage.Expr{ref("a")}})
+	q.Body.(*lineage.Select).Where = ref("b")
+	if r := analyze(t, q, c); len(r.Rows.Compared) != 0 || len(r.Fields[0].Rows.Compared) != 1 {
+		t.Errorf("an aggregate: %+v", r)
+	}
+	c.Function(&lineage.Function{Schema: "public", Name: "count", Least: 1, Most: 1, Kind: lineage.Scalar})
+	if r := analyze(t, q, c); len(r.Rows.Compared) != 1 || len(r.Fields[0].Rows.Compared) != 1 {
+		t.Errorf("an aggregate or not: %+v", r)
+	}
+}
+
+// What a statement keeps that a function is given is told, with the rows for which
+// it is called.
+func TestKeepers(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b")
+	q := selecting(table("t"), &lineage.Call{Function: lineage.Name{Name: "set_config"}, Args: []lineage.Expr{nil, ref("a"), nil}})
+	q.Body.(*lineage.Select).Where = ref("b")
+	r := analyze(t, q, c)
+	if len(r.Flows) != 1 || r.Flows[0].By != "pg_catalog.set_config()" || names(r.Flows[0].Derived) != "t.a" || len(r.Flows[0].Rows.Compared) != 1 {
+		t.Errorf("%+v", r.Flows)
+	}
+}
+
+// Writing to what has a rule writes nobody knows where.
+func TestRewritten(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a").Rewritten = "it has a rule"
+	r := analyze(t, &lineage.Insert{Into: *table("t"), Source: &lineage.Query{Body: &lineage.Values{Rows: [][]lineage.Expr{{nil}}}}}, c)
+	if len(r.Flows) != 1 || r.Flows[0].Reason != "it has a rule" {
+		t.Errorf("%+v", r.Flows)
+	}
+}
+
+// A reason comes with every unknown, and Findings has the whole of it.
+func TestFindings(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b", "secret")
+	q := selecting(table("t"), ref("a"), ref("secret"), &lineage.Computed{Args: []lineage.Expr{ref("secret"), ref("b")}}, nil, ref("none"))
+	protected := func(c lineage.Column) bool { return c.Name == "secret" }
+	want := []event.Lineage{event.LineageClean, event.LineageExact, event.LineageDerived, event.LineageClean, event.LineageUnknown}
+	check := func(want []event.Lineage) {
+		t.Helper()
+		for i, f := range analyze(t, q, c).For(protected) {
+			if f.Lineage != want[i] || (f.Lineage == event.LineageUnknown) != (f.Reason != "") {
+				t.Errorf("field %d: %+v", i, f)
+			}
+		}
+	}
+	check(want)
+	q.Order = []lineage.Key{{Expr: ref("t", "secret")}}
+	want[0], want[3] = event.LineageFiltered, event.LineageFiltered
+	check(want)
+	if e := analyze(t, q, c).For(protected)[0].Rows; !e.Ordered || e.Matched {
+		t.Errorf("sorted: %+v", e)
+	}
+	q.Limited = true
+	check(want)
+	if e := analyze(t, q, c).For(protected)[0].Rows; e.Ordered || !e.Matched {
+		t.Errorf("sorted and limited: %+v", e)
+	}
+}
+
+// Whatever a statement asks for takes bounded time and is unknown then.
+func TestBounds(t *testing.T) {
+	c := lineagetest.New()
+	var wide []string
+	for i := range 1600 {
+		wide = append(wide, fmt.Sprint("c", i))
+	}
+	c.Table("public.wide", wide...)
+	loop := c.View("public.loop", nil, "a")
+	loop.Definition = selecting(table("loop"), ref("a"))
+	self := &lineage.Function{Schema: "public", Name: "self", Least: 1, Most: 1, Kind: lineage.Scalar, Names: []string{"x"}}
+	call := &lineage.Call{Function: lineage.Name{Name: "self"}, Args: []lineage.Expr{ref("x")}}
+	self.Body = &lineage.Query{Body: &lineage.Select{Targets: results(&lineage.Computed{Args: []lineage.Expr{call, call}})}}
+	c.Function(self)
+	star := &lineage.Ref{Star: true}
+
+	twice := func(name string) lineage.Source {
+		return &lineage.Join{Left: table(name), Right: &lineage.Table{Name: lineage.Name{Name: name}, Alias: lineage.Alias{Name: "again"}}}
+	}
+	doubled := selecting(twice("w20"), star)
+	doubled.With.Queries = append(doubled.With.Queries, lineage.Common{Name: "w0", Statement: selecting(table("wide"), ref("c0"))})
+	for i := range 20 {
+		doubled.With.Queries = append(doubled.With.Queries, lineage.Common{Name: fmt.Sprint("w", i+1), Statement: selecting(twice(fmt.Sprint("w", i)), star)})
+	}
+	var deep lineage.Expr = ref("c0")
+	for range 100_000 {
+		deep = &lineage.Computed{Args: []lineage.Expr{deep}}
+	}
+	nested := selecting(table("wide"), ref("c0"))
+	for range 1000 {
+		nested = selecting(&lineage.Derived{Query: nested, Alias: lineage.Alias{Name: "d"}}, ref("r0"))
+	}
+	rows := make([]lineage.Expr, 1600)
+	for i := range rows {
+		rows[i] = ref("wide")
+	}
+	recursive := func(of lineage.Statement, name string) *lineage.Query {
+		return &lineage.Query{With: lineage.With{Recursive: true, Queries: []lineage.Common{{Name: name, Statement: &lineage.Query{Body: &lineage.Combined{
+			Left: selecting(table("wide"), ref("c0")), Right: selecting(&lineage.Derived{Query: of, Alias: lineage.Alias{Name: "d"}}, ref("r0")),
+		}}}}}, Body: &lineage.Select{From: []lineage.Source{table(name)}, Targets: results(ref("r0"))}}
+	}
+	loops := recursive(selecting(table("l0"), ref("r0")), "l0")
+	for i := range 30 {
+		loops = recursive(loops, fmt.Sprint("l", i+1))
+	}
+	for name, s := range map[string]lineage.Statement{
+		"a view of itself":        selecting(table("loop"), ref("a")),
+		"a function of itself":    selecting(table("wide"), &lineage.Call{Function: lineage.Name{Name: "self"}, Args: []lineage.Expr{ref("c0")}}),
+		"columns that double":     doubled,
+		"deep expressions":        selecting(table("wide"), deep),
+		"deep queries":            nested,
+		"wide rows in each field": selecting(table("wide"), rows...),
+		"loops in loops":          loops,
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			r := analyze(t, s, c)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+			known := r.Unknown == "" && !slices.ContainsFunc(r.Fields, func(f lineage.Field) bool { return f.Reason != "" })
+			if known {
+				t.Errorf("is known: %d fields", len(r.Fields))
+			}
+		})
+	}
+}
+
+// A catalogue that fails ends the analysis with its error.
+func TestCatalogFails(t *testing.T) {
+	if _, err := lineage.Analyze(context.Background(), selecting(table("t"), ref("a")), failing{lineagetest.New()}); err == nil {
+		t.Error("there is a result")
+	}
+}
+
+type failing struct{ *lineagetest.Catalog }
+
+func (failing) Relations(context.Context, lineage.Name) ([]*lineage.Relation, error) {
+	return nil, context.DeadlineExceeded
+}
