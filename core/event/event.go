@@ -367,27 +367,27 @@ func (t Treatment) Compare(u Treatment) int {
 	return cmp.Or(cmp.Compare(t.Kind.rank(), u.Kind.rank()), cmp.Compare(t.Keep, u.Keep))
 }
 
-// String returns the treatment as ParseTreatment reads it, or the name of one that
-// configurations do not have: "inspect", "replace", "detect email=redact".
+// String returns the treatment as ParseTreatment reads it, or one that
+// configurations do not have: "inspect", "replace", "detect email redact, card pass".
 func (t Treatment) String() string {
-	for name, kind := range treatmentKinds {
-		if kind == t.Kind && kind == KeepLast {
-			return name + ":" + strconv.Itoa(int(t.Keep))
-		} else if kind == t.Kind {
-			return name
-		}
-	}
 	switch t.Kind {
+	case KeepLast:
+		return "keep_last:" + strconv.Itoa(int(t.Keep))
 	case Inspect:
 		return "inspect"
 	case Replace:
 		return "replace"
 	case Detect:
-		text := "detect"
-		for _, d := range t.Detect {
-			text += " " + d.Detector + "=" + Treatment{Kind: d.Kind, Keep: d.Keep}.String()
+		finds := make([]string, len(t.Detect))
+		for i, d := range t.Detect {
+			finds[i] = d.Detector + " " + Treatment{Kind: d.Kind, Keep: d.Keep}.String()
 		}
-		return text
+		return "detect " + strings.Join(finds, ", ")
+	}
+	for name, kind := range treatmentKinds {
+		if kind == t.Kind {
+			return name
+		}
 	}
 	return fmt.Sprintf("treatment %d", t.Kind)
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -26,6 +27,10 @@ type File struct {
 	Config  map[string]any `yaml:"config"`  // of cases that have none
 	Session Session        `yaml:"session"` // of cases that have none
 	Cases   []Case         `yaml:"cases"`
+
+	// Statements reads what the SQL of requests does, as the gate does. Nil is
+	// not at all: then cases with sql fail.
+	Statements func(ctx context.Context, sql string) ([]event.Statement, error) `yaml:"-"`
 }
 
 // A Case is one thing that a plugin gets, and what is expected.
@@ -45,6 +50,7 @@ type Case struct {
 	Treatments []string    `yaml:"treatments"` // of the fields
 	Cells      [][]*string `yaml:"cells"`      // what becomes of the rows
 	Note       *Note       `yaml:"note"`       // on the outcome, or the session that closes
+	State      *string     `yaml:"state"`      // that the plugin keeps for the session
 	Fails      *string     `yaml:"fails"`      // a part of the error
 }
 
@@ -67,6 +73,7 @@ type Session struct {
 // A Request is one as event has it.
 type Request struct {
 	Operation  string            `yaml:"operation"`
+	SQL        string            `yaml:"sql"` // instead of payload and statements
 	Payload    string            `yaml:"payload"`
 	Params     []*string         `yaml:"params"`
 	Statements []Statement       `yaml:"statements"`
@@ -119,6 +126,15 @@ type Verdict struct {
 	Labels map[string]Values `yaml:"labels"`
 }
 
+// UnmarshalYAML reads an action alone, or all of a verdict.
+func (v *Verdict) UnmarshalYAML(decode func(any) error) error {
+	if decode(&v.Action) == nil {
+		return nil
+	}
+	type verdict Verdict
+	return decode((*verdict)(v))
+}
+
 // A Note is what is expected of one. What it leaves out may be anything.
 type Note struct {
 	Text   *string           `yaml:"text"`
@@ -145,6 +161,33 @@ func Parse(b []byte) (*File, error) {
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read cases: %w", err)
 	}
+	return &f, f.validate()
+}
+
+// ParseLines reads cases as JSON, one a line. Each has a configuration and a session
+// of its own.
+func ParseLines(b []byte) (*File, error) {
+	var f File
+	n := 0
+	for line := range bytes.Lines(b) {
+		n++
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		var c Case
+		err := yaml.UnmarshalWithOptions(line, &c, yaml.Strict())
+		if err == nil && !json.Valid(line) {
+			err = errors.New("not JSON")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read cases: line %d: %w", n, err)
+		}
+		f.Cases = append(f.Cases, c)
+	}
+	return &f, f.validate()
+}
+
+func (f *File) validate() error {
 	var errs []error
 	for i := range f.Cases {
 		if err := f.Cases[i].validate(); err != nil {
@@ -155,9 +198,9 @@ func Parse(b []byte) (*File, error) {
 		errs = append(errs, errors.New("there are no cases"))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("read cases: %w", err)
+		return fmt.Errorf("read cases: %w", err)
 	}
-	return &f, nil
+	return nil
 }
 
 func (c *Case) validate() error {
@@ -169,8 +212,8 @@ func (c *Case) validate() error {
 	}
 	judged, treated, noted := c.Request != nil || c.Upload != nil, c.Upload == nil && c.Fields != nil, c.Outcome != nil || c.Closes
 	switch {
-	case kinds > 1 || kinds == 0 && c.Fails == nil:
-		return errors.New("needs one of request, fields, upload, outcome and closes; or fails alone, for a configuration that is refused")
+	case kinds > 1 || kinds == 0 && c.Fails == nil && c.State == nil:
+		return errors.New("needs one of request, fields, upload, outcome and closes; or state alone, or fails, for a configuration that is refused")
 	case c.Fails != nil && (c.Verdict != nil || c.Treatments != nil || c.Cells != nil || c.Note != nil):
 		return errors.New("what fails has no other result")
 	case c.Fails != nil:
@@ -185,6 +228,9 @@ func (c *Case) validate() error {
 		return fmt.Errorf("verdict: action %q is none of block, hold and allow", c.Verdict.Action)
 	}
 	if c.Request != nil {
+		if c.Request.SQL != "" && (c.Request.Payload != "" || c.Request.Statements != nil) {
+			return errors.New("a request has sql, or payload and statements")
+		}
 		for _, st := range c.Request.Statements {
 			if _, known := scopes[st.Scope]; !known {
 				return fmt.Errorf("scope %q is neither all nor restricted", st.Scope)
@@ -238,7 +284,7 @@ func (f *File) Run(ctx context.Context, h *host.Host, wasm []byte) ([]Result, er
 			l.plugin, l.err = h.Load(ctx, "plugin", wasm, config)
 			plugins[string(config)] = l
 		}
-		results = append(results, Result{c.Name, c.run(ctx, l, cmp.Or(c.Session, &f.Session))})
+		results = append(results, Result{c.Name, c.run(ctx, f, l, cmp.Or(c.Session, &f.Session))})
 	}
 	return results, nil
 }
@@ -249,10 +295,10 @@ type loaded struct {
 	err    error
 }
 
-func (c *Case) run(ctx context.Context, l *loaded, session *Session) error {
+func (c *Case) run(ctx context.Context, f *File, l *loaded, session *Session) error {
 	err := l.err
 	if err == nil {
-		err = c.ask(ctx, l.plugin, session.event())
+		err = c.ask(ctx, f, l.plugin, session.event())
 	}
 	var unexpected *unexpectedError
 	switch {
@@ -278,10 +324,13 @@ func unexpected(what string, got, want any) error {
 // errLacks is what a plugin that has not the hook fails with.
 var errLacks = errors.New("the plugin has no hook for this")
 
-func (c *Case) ask(ctx context.Context, p *host.Plugin, s *event.Session) error {
+func (c *Case) ask(ctx context.Context, f *File, p *host.Plugin, s *event.Session) error {
 	at, err := p.Open(ctx, s)
 	if err != nil {
 		return err
+	}
+	if got := string(at.State()); c.State != nil && got != *c.State {
+		return unexpected("state", strconv.Quote(got), strconv.Quote(*c.State))
 	}
 	roles := at.Roles()
 	switch {
@@ -289,7 +338,17 @@ func (c *Case) ask(ctx context.Context, p *host.Plugin, s *event.Session) error 
 		if roles.Judge == nil {
 			return errLacks
 		}
-		v, err := roles.Judge.Judge(ctx, s, c.Request.event())
+		r := c.Request.event()
+		if c.Request.SQL != "" {
+			if f.Statements == nil {
+				return errors.New("nobody here reads SQL")
+			}
+			r.Payload = []byte(c.Request.SQL)
+			if r.Statements, err = f.Statements(ctx, c.Request.SQL); err != nil {
+				return err
+			}
+		}
+		v, err := roles.Judge.Judge(ctx, s, r)
 		return errors.Join(err, c.Verdict.compare(v, err))
 	case c.Upload != nil:
 		if roles.Uploads == nil {
@@ -325,7 +384,7 @@ func (c *Case) treat(ctx context.Context, m pipeline.Masker, p pipeline.Plugin, 
 	if c.Treatments != nil {
 		var got []string
 		for i := range ts {
-			got = append(got, treatment(&ts[i]))
+			got = append(got, ts[i].String())
 		}
 		if !slices.Equal(got, c.Treatments) {
 			return unexpected("treatments", got, c.Treatments)
@@ -334,7 +393,7 @@ func (c *Case) treat(ctx context.Context, m pipeline.Masker, p pipeline.Plugin, 
 	if c.Cells == nil && len(c.Rows) == 0 {
 		return nil
 	}
-	rows, err := masked(ctx, p, s, head, c.Rows)
+	rows, err := Mask(ctx, p, s, head, c.Rows)
 	if err != nil {
 		return err
 	}
@@ -347,8 +406,9 @@ func (c *Case) treat(ctx context.Context, m pipeline.Masker, p pipeline.Plugin, 
 	return nil
 }
 
-// masked returns what the pipeline makes of rows with one plugin.
-func masked(ctx context.Context, p pipeline.Plugin, s *event.Session, head *event.Head, rows [][]*string) ([][]*string, error) {
+// Mask returns what the pipeline makes of rows with one plugin, as texts; nil is
+// NULL. Hashes and fakes are by a key of zeros.
+func Mask(ctx context.Context, p pipeline.Plugin, s *event.Session, head *event.Head, rows [][]*string) ([][]*string, error) {
 	terms := pipeline.Terms{Session: s, Plugins: []pipeline.Plugin{p}}
 	session, err := pipeline.New(pipeline.Config{Terms: terms, Recorder: unrecorded{}, Key: make([]byte, 32)})
 	if err != nil {
@@ -520,28 +580,4 @@ func table(rows [][]*string) string {
 		return err.Error()
 	}
 	return string(b)
-}
-
-var kinds = map[event.TreatmentKind]string{
-	event.Null: "null", event.Redact: "redact", event.Hash: "hash", event.KeepLast: "keep_last", event.Inspect: "inspect",
-	event.Pass: "pass", event.Fake: "fake", event.Detect: "detect",
-}
-
-// treatment names a treatment: "keep_last:4", "detect email redact, card pass".
-func treatment(t *event.Treatment) string {
-	name := named(t.Kind, t.Keep)
-	for i, d := range t.Detect {
-		if i > 0 {
-			name += ","
-		}
-		name += " " + d.Detector + " " + named(d.Kind, d.Keep)
-	}
-	return name
-}
-
-func named(k event.TreatmentKind, keep uint8) string {
-	if k == event.KeepLast {
-		return fmt.Sprintf("%s:%d", kinds[k], keep)
-	}
-	return kinds[k]
 }

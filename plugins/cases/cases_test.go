@@ -1,9 +1,11 @@
 package cases_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"gatehouse/core/event"
 	"gatehouse/plugins/cases"
 	"gatehouse/plugins/host"
 	"gatehouse/plugins/plugintest"
@@ -86,6 +88,29 @@ func TestParseRefuses(t *testing.T) {
 		"cases: [{closes: true, note: {}, fails: x}]":                                 "no other result",
 	} {
 		if _, err := cases.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestParseLines(t *testing.T) {
+	f, err := cases.ParseLines([]byte(`{"config": {"group": "a"}, "request": {"sql": "INSERT INTO t"}, "verdict": "allow"}` + "\n\n" + `{"state": "", "request": {}, "verdict": "allow"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Statements = func(_ context.Context, sql string) ([]event.Statement, error) {
+		return []event.Statement{{Kind: sql, Parent: -1, Runs: true}}, nil
+	}
+	wasm := plugintest.BuildExample(t, "../../examples/plugins/shadow/c")
+	f.Config = map[string]any{"group": "a"}
+	results, err := f.Run(t.Context(), plugintest.Host(t, host.Options{}), wasm)
+	if err != nil || len(results) != 2 || results[0].Err != nil || results[1].Err != nil {
+		t.Errorf("%v, %v", results, err)
+	}
+	for text, want := range map[string]string{
+		"{}": "needs one of", "closes: true": "line 1: not JSON", `{"request": {"sql": "a", "payload": "b"}, "verdict": "allow"}`: "sql, or payload", "{\n": "line 1",
+	} {
+		if _, err := cases.ParseLines([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

@@ -108,6 +108,16 @@ func (p *Plugin) Name() string { return p.name }
 // Digest returns the SHA-256 digest of the module.
 func (p *Plugin) Digest() [32]byte { return p.digest }
 
+// Hooks returns the names of the hooks that the plugin uses.
+func (p *Plugin) Hooks() (names []string) {
+	for h, used := range p.uses {
+		if used {
+			names = append(names, hook(h).String())
+		}
+	}
+	return names
+}
+
 // Stats returns p's counters.
 func (p *Plugin) Stats() Stats {
 	var verdicts [event.Allow + 1]uint64

@@ -24,11 +24,11 @@ var layers = [][]string{
 // Guests run inside WebAssembly: of the module they import the SDK alone.
 var guests = []string{"plugins/approve", "plugins/classify", "plugins/guard", "plugins/mask", "examples/nightshift"}
 
-const module = "gatehouse"
+const modulePath = "gatehouse"
 
 // place returns the unit of a package and its layer. The longest unit counts.
 func place(path string) (unit string, layer int) {
-	path = strings.TrimPrefix(path, module+"/")
+	path = strings.TrimPrefix(path, modulePath+"/")
 	layer = -1
 	for i, units := range layers {
 		for _, u := range units {
@@ -51,7 +51,7 @@ type listed struct {
 // asked as for WebAssembly too, since guests build for nothing else.
 func packages(t *testing.T, env ...string) []listed {
 	t.Helper()
-	c := exec.Command("go", "list", "-e", "-json=ImportPath,Doc,GoFiles,Imports", module+"/...")
+	c := exec.Command("go", "list", "-e", "-json=ImportPath,Doc,GoFiles,Imports", modulePath+"/...")
 	c.Env = append(c.Environ(), env...)
 	out, err := c.Output()
 	if err != nil {
@@ -81,13 +81,13 @@ func TestLayering(t *testing.T) {
 		if layer < 0 {
 			t.Errorf("%s is in no layer", p.ImportPath)
 		}
-		guest := slices.Contains(guests, strings.TrimPrefix(p.ImportPath, module+"/"))
+		guest := slices.Contains(guests, strings.TrimPrefix(p.ImportPath, modulePath+"/"))
 		for _, i := range p.Imports {
-			if !strings.HasPrefix(i, module+"/") {
+			if !strings.HasPrefix(i, modulePath+"/") {
 				continue
 			}
 			if guest {
-				if i != module+"/sdk" && i != module+"/core/event" {
+				if i != modulePath+"/sdk" && i != modulePath+"/core/event" {
 					t.Errorf("%s is a guest and imports %s", p.ImportPath, i)
 				}
 				continue
@@ -111,11 +111,11 @@ func TestPackagesHaveDocComments(t *testing.T) {
 // core/event is for guests too: it imports the standard library alone.
 func TestVocabularyStandsAlone(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.ImportPath != module+"/core/event" {
+		if p.ImportPath != modulePath+"/core/event" {
 			continue
 		}
 		for _, i := range p.Imports {
-			if strings.Contains(i, ".") || strings.HasPrefix(i, module) {
+			if strings.Contains(i, ".") || strings.HasPrefix(i, modulePath) {
 				t.Errorf("core/event imports %s", i)
 			}
 		}

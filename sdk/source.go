@@ -1,0 +1,11 @@
+//go:build !wasip1
+
+package sdk
+
+import "embed"
+
+// Source is the source of the SDKs, for tools that copy one beside a plugin: of this
+// package, and in a folder each those of other languages.
+//
+//go:embed *.go c/gatehouse.c c/gatehouse.h
+var Source embed.FS
