@@ -218,6 +218,9 @@ type Exchange struct {
 // they do not. The recording has all of them, and so has, by their digests, what
 // an approval binds to. A request that is judged again keeps its req.Cut.
 //
+// What detectors of the session's maskers find in the request is masked in it, and
+// req.Sent holds what the server gets.
+//
 // Where columns are protected, req must be masked and req.Sent hold what the
 // server gets, else it is blocked: judges, approvers and recordings get to know
 // the masked one only.
@@ -239,7 +242,7 @@ func (s *Session) Propose(ctx context.Context, req *event.Request, cut ...event.
 		req.Cut = append(req.Cut, c)
 	}
 	t := s.current.Load()
-	if t.unmasked(req) {
+	if t.unmasked(req) || !s.hide(ctx, t, req, cut) {
 		return s.begin(t, &event.Request{Operation: req.Operation}, unmasked)
 	}
 	v, exceeded := t.judge(ctx, req)
@@ -284,10 +287,10 @@ func (x *Exchange) judged(ctx context.Context, v event.Verdict) {
 
 // Refuse records req as blocked with v, without asking the plugins: for what
 // the protocol itself refuses.
-func (s *Session) Refuse(req *event.Request, v event.Verdict) *Exchange {
+func (s *Session) Refuse(ctx context.Context, req *event.Request, v event.Verdict) *Exchange {
 	v.Action = event.Block
 	t := s.current.Load()
-	if t.unmasked(req) {
+	if t.unmasked(req) || !s.hide(ctx, t, req, nil) {
 		req, v = &event.Request{Operation: req.Operation}, unmasked
 	}
 	return s.begin(t, req, v)

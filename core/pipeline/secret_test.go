@@ -136,7 +136,7 @@ func TestOnlyMaskedRequestsAreJudgedWhereColumnsAreProtected(t *testing.T) {
 	if x := s.Begin(t.Context(), forgotten); x.Verdict.Action != event.Block || judged > 0 {
 		t.Errorf("a request that was not masked: %+v, judged %d times", x.Verdict, judged)
 	}
-	s.Refuse(forgotten, event.Verdict{Reason: "no"})
+	s.Refuse(t.Context(), forgotten, event.Verdict{Reason: "no"})
 	part := event.Parameter{Param: 0, Part: []byte("secret and more"), Secret: true}
 	masked := &event.Request{Payload: []byte("SELECT $1"), Params: [][]byte{[]byte("[redacted]")}, Masked: []string{"*"}, Sent: &event.Sent{Payload: []byte("SELECT $1"), Params: [][]byte{[]byte("secret")}}}
 	if x := s.Begin(t.Context(), masked, part); x.Verdict.Action != event.Allow || judged != 1 || masked.CutSize(0) != 15 {

@@ -52,6 +52,8 @@ type terms struct {
 	shadows []named[Roles]
 	release func()
 
+	seeker seeker
+
 	mu    sync.Mutex
 	heads map[*event.Head]*treatedHead
 }

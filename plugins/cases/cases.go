@@ -414,7 +414,7 @@ func Mask(ctx context.Context, p pipeline.Plugin, s *event.Session, head *event.
 	if err != nil {
 		return nil, err
 	}
-	x := session.Refuse(&event.Request{}, event.Verdict{})
+	x := session.Refuse(ctx, &event.Request{}, event.Verdict{})
 	if err := x.Head(ctx, head); err != nil {
 		return nil, err
 	}

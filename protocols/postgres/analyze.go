@@ -20,7 +20,7 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 		if ctx.Err() != nil {
 			return nil, nil, nil, ctx.Err()
 		}
-		return nil, nil, s.unparsable(err), nil
+		return nil, nil, s.unparsable(ctx, err), nil
 	}
 	if ref := s.refuseCopies(facts); ref != nil {
 		return facts, nil, ref, nil

@@ -188,7 +188,7 @@ func (s *session) reject(ctx context.Context, req *event.Request, facts *stateme
 		req.Payload = wholeRunes(req.Payload[:refusedText])
 		req.Attrs = append(req.Attrs, event.Attr{Key: "gatehouse.payload_bytes", Value: strconv.Itoa(n)})
 	}
-	return s.ps.Refuse(req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
+	return s.ps.Refuse(ctx, req, event.Verdict{Rule: "postgres/protocol", Reason: r.message})
 }
 
 // refuseQuery refuses a simple query that the gate itself does not let pass.
@@ -208,12 +208,12 @@ func (s *session) refuseExtended(e *owed, r *refusal) error {
 	return s.forward(constant, refused(e, r))
 }
 
-func (s *session) unparsable(err error) *refusal {
+func (s *session) unparsable(ctx context.Context, err error) *refusal {
 	if e, ok := errors.AsType[*statement.SyntaxError](err); ok {
 		if s.ps.Terms().AllProtected != nil { // the message quotes the text
 			return &refusal{code: codeSyntax, message: "gatehouse: the statement cannot be parsed", position: e.Position}
 		}
-		return &refusal{code: codeSyntax, message: e.Message, position: e.Position}
+		return &refusal{code: codeSyntax, message: s.ps.Hidden(ctx, e.Message), position: e.Position}
 	}
 	if errors.Is(err, statement.ErrLimit) {
 		return &refusal{code: codeTooComplex, message: "gatehouse: the statement cannot be judged: " + err.Error()}
