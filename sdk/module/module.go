@@ -1,5 +1,5 @@
-// Package module makes plugins out of Go programs, and reads and writes the
-// custom sections of modules.
+// Package module compiles plugins, in the languages that there are SDKs for, and
+// reads and writes the custom sections of modules.
 package module
 
 import (
@@ -7,11 +7,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
 )
 
 // SchemaSection is the custom section with the JSON Schema of a plugin's
@@ -26,33 +21,9 @@ var header = []byte("\x00asm\x01\x00\x00\x00")
 // ErrMalformed is returned for what is no module.
 var ErrMalformed = errors.New("not a WebAssembly module")
 
-// Build compiles the Go program in dir to a module. If there is a schema.json, it
-// becomes the module's section gatehouse.schema.
+// Build compiles the Go program in dir to a module, as Language.Compile does.
 func Build(ctx context.Context, dir string) ([]byte, error) {
-	schema, err := os.ReadFile(filepath.Join(dir, SchemaFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	temporary, err := os.MkdirTemp("", "gatehouse-plugin-")
-	if err != nil {
-		return nil, fmt.Errorf("build plugin: %w", err)
-	}
-	defer os.RemoveAll(temporary)
-	out := filepath.Join(temporary, "plugin.wasm")
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
-	c.Dir = dir
-	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	if said, err := c.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build plugin in %s: %w\n%s", dir, err, said)
-	}
-	wasm, err := os.ReadFile(out)
-	if err != nil {
-		return nil, fmt.Errorf("build plugin: %w", err)
-	}
-	if schema != nil {
-		wasm = Append(wasm, SchemaSection, schema)
-	}
-	return wasm, nil
+	return Languages[0].Compile(ctx, dir, "")
 }
 
 // Append returns the module with a custom section at its end.

@@ -24,6 +24,9 @@ import (
 //go:embed all:scaffold
 var scaffold embed.FS
 
+// sdkFolder is where a plugin has the SDK that it is compiled with.
+const sdkFolder = "gatehouse"
+
 // pluginNames are those that are names of a module, a folder and an identifier in
 // every language.
 var pluginNames = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
@@ -92,7 +95,7 @@ func writePlugin(to, name, lang string) error {
 			return err
 		}
 	}
-	return copySDK(filepath.Join(to, "gatehouse"), lang)
+	return copySDK(filepath.Join(to, sdkFolder), lang)
 }
 
 // copySDK copies what a plugin in a language is compiled with.
