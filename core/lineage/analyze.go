@@ -39,6 +39,7 @@ func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
 		operators: map[Name][]*Function{},
 		casts:     map[Name]casts{},
 		sites:     map[comparing]int32{},
+		writes:    map[written]int{},
 	}
 	version := c.Version()
 	r := a.statement(within{}, s)
@@ -70,6 +71,7 @@ type analysis struct {
 	casts     map[Name]casts
 
 	flows  []flow
+	writes map[written]int // their indexes
 	steps  int
 	depth  int // of statements
 	nested int // of expressions
@@ -90,10 +92,15 @@ type comparing struct {
 
 // A flow is a Flow as yet.
 type flow struct {
-	to    Column
-	by    string
+	written
 	value value
 	rows  rows
+}
+
+// written is where a flow goes: a column, or what a function keeps.
+type written struct {
+	to Column
+	by string
 }
 
 // A relation is what a query's rows are.
@@ -262,12 +269,12 @@ func (a *analysis) flow(to Column, by string, v value, r rows) {
 	if by != "" && v.plain() && r.none() {
 		return
 	}
-	for i := range a.flows {
+	k := written{to, by}
+	if i, ok := a.writes[k]; ok {
 		f := &a.flows[i]
-		if f.to == to && f.by == by {
-			f.value, f.rows = f.value.or(v), f.rows.with(r)
-			return
-		}
+		f.value, f.rows = f.value.or(v), f.rows.with(r)
+		return
 	}
-	a.flows = append(a.flows, flow{to, by, v, r})
+	a.writes[k] = len(a.flows)
+	a.flows = append(a.flows, flow{k, v, r})
 }

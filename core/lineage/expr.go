@@ -26,7 +26,7 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	case *Argument:
 		return s.numbered(e.Number)
 	case *Member:
-		return member(a.expr(s, e.Of), e.Name)
+		return a.member(s, e)
 	case *Record:
 		return a.record(s, e)
 	case *Computed:
@@ -60,6 +60,21 @@ func (a *analysis) all(s *scope, exprs []Expr) value {
 		}
 	}
 	return v
+}
+
+// member is a field of a row, or where it has none of that name a function of it.
+func (a *analysis) member(s *scope, e *Member) value {
+	v := a.expr(s, e.Of)
+	v.typ = Name{} // of which functions may take others
+	call := &Call{Function: Name{Name: e.Name}}
+	if v.has(e.Name) || len(a.functionsOf(call, []value{v})) == 0 {
+		return member(v, e.Name)
+	}
+	w := a.call(s, call, []value{v})
+	if v.record == nil {
+		w = w.or(v.computed())
+	}
+	return w
 }
 
 // numbered is an argument of the function whose body s is in.

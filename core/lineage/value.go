@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // A value is what an expression yields, as far as it matters here. The zero value
 // is a constant.
 type value struct {
@@ -97,6 +99,11 @@ func (v value) or(w value) value {
 		}
 	}
 	return u
+}
+
+// has is whether v is known to be a row with a field of that name.
+func (v value) has(name string) bool {
+	return slices.ContainsFunc(v.record, func(c column) bool { return c.name == name })
 }
 
 // of is v where it depends on rows, too, and may fail for columns: as a whole, and

@@ -73,10 +73,8 @@ func (a *analysis) given(c column) value { return c.value.or(a.flowing(c)) }
 // flowing is what is written to a column.
 func (a *analysis) flowing(c column) (v value) {
 	for _, to := range c.exact {
-		for i := range a.flows {
-			if f := &a.flows[i]; f.by == "" && f.to == a.columns[to] {
-				v = v.or(f.value)
-			}
+		if i, ok := a.writes[written{to: a.columns[to]}]; ok {
+			v = v.or(a.flows[i].value)
 		}
 	}
 	return v
@@ -199,7 +197,11 @@ func (a *analysis) writing(table *item, name string) *item {
 	it := &item{name: name, byName: true, unknown: table.unknown, columns: append([]column(nil), table.columns...)}
 	it.byColumn = name == "excluded"
 	for i := range it.columns {
-		it.columns[i].value = a.given(it.columns[i])
+		if it.byColumn && len(it.columns[i].derived) == 0 { // a row that is yet to be written
+			it.columns[i].value = a.flowing(it.columns[i])
+		} else {
+			it.columns[i].value = a.given(it.columns[i])
+		}
 	}
 	return it
 }

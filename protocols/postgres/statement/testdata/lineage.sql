@@ -25,3 +25,4 @@ CREATE FUNCTION second(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELEC
 CREATE FUNCTION listed(OUT id int, OUT number text) RETURNS SETOF record LANGUAGE sql STABLE AS 'SELECT p.id, p.ssn FROM public.people p';
 CREATE FUNCTION opaque(x text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT min(ssn) FROM public.people); END';
 CREATE FUNCTION label(people) RETURNS text LANGUAGE sql STABLE AS 'SELECT ($1).name';
+CREATE FUNCTION hidden(people) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1.ssn; END';
