@@ -71,6 +71,8 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	switch {
 	case f.Body != nil:
 		v = a.body(f, f.placed(c, args))
+	case f.Counts:
+		v.exact, v.derived = nil, nil
 	case f.Kind == Opaque:
 		v.reason = first(v.reason, f.opaque())
 	case f.Kind == Set:

@@ -133,6 +133,9 @@ type Function struct {
 	Compares Compares
 	// Total is whether it fails for no values.
 	Total bool
+	// Counts is whether only how many values it is given decides what it
+	// returns, and policy lets that pass: it depends on the rows alone then.
+	Counts bool
 	// Volatile is whether it may return another value in each row for the
 	// same arguments.
 	Volatile bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // A Quota bounds what a principal gets. Its errors say when some of it is free
@@ -32,7 +33,10 @@ type ColumnQuotas struct {
 	Over event.Action
 }
 
-const quotaRule = "gatehouse/quota"
+const (
+	quotaRule     = "gatehouse/quota"
+	predicateRule = "protect/predicates"
+)
 
 // afford returns v, or what becomes of req where a quota has nothing left for
 // it, with the quota's error. What only prepares a statement uses no column.
@@ -54,9 +58,10 @@ func (t *terms) afford(req *event.Request, v event.Verdict) (event.Verdict, erro
 		if err != nil {
 			return event.Verdict{Rule: quotaRule, Reason: err.Error()}, err
 		}
-		if a.Key == event.AttrColumn {
+		switch {
+		case a.Key == event.AttrColumn:
 			err = q.Check()
-		} else {
+		case t.AllProtected.Uses().Predicates != protect.Allowed:
 			err = q.Probe()
 		}
 		if exceeded == nil {
@@ -73,6 +78,36 @@ func (t *terms) afford(req *event.Request, v event.Verdict) (event.Verdict, erro
 		v = event.Verdict{Action: event.Hold, Rule: quotaRule, Reason: exceeded.Error()}
 	}
 	return v, exceeded
+}
+
+// permit returns v, or what becomes of req where it has a column in a condition that
+// is protected from the principal. What only prepares a statement waits for
+// nobody.
+func (t *terms) permit(req *event.Request, v event.Verdict) event.Verdict {
+	permission := t.Protected.Uses().Predicates
+	if permission != protect.Held && permission != protect.Refused {
+		return v
+	}
+	for _, a := range req.Attrs {
+		if a.Key != event.AttrPredicate {
+			continue
+		}
+		if _, is := t.Protected.Column(a.Value); !is {
+			continue
+		}
+		reason := "it has a condition on " + a.Value + ", which is protected"
+		switch {
+		case permission == protect.Refused:
+			return event.Verdict{Rule: predicateRule, Reason: reason}
+		case req.Operation == "prepare":
+		case v.Action == event.Hold:
+			v.Reason += "; " + reason
+		default:
+			v = event.Verdict{Action: event.Hold, Rule: predicateRule, Reason: reason}
+		}
+		return v
+	}
+	return v
 }
 
 // columnQuotas are those of the columns of which the fields of h show something.

@@ -168,6 +168,9 @@ func (t *terms) judge(ctx context.Context, req *event.Request) (v event.Verdict,
 	if v.Action == event.Block || req.EndsTransaction() {
 		return v, nil
 	}
+	if v = t.permit(req, v); v.Action == event.Block {
+		return v, nil
+	}
 	return t.afford(req, v)
 }
 

@@ -40,9 +40,39 @@ func ParseMode(text string) (Mode, error) {
 	return m, nil
 }
 
+// A Permission says what a principal may do with a protected column that it does
+// not see.
+type Permission uint8
+
+// Permissions. The zero Permission is the usual one: conditions pass and are
+// counted by quotas, and where a column decides otherwise which rows there are,
+// fields are masked.
+const (
+	Usual Permission = iota
+	Allowed
+	Held
+	Refused
+)
+
+// A Uses is what may be done with protected columns beside seeing them treated.
+type Uses struct {
+	// Predicates is what becomes of requests that have a protected column in
+	// a condition or an order: Usual, Allowed, which is not counted, Held or
+	// Refused.
+	Predicates Permission
+	// Matches is what becomes of a statement in which a protected column
+	// decides which rows there are by more than comparisons with constants, in
+	// mode Strict: Usual, Allowed or Refused.
+	Matches Permission
+	// Counts is whether it may be seen how many values there are, in mode
+	// Strict.
+	Counts bool
+}
+
 // A Config is what is protected of a resource.
 type Config struct {
 	Mode Mode
+	Uses Uses
 	// Columns are the treatments of what the patterns match:
 	// "schema.table.column", in which * stands for any characters. With a
 	// path behind it, "schema.table.column$.owner.ssn", it is what that
@@ -58,6 +88,7 @@ type Config struct {
 // Nil protects nothing. They do not change and are safe for concurrent use.
 type Columns struct {
 	mode    Mode
+	uses    Uses
 	columns []column // strictest first
 	cleared []string
 
@@ -74,7 +105,7 @@ type column struct {
 // New returns the columns that c protects, or all that is wrong with it.
 func New(c Config) (*Columns, error) {
 	var wrong []error
-	p := &Columns{mode: c.Mode}
+	p := &Columns{mode: c.Mode, uses: c.Uses}
 	for _, pattern := range slices.Sorted(maps.Keys(c.Columns)) {
 		t := c.Columns[pattern]
 		if err := CheckPattern(pattern); err != nil {
@@ -146,7 +177,7 @@ func (p *Columns) Without(patterns []string) *Columns {
 	if p == nil || len(patterns) == 0 {
 		return p
 	}
-	left := &Columns{mode: p.mode, cleared: slices.Concat(p.cleared, patterns)}
+	left := &Columns{mode: p.mode, uses: p.uses, cleared: slices.Concat(p.cleared, patterns)}
 	for _, c := range p.columns {
 		// The * of a pattern is matched by another's * only, so that what
 		// covers the text of a pattern covers all that it matches.
@@ -168,6 +199,14 @@ func (p *Columns) isCleared(column string) bool {
 // Clears is whether the principal may see a column, or call a function,
 // "schema.function()", that is not known to be harmless.
 func (p *Columns) Clears(name string) bool { return p == nil || p.isCleared(name) }
+
+// Uses returns what may be done with the columns. Of nil nothing is restricted.
+func (p *Columns) Uses() Uses {
+	if p == nil {
+		return Uses{Allowed, Allowed, true}
+	}
+	return p.uses
+}
 
 // Strict is whether what is not known not to depend on a protected column is
 // treated.
@@ -319,7 +358,7 @@ func (p *Columns) Identity() string {
 
 func (p *Columns) identify() {
 	var b []byte
-	b = fmt.Appendf(b, "%d", p.mode)
+	b = fmt.Appendf(b, "%d %v", p.mode, p.uses)
 	for _, c := range p.columns {
 		if c.path != nil {
 			b = fmt.Appendf(b, " %q", c.path.text)

@@ -5,8 +5,11 @@ import (
 	"testing"
 
 	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5"
 
+	"gatehouse/core/event"
 	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres"
 )
 
 const lineageSchema = `
@@ -173,5 +176,66 @@ func TestLineageOfRedefinedViews(t *testing.T) {
 	}
 	if got := values(c, ask); got != "[redacted]" {
 		t.Errorf("after: %s", got)
+	}
+}
+
+// Policy says what may be done with protected columns that are not seen.
+func TestUsesOfProtectedColumns(t *testing.T) {
+	gateOf := func(mode protect.Mode, uses protect.Uses) *pgx.Conn {
+		columns, err := protect.New(protect.Config{Mode: mode, Uses: uses, Columns: map[string]event.Treatment{"public.people.ssn": {Kind: event.Redact}}, Implied: postgres.ProtectedCatalog()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return startGate(t, gateConfig{sql: lineageSchema, columns: columns}).connect(t, "")
+	}
+	const (
+		compares = "SELECT name FROM people WHERE ssn = '457-55-5462'"
+		matches  = "SELECT p.name FROM people p JOIN people q ON p.ssn = q.ssn WHERE p.id = 1"
+		writes   = "UPDATE teams SET title = title FROM people p JOIN people q ON p.ssn = q.ssn"
+		counts   = "SELECT count(ssn), count(DISTINCT ssn) FROM people"
+	)
+	for _, test := range []struct {
+		mode      protect.Mode
+		uses      protect.Uses
+		sql, want string
+	}{
+		{protect.Strict, protect.Uses{}, compares, "Bob"},
+		{protect.Strict, protect.Uses{}, matches, "[redacted]"},
+		{protect.Strict, protect.Uses{}, writes, "42501"},
+		{protect.Strict, protect.Uses{}, counts, "NULL|NULL"},
+		{protect.Strict, protect.Uses{Predicates: protect.Allowed}, compares, "Bob"},
+		{protect.Strict, protect.Uses{Predicates: protect.Refused}, compares, "42501"},
+		{protect.Column, protect.Uses{Predicates: protect.Refused}, compares, "42501"},
+		{protect.Strict, protect.Uses{Predicates: protect.Refused}, "SELECT name FROM people WHERE id = 2", "Bob"},
+		{protect.Strict, protect.Uses{Matches: protect.Allowed}, matches, "Ada"},
+		{protect.Strict, protect.Uses{Matches: protect.Allowed}, "SELECT p.ssn FROM people p JOIN people q ON p.ssn = q.ssn WHERE p.id = 1", "[redacted]"},
+		{protect.Strict, protect.Uses{Matches: protect.Refused}, matches, "42501"},
+		{protect.Strict, protect.Uses{Counts: true}, counts, "3|3"},
+		{protect.Strict, protect.Uses{Counts: true}, "SELECT max(ssn), count(ssn) FROM people", "[redacted]|3"},
+		{protect.Strict, protect.Uses{Counts: true}, "SELECT count(ssn) FROM people GROUP BY ssn", "NULL NULL NULL"},
+	} {
+		if got := values(gateOf(test.mode, test.uses), test.sql); got != test.want {
+			t.Errorf("mode %d, %+v: %s: %q, want %q", test.mode, test.uses, test.sql, got, test.want)
+		}
+	}
+}
+
+// A condition on a protected column is held where policy says so.
+func TestPredicatesAreHeld(t *testing.T) {
+	columns, err := protect.New(protect.Config{Uses: protect.Uses{Predicates: protect.Held}, Columns: map[string]event.Treatment{"public.people.ssn": {Kind: event.Redact}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := startGate(t, gateConfig{sql: lineageSchema, columns: columns})
+	c := g.connect(t, "")
+	got := make(chan string)
+	go func() { got <- values(c, "SELECT name FROM people WHERE ssn = '457-55-5462'") }()
+	p := <-g.desk.pending
+	if p.Verdict.Rule != "protect/predicates" || !strings.Contains(p.Verdict.Reason, "public.people.ssn") {
+		t.Errorf("held by %q: %s", p.Verdict.Rule, p.Verdict.Reason)
+	}
+	g.desk.decide <- event.Decision{Approved: true, By: event.Principal{Subject: "boss"}}
+	if v := <-got; v != "Bob" {
+		t.Errorf("approved: %q", v)
 	}
 }

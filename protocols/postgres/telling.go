@@ -200,6 +200,9 @@ func (j *judgement) decides(d *lineage.Dependence) (bool, string) {
 	if d.Reason != "" {
 		return true, d.Reason
 	}
+	if j.protected.Uses().Matches == protect.Allowed {
+		return false, ""
+	}
 	if i := slices.IndexFunc(d.Matched, func(c lineage.Column) bool { return !isSetting(c) && j.isProtected([]lineage.Column{c}) }); i >= 0 {
 		return true, "which rows there are depends on " + d.Matched[i].String()
 	}
@@ -208,7 +211,9 @@ func (j *judgement) decides(d *lineage.Dependence) (bool, string) {
 
 // isSetting is whether a column stands for the session's settings, which hold
 // nothing that is protected, since nothing such may be stored in them.
-func isSetting(c lineage.Column) bool { return c.Name == "current_setting()" }
+func isSetting(c lineage.Column) bool {
+	return c.ID == 0 && c.Relation == "pg_catalog" && c.Name == "current_setting()"
+}
 
 func (j *judgement) judge(kind string) {
 	r := j.result
@@ -237,6 +242,8 @@ func (j *judgement) judge(kind string) {
 		j.refuse("a statement that compares protected columns by range or pattern more than twice is refused", "")
 	case j.isProtected(j.counted()):
 		j.refuse("a statement whose number of rows depends on protected columns is refused", "")
+	case chosen && r.Rows.Reason == "" && j.protected.Uses().Matches == protect.Refused:
+		j.refuse("a statement in which protected columns decide which rows there are is refused", "")
 	case chosen && kind != "SELECT" && kind != "COPY" && kind != "EXPLAIN" && kind != "DECLARE CURSOR" && kind != "PREPARE":
 		j.refuse(kind+" with protected columns in expressions or joins is refused", "")
 	}

@@ -916,6 +916,8 @@ func (w *world) policy(f *lineage.Function) *lineage.Function {
 	}
 	cleared := w.protected.Clears(f.Named)
 	switch {
+	case f.Named == "pg_catalog.count()" && w.protected.Uses().Counts:
+		g.Counts = true
 	case f.Kind == lineage.Opaque && cleared:
 		g.Kind, g.Stores, g.Reason = lineage.Scalar, false, ""
 	case f.Body != nil && w.redefined && !cleared:

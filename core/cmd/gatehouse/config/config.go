@@ -214,6 +214,18 @@ type Protect struct {
 	// within a JSON document. Of several that match a column the strictest
 	// counts, those of plugins too.
 	Columns map[string]Treatment `json:"columns,omitempty"`
+	// Predicates is what becomes of a request that has a protected column in a
+	// condition or an order: counted, it passes, and quotas count it; allowed,
+	// it passes uncounted; held, somebody has to approve it; refused.
+	Predicates string `json:"predicates" jsonschema:"enum=counted,enum=allowed,enum=held,enum=refused,default=counted"`
+	// Matches is, in mode strict, what becomes of a statement in which a
+	// protected column decides which rows there are by more than comparisons
+	// with constants, as in a join or a GROUP BY: masked, all of its fields are;
+	// allowed, they are as if it did not; refused.
+	Matches string `json:"matches" jsonschema:"enum=masked,enum=allowed,enum=refused,default=masked"`
+	// Counts is whether, in mode strict, count of a protected column passes.
+	// What else is computed from one is masked.
+	Counts bool `json:"counts,omitempty"`
 	// Account says which accounts of the server the gate may log in as. With
 	// unprivileged that is none that is a superuser, owns protected columns, or
 	// is a member of a role that is or does; with hardened also none that can

@@ -133,10 +133,15 @@ func (p *Protect) validate(r report) {
 	}
 }
 
+// permissions are those that are not the usual ones.
+var permissions = map[string]protect.Permission{"allowed": protect.Allowed, "held": protect.Held, "refused": protect.Refused}
+
 // Protected is what p protects.
 func (p *Protect) Protected() protect.Config {
 	mode, _ := protect.ParseMode(p.Mode) // the schema lets no other pass
-	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment)}
+	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment), Uses: protect.Uses{
+		Predicates: permissions[p.Predicates], Matches: permissions[p.Matches], Counts: p.Counts,
+	}}
 	for pattern, t := range p.Columns {
 		c.Columns[pattern] = event.Treatment(t)
 	}
