@@ -7,128 +7,10 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"gatehouse/plugins/host/fuel"
 )
-
-// The sections of a module that are checked before it is compiled.
-const (
-	sectionTable = 4
-	sectionCode  = 10
-)
-
-var moduleHeader = []byte("\x00asm\x01\x00\x00\x00")
-
-var errMalformedModule = errors.New("not a WebAssembly module")
-
-// checkModule refuses modules that would be costly to compile or to start.
-// Whether a module is valid is for the compiler to say.
-func checkModule(wasm []byte) error {
-	if len(wasm) > MaxModule {
-		return fmt.Errorf("module of %d bytes is larger than %d", len(wasm), MaxModule)
-	}
-	if len(wasm) < len(moduleHeader) || !slices.Equal(wasm[:len(moduleHeader)], moduleHeader) {
-		return errMalformedModule
-	}
-	r := reader{wasm[len(moduleHeader):]}
-	for len(r.b) > 0 {
-		id := r.b[0]
-		r.b = r.b[1:]
-		section, ok := r.bytes()
-		if !ok {
-			return errMalformedModule
-		}
-		if err := checkSection(id, reader{section}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkSection(id byte, r reader) error {
-	var check func(*reader) error
-	switch id {
-	case sectionTable:
-		check = checkTable
-	case sectionCode:
-		check = checkBody
-	default:
-		return nil
-	}
-	n, ok := r.u32()
-	if !ok {
-		return errMalformedModule
-	}
-	for range n {
-		if err := check(&r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkTable(r *reader) error {
-	if len(r.b) < 2 {
-		return errMalformedModule
-	}
-	r.b = r.b[1:] // the type of its elements
-	limited, ok1 := r.u32()
-	size, ok2 := r.u32()
-	if !ok1 || !ok2 {
-		return errMalformedModule
-	}
-	if size > MaxTable {
-		return fmt.Errorf("table of %d elements is larger than %d", size, MaxTable)
-	}
-	if limited&1 != 0 {
-		if _, ok := r.u32(); !ok {
-			return errMalformedModule
-		}
-	}
-	return nil
-}
-
-func checkBody(r *reader) error {
-	body, ok := r.bytes()
-	if !ok {
-		return errMalformedModule
-	}
-	if len(body) > MaxBody {
-		return fmt.Errorf("function body of %d bytes is larger than %d", len(body), MaxBody)
-	}
-	return nil
-}
-
-// A reader reads the binary format of modules.
-type reader struct{ b []byte }
-
-// u32 reads a number in LEB128.
-func (r *reader) u32() (v uint32, ok bool) {
-	for shift := 0; shift < 35; shift += 7 {
-		if len(r.b) == 0 {
-			return 0, false
-		}
-		c := r.b[0]
-		r.b = r.b[1:]
-		if shift == 28 && c > 0x0f {
-			return 0, false
-		}
-		v |= uint32(c&0x7f) << shift
-		if c&0x80 == 0 {
-			return v, true
-		}
-	}
-	return 0, false
-}
-
-// bytes reads a length and that many bytes.
-func (r *reader) bytes() ([]byte, bool) {
-	n, ok := r.u32()
-	if !ok || uint64(n) > uint64(len(r.b)) {
-		return nil, false
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v, true
-}
 
 // A signature is what an exported function must look like.
 type signature struct {
@@ -161,7 +43,7 @@ func hookSignatures() (all []signature) {
 func checkInterface(code wazero.CompiledModule) error {
 	var errs []error
 	for _, f := range code.ImportedFunctions() {
-		if module, name, _ := f.Import(); module != "wasi_snapshot_preview1" {
+		if module, name, _ := f.Import(); module != wasi_snapshot_preview1.ModuleName && module != fuel.TickModule {
 			errs = append(errs, fmt.Errorf("imports %s.%s: only wasi_snapshot_preview1 may be imported", module, name))
 		}
 	}

@@ -3,12 +3,14 @@ package host
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/tetratelabs/wazero"
 
+	"gatehouse/plugins/host/fuel"
 	"gatehouse/sdk/module"
 )
 
@@ -33,10 +35,11 @@ type Description struct {
 func (h *Host) Describe(ctx context.Context, wasm []byte) (*Description, error) {
 	d := &Description{Digest: sha256.Sum256(wasm), Size: len(wasm)}
 	d.measure(wasm)
-	if err := checkModule(wasm); err != nil {
+	counted, err := h.rewrite(wasm)
+	if err != nil {
 		return d, err
 	}
-	code, err := h.runtime.CompileModule(ctx, wasm)
+	code, err := h.runtime.CompileModule(ctx, counted.Wasm)
 	if err != nil {
 		return d, fmt.Errorf("compile: %w", err)
 	}
@@ -46,8 +49,9 @@ func (h *Host) Describe(ctx context.Context, wasm []byte) (*Description, error) 
 
 func (d *Description) add(code wazero.CompiledModule) {
 	for _, f := range code.ImportedFunctions() {
-		module, name, _ := f.Import()
-		d.Imports = append(d.Imports, module+"."+name)
+		if module, name, _ := f.Import(); module != fuel.TickModule {
+			d.Imports = append(d.Imports, module+"."+name)
+		}
 	}
 	for _, m := range code.ImportedMemories() {
 		module, name, _ := m.Import()
@@ -72,17 +76,18 @@ func (d *Description) add(code wazero.CompiledModule) {
 // measure finds the module's bodies and its schema, as far as it is readable.
 func (d *Description) measure(wasm []byte) {
 	_ = module.Sections(wasm, func(id byte, section []byte) error {
-		if id != sectionCode {
+		const code = 10
+		if id != code {
 			return nil
 		}
-		code := reader{section}
-		n, _ := code.u32()
-		for range n {
-			body, ok := code.bytes()
-			if !ok {
+		_, at := binary.Uvarint(section)
+		for at > 0 && at < len(section) {
+			size, n := binary.Uvarint(section[at:])
+			if n <= 0 || size > uint64(len(section)-at-n) {
 				break
 			}
-			d.Functions, d.Largest = d.Functions+1, max(d.Largest, len(body))
+			at += n + int(size)
+			d.Functions, d.Largest = d.Functions+1, max(d.Largest, int(size))
 		}
 		return nil
 	})

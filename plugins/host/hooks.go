@@ -98,11 +98,11 @@ func (in *instance) checkVersion() error {
 
 // number calls an exported function without parameters that returns an i32.
 func (in *instance) number(name string) (uint32, error) {
-	in.stack[0] = 0
+	in.args[0] = 0
 	if err := in.call(in.module.ExportedFunction(name)); err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
-	return uint32(in.stack[0]), nil
+	return uint32(in.args[0]), nil
 }
 
 func (in *instance) configure(config []byte) error {
@@ -156,11 +156,11 @@ func (in *instance) room(n int) ([]byte, error) {
 		if size > 1<<31 {
 			return nil, fmt.Errorf("%w: input of %d bytes", ErrTooLarge, n)
 		}
-		in.stack[0] = size
+		in.args[0] = size
 		if err := in.call(in.buffer); err != nil {
 			return nil, fmt.Errorf("buffer: %w", err)
 		}
-		in.ptr, in.size = uint32(in.stack[0]), uint32(size)
+		in.ptr, in.size = uint32(in.args[0]), uint32(size)
 		if _, ok := memory.Read(in.ptr, in.size); !ok || in.ptr%4 != 0 {
 			return nil, fmt.Errorf("%w: buffer of %d bytes at %d is outside the memory, or not at a multiple of 4", ErrAnswer, size, in.ptr)
 		}
@@ -175,11 +175,11 @@ func (in *instance) room(n int) ([]byte, error) {
 // invoke calls h with an input of n bytes, which are in the buffer, and decodes
 // its answer to in.reply, which is valid until the next call.
 func (in *instance) invoke(h hook, n int) error {
-	in.stack[0] = uint64(n)
+	in.args[0] = uint64(n)
 	if err := in.call(in.hooks[h]); err != nil {
 		return err
 	}
-	packed := in.stack[0]
+	packed := in.args[0]
 	if int64(packed) < 0 {
 		return fmt.Errorf("%w: it reports an error", ErrAnswer)
 	}

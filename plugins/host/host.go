@@ -1,8 +1,13 @@
 // Package host runs plugins: WebAssembly guests that judge requests and mask
 // responses. It checks a module before compiling it, keeps compiled code on
-// disk, pools instances, limits the memory and the time of a guest, and trusts
-// nothing that comes back. The interface between host and guest is specified
-// in sdk/ABI.md.
+// disk, pools instances, and trusts nothing that comes back. The interface
+// between host and guest is specified in sdk/ABI.md.
+//
+// What a guest may take is limited, by numbers that are Options. Its modules
+// are rewritten (package fuel) so that they count instructions and stack
+// themselves: a call that takes too much of either is ended, at the same point
+// each time, and about every millisecond a guest leaves the processor to the
+// host. A clock is the last resort only.
 //
 // A guest may import functions of wasi_snapshot_preview1 only, because the
 // runtimes of ordinary languages ask for them at start. What stands behind them
@@ -16,7 +21,6 @@ package host
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -28,26 +32,32 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"gatehouse/plugins/host/fuel"
 )
 
 // Defaults of the Options.
 const (
-	DefaultMemoryLimit  = 64 << 20
-	DefaultTimeout      = time.Second
-	DefaultStartTimeout = 10 * time.Second
+	DefaultMemoryLimit = 64 << 20
+	DefaultFuel        = 1_000_000_000
+	DefaultStartFuel   = 10_000_000_000
+	DefaultStackLimit  = 4 << 20
+	DefaultTimeout     = time.Minute
+	DefaultModule      = 8 << 20
+	DefaultBody        = 128 << 10
+	DefaultFailures    = 10
+	DefaultPause       = 10 * time.Second
 )
 
-// Limits that are no options.
-const (
-	// MaxModule is the size of a module, in bytes.
-	MaxModule = 8 << 20
-	// MaxBody is the size of one function's body, in bytes. Compiling takes
-	// time and memory that grow faster than a body does.
-	MaxBody = 128 << 10
-	// MaxTable is the number of elements of a module's table.
-	MaxTable = 1 << 16
-)
+// MaxTable is the number of elements of a module's table. It is no option.
+const MaxTable = 1 << 16
+
+// quantum is how much fuel a guest gets at a time: about a millisecond's. Then
+// it is the turn of the host, and of Go's garbage collector.
+const quantum = 1_000_000
+
+// slot is what one unit of the stack is for, in bytes.
+const slot = 8
 
 const pageSize = 64 << 10
 
@@ -58,10 +68,21 @@ type Options struct {
 	CacheDir string
 	// MemoryLimit is how much memory one instance may have, in bytes.
 	MemoryLimit int64
-	// Timeout is how long one call may take.
+	// Fuel is what one call may take, in instructions, which is the same on
+	// any machine, however busy. Bulk operations count by their length.
+	Fuel int64
+	// StartFuel is what each step of an instance's start may take.
+	StartFuel int64
+	// StackLimit is how much stack a call may take, in bytes: about what
+	// its functions' parameters, locals and values add up to.
+	StackLimit int64
+	// Timeout is how long one call may take: the last resort, for a gate
+	// that does not get on. It is Fuel that decides what is too much.
 	Timeout time.Duration
-	// StartTimeout is how long each step of an instance's start may take.
-	StartTimeout time.Duration
+	// Module is the size of a module, and Body that of one function's body,
+	// in bytes. Compiling takes time and memory that grow faster than a body
+	// does.
+	Module, Body int
 	// Instances is how many instances a plugin may have, and so how many
 	// calls may be in it at a time; further callers wait. The default is
 	// one for each processor, since a call never blocks.
@@ -69,7 +90,11 @@ type Options struct {
 	// Clock and Random grant guests the real clock and real randomness. Then
 	// no answer is remembered.
 	Clock, Random bool
-	Log           *slog.Logger
+	// Failures is how many calls of a plugin fail in succession before all
+	// that ask for it are refused, for a Pause. Then one call is tried.
+	Failures int
+	Pause    time.Duration
+	Log      *slog.Logger
 }
 
 func (o *Options) setDefaults() {
@@ -79,11 +104,29 @@ func (o *Options) setDefaults() {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
-	if o.StartTimeout == 0 {
-		o.StartTimeout = DefaultStartTimeout
+	if o.Fuel == 0 {
+		o.Fuel = DefaultFuel
+	}
+	if o.StartFuel == 0 {
+		o.StartFuel = max(DefaultStartFuel, o.Fuel)
+	}
+	if o.StackLimit == 0 {
+		o.StackLimit = DefaultStackLimit
+	}
+	if o.Module == 0 {
+		o.Module = DefaultModule
+	}
+	if o.Body == 0 {
+		o.Body = DefaultBody
 	}
 	if o.Instances == 0 {
 		o.Instances = runtime.GOMAXPROCS(0)
+	}
+	if o.Failures == 0 {
+		o.Failures = DefaultFailures
+	}
+	if o.Pause == 0 {
+		o.Pause = DefaultPause
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -95,24 +138,25 @@ func (o *Options) validate() error {
 	if o.MemoryLimit < pageSize || o.MemoryLimit > 1<<31 {
 		errs = append(errs, fmt.Errorf("memory limit of %d bytes is not between 64 KiB and 2 GiB", o.MemoryLimit))
 	}
-	if o.Timeout < 0 || o.StartTimeout < 0 {
-		errs = append(errs, fmt.Errorf("time-out of %v is negative", min(o.Timeout, o.StartTimeout)))
+	if o.Timeout < 0 {
+		errs = append(errs, fmt.Errorf("time-out of %v is negative", o.Timeout))
+	}
+	if o.Fuel < 0 || o.StartFuel < 0 {
+		errs = append(errs, fmt.Errorf("fuel of %d instructions is negative", min(o.Fuel, o.StartFuel)))
+	}
+	if o.StackLimit < 0 || o.StackLimit > 16<<20 {
+		errs = append(errs, fmt.Errorf("stack limit of %d bytes is not between 0 and 16 MiB", o.StackLimit))
+	}
+	if o.Module < 0 || o.Body < 0 {
+		errs = append(errs, fmt.Errorf("module of %d bytes or body of %d is negative", o.Module, o.Body))
+	}
+	if o.Failures < 0 || o.Pause < 0 {
+		errs = append(errs, fmt.Errorf("%d failures or a pause of %v is negative", o.Failures, o.Pause))
 	}
 	if o.Instances < 0 {
 		errs = append(errs, fmt.Errorf("number of instances %d is negative", o.Instances))
 	}
 	return errors.Join(errs...)
-}
-
-// granted returns c with what guests are granted.
-func (o *Options) granted(c wazero.ModuleConfig) wazero.ModuleConfig {
-	if o.Clock {
-		c = c.WithSysWalltime().WithSysNanotime()
-	}
-	if o.Random {
-		c = c.WithRandSource(rand.Reader)
-	}
-	return c
 }
 
 // A Host loads plugins and runs them. It is safe for concurrent use.
@@ -147,15 +191,14 @@ func New(ctx context.Context, o Options) (*Host, error) {
 		WithCoreFeatures(features).
 		WithMemoryLimitPages(uint32(o.MemoryLimit / pageSize)).
 		WithCompilationCache(cache).
-		WithDebugInfoEnabled(false).
-		WithCloseOnContextDone(true)
+		WithDebugInfoEnabled(false)
 	h := &Host{
 		options: o,
 		cache:   cache,
 		runtime: wazero.NewRuntimeWithConfig(ctx, config),
 		plugins: make(map[*Plugin]struct{}),
 	}
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, h.runtime); err != nil {
+	if err := instantiateHost(ctx, h.runtime); err != nil {
 		return nil, errors.Join(fmt.Errorf("start WASI: %w", err), h.Close(ctx))
 	}
 	return h, nil
@@ -174,7 +217,9 @@ func (h *Host) Load(ctx context.Context, name string, wasm, config []byte) (*Plu
 }
 
 func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plugin, error) {
-	if err := checkModule(wasm); err != nil {
+	start := time.Now()
+	counted, err := h.rewrite(wasm)
+	if err != nil {
 		return nil, err
 	}
 	schema, err := schemaOf(wasm)
@@ -187,13 +232,13 @@ func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plu
 	if err := checkConfig(schema, config); err != nil {
 		return nil, err
 	}
-	start := time.Now()
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
-	code, err := h.runtime.CompileModule(ctx, wasm)
+	code, err := h.runtime.CompileModule(ctx, counted.Wasm)
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
 	p := newPlugin(h, name, code, config)
+	p.globals, p.keeps = counted.Globals, counted.Keeps
 	p.digest = sha256.Sum256(wasm)
 	if err := p.open(ctx); err != nil {
 		return nil, errors.Join(err, code.Close(ctx))
@@ -203,6 +248,11 @@ func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plu
 	}
 	h.options.Log.Debug("plugin loaded", "plugin", name, "digest", fmt.Sprintf("%x", p.digest), "took", time.Since(start))
 	return p, nil
+}
+
+// rewrite refuses a module beyond the limits and lets the others count.
+func (h *Host) rewrite(wasm []byte) (*fuel.Module, error) {
+	return fuel.Rewrite(wasm, fuel.Limits{Module: h.options.Module, Body: h.options.Body, Table: MaxTable})
 }
 
 func (h *Host) keep(p *Plugin) bool {

@@ -71,7 +71,7 @@ func load(t testing.TB, h *host.Host, m module) pipeline.Judge {
 }
 
 func TestLoadRefuses(t *testing.T) {
-	h := plugintest.Host(t, host.Options{MemoryLimit: 1 << 20, StartTimeout: 100 * time.Millisecond})
+	h := plugintest.Host(t, host.Options{MemoryLimit: 1 << 20, StartFuel: 10_000_000})
 	functions := allowing.functions
 	initialize := func(body ...byte) []function { return with(functions, function{name: "_initialize", body: body}) }
 	for _, c := range []struct {
@@ -82,8 +82,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"nothing", nil, []string{"not a WebAssembly module"}},
 		{"text", []byte("hello, world"), []string{"not a WebAssembly module"}},
 		{"cut", allowing.bytes()[:60], []string{"not a WebAssembly module"}},
-		{"too large", append(allowing.bytes(), make([]byte, host.MaxModule)...), []string{"larger than"}},
-		{"a large function", judging(bytes.Repeat([]byte{opI64Const, 0, opDrop}, host.MaxBody/3), i64Const(0)).bytes(), []string{"function body", "larger than"}},
+		{"too large", append(allowing.bytes(), make([]byte, host.DefaultModule)...), []string{"larger than"}},
+		{"a large function", judging(bytes.Repeat([]byte{opI64Const, 0, opDrop}, host.DefaultBody/3), i64Const(0)).bytes(), []string{"function body", "larger than"}},
 		{"a large table", module{functions: functions, pages: 4, table: 1 << 20}.bytes(), []string{"table", "larger than"}},
 		{"much memory", module{functions: functions, pages: 1000}.bytes(), []string{"compile"}},
 		{"no memory", module{functions: functions, pages: -1}.bytes(), []string{"misses export memory"}},
@@ -154,10 +154,7 @@ func TestHostileGuests(t *testing.T) {
 		{"an unknown action", reply(dataAt+len(allow), 12), host.ErrAnswer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := host.Options{Instances: 1, MemoryLimit: 8 << 20, Timeout: time.Minute}
-			if c.want == host.ErrTimeout {
-				o.Timeout = 300 * time.Millisecond
-			}
+			o := host.Options{Instances: 1, MemoryLimit: 8 << 20, Fuel: 100_000_000}
 			h := plugintest.Host(t, o)
 			m := onLong(c.bad)
 			m.data = append(slices.Clone(allow), event.AppendSection(nil, event.SectionVerdict, []byte{1, 1, 9})...)
@@ -407,7 +404,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []host.Options{{MemoryLimit: 1}, {MemoryLimit: 4 << 30}, {Timeout: -1}, {StartTimeout: -1}, {Instances: -1}} {
+	for _, o := range []host.Options{{MemoryLimit: 1}, {MemoryLimit: 4 << 30}, {Timeout: -1}, {Fuel: -1}, {StartFuel: -1}, {StackLimit: 1 << 30}, {Module: -1}, {Body: -1}, {Failures: -1}, {Pause: -1}, {Instances: -1}} {
 		if h, err := host.New(t.Context(), o); err == nil {
 			t.Errorf("%+v was accepted", o)
 			_ = h.Close(t.Context())
@@ -423,5 +420,35 @@ func BenchmarkJudge(b *testing.B) {
 		if _, err := judge.Judge(b.Context(), s, short); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A plugin that keeps failing is not asked any more: its requests are refused
+// at once, and the reason says why. After a pause one call is tried.
+func TestKeepsFailing(t *testing.T) {
+	h := plugintest.Host(t, host.Options{Instances: 2, Failures: 5, Pause: 100 * time.Millisecond})
+	p, err := h.Load(t.Context(), "guest", onLong([]byte{opUnreachable}, i64Const(0)).bytes(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := plugintest.Judge(t, p)
+	for range 5 {
+		if _, err := judge.Judge(t.Context(), new(event.Session), long); !errors.Is(err, host.ErrTrap) || errors.Is(err, host.ErrFailing) {
+			t.Fatal(err)
+		}
+	}
+	v, err := judge.Judge(t.Context(), new(event.Session), short)
+	if !errors.Is(err, host.ErrFailing) || v.Action != event.Block || !strings.Contains(err.Error(), "plugin guest: the plugin keeps failing: 5 calls in succession, the last: the plugin trapped") {
+		t.Fatalf("%v, %v", v, err)
+	}
+	if s := p.Stats(); s.Failing == nil || s.Opened != 1 || s.Calls != 5 {
+		t.Errorf("%+v", s)
+	}
+	time.Sleep(150 * time.Millisecond)
+	if v, err := judge.Judge(t.Context(), new(event.Session), short); err != nil || v.Action != event.Allow {
+		t.Fatalf("%v, %v", v, err)
+	}
+	if s := p.Stats(); s.Failing != nil || s.Opened != 1 || s.Calls != 6 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -59,14 +59,6 @@ func TestTakeWaits(t *testing.T) {
 	}
 }
 
-func FuzzCheckModule(f *testing.F) {
-	f.Add([]byte("\x00asm\x01\x00\x00\x00\x04\x04\x01\x70\x00\x01\x0a\x04\x01\x02\x00\x0b"))
-	f.Add([]byte("\x00asm\x01\x00\x00\x00\x0a\xff\xff\xff\xff\x0f"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = checkModule(b)
-	})
-}
-
 func TestInputsDifferByFactsOnly(t *testing.T) {
 	encode := func(s event.Session, factsOnly bool) string {
 		return string((&Plugin{factsOnly: factsOnly}).appendSession(nil, &s))

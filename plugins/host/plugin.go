@@ -14,7 +14,7 @@ import (
 	"gatehouse/core/event"
 )
 
-// What can go wrong in a call. After any of them but ErrClosed and ErrTooLarge
+// What can go wrong in a call. After a trap, a time-out and a malformed answer
 // the instance is thrown away.
 var (
 	ErrTrap     = errors.New("the plugin trapped")
@@ -22,6 +22,7 @@ var (
 	ErrAnswer   = errors.New("the plugin's answer is malformed")
 	ErrTooLarge = errors.New("too large for the plugin")
 	ErrClosed   = errors.New("the plugin is closed")
+	ErrFailing  = errors.New("the plugin keeps failing")
 )
 
 // A Plugin is a loaded module with its configuration. It is safe for
@@ -32,6 +33,9 @@ type Plugin struct {
 	digest [32]byte
 	code   wazero.CompiledModule
 	config []byte
+
+	globals int  // that change
+	keeps   bool // memory and globals are all its state
 
 	// What the first instance said of itself.
 	uses      [hookCount]bool
@@ -48,6 +52,8 @@ type Plugin struct {
 	// one. There are Options.Instances of both together.
 	idle   chan *instance
 	permit chan struct{}
+
+	breaker breaker
 
 	closing sync.Once
 	closed  chan struct{}
@@ -69,6 +75,8 @@ type Stats struct {
 	Busy       time.Duration           // time spent in calls
 	Verdicts   [event.Allow + 1]uint64 // by their action, remembered ones too
 	Instances  int                     // that exist now
+	Opened     uint64                  // times that it was found to keep failing
+	Failing    error                   // why all requests are refused now, or nil
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
@@ -79,6 +87,7 @@ func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) 
 		permit: make(chan struct{}, n),
 		closed: make(chan struct{}),
 	}
+	p.breaker.limit, p.breaker.pause = h.options.Failures, h.options.Pause
 	for range n {
 		p.permit <- struct{}{}
 	}
@@ -124,6 +133,7 @@ func (p *Plugin) Stats() Stats {
 	for a := range verdicts {
 		verdicts[a] = p.gave[a].Load()
 	}
+	failing, opened := p.breaker.state()
 	return Stats{
 		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),
@@ -135,6 +145,8 @@ func (p *Plugin) Stats() Stats {
 		Cells:      p.cells.Load(),
 		Busy:       time.Duration(p.busy.Load()),
 		Instances:  cap(p.permit) - len(p.permit),
+		Opened:     opened,
+		Failing:    failing,
 	}
 }
 
@@ -201,16 +213,21 @@ func (p *Plugin) take(ctx context.Context) (*instance, error) {
 
 // call runs f with an instance and throws the instance away unless all went
 // well. The end of ctx ends the wait for an instance, not a call: that has its
-// own limit, which is short.
+// own limits, which are short.
 func (p *Plugin) call(ctx context.Context, h hook, f func(*instance) error) error {
+	if err := p.breaker.allow(); err != nil {
+		return fmt.Errorf("plugin %s: %w", p.name, err)
+	}
 	in, err := p.take(ctx)
 	if err != nil {
+		p.result(err)
 		return fmt.Errorf("plugin %s: %w", p.name, err)
 	}
 	p.calls.Add(1)
 	begin := time.Now()
 	err = f(in)
 	p.busy.Add(int64(time.Since(begin)))
+	p.result(err)
 	if err == nil || errors.Is(err, ErrTooLarge) {
 		p.idle <- in
 	} else {
@@ -220,6 +237,16 @@ func (p *Plugin) call(ctx context.Context, h hook, f func(*instance) error) erro
 		return fmt.Errorf("plugin %s: %s: %w", p.name, h, err)
 	}
 	return nil
+}
+
+// result tells the breaker how a call went, unless it is not the plugin's.
+func (p *Plugin) result(err error) {
+	switch {
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		p.breaker.skip()
+	case p.breaker.done(err):
+		p.host.options.Log.Error("plugin keeps failing, its requests are refused", "plugin", p.name, "for", p.breaker.pause, "error", err)
+	}
 }
 
 func (p *Plugin) discard(h hook, in *instance, err error) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/message"
 
 	"gatehouse/core/detect"
+	"gatehouse/plugins/host/fuel"
 	"gatehouse/sdk/module"
 )
 
@@ -60,7 +61,7 @@ func schemaOf(wasm []byte) ([]byte, error) {
 	found, err := module.Custom(wasm, module.SchemaSection)
 	switch {
 	case err != nil:
-		return nil, errMalformedModule
+		return nil, fuel.ErrMalformed
 	case len(found) == 0:
 		return nil, nil
 	case len(found) > 1:

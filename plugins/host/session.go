@@ -150,7 +150,7 @@ func (p *Plugin) tooLarge(n int) error {
 // from m, which may be nil. What decode reads is valid during the call only.
 func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
 	remembers := m != nil && p.factsOnly && !p.host.options.Clock && !p.host.options.Random
-	if remembers && !p.isClosed() {
+	if remembers && !p.isClosed() && !p.breaker.isOpen() {
 		if v, ok := m.get(i.b); ok {
 			p.remembered.Add(1)
 			return v, nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/core/pipeline"
 	"gatehouse/plugins"
@@ -27,7 +26,7 @@ func TestCopyIsMaskedByTheShippedPlugin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mask, err := plugintest.Host(t, host.Options{Timeout: time.Minute}).Load(t.Context(), "mask", wasm, nil)
+	mask, err := plugintest.Host(t, host.Options{}).Load(t.Context(), "mask", wasm, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

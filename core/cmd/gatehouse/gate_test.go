@@ -202,7 +202,7 @@ func testAdminListener(t *testing.T, d *demo) {
 	}
 	_, body := d.get(t, "/metrics")
 	for _, want := range []string{
-		`gatehouse_connections{protocol="postgres"} 1`, `gatehouse_plugin_calls_total{plugin="mask"}`,
+		`gatehouse_connections{protocol="postgres"} 1`, `gatehouse_plugin_calls_total{plugin="mask"}`, `gatehouse_plugin_failing{plugin="mask"} 0`,
 		"gatehouse_recorder_commits_total", "gatehouse_approvals_pending 0",
 	} {
 		if !strings.Contains(body, want) {

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/plugins/host"
 )
 
 // gatehouse runs a command line as a shell would.
@@ -233,7 +234,7 @@ func TestW08ModulesAreLoadedByDigest(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		wasm, err := readModule(c, nil)
+		wasm, err := readModule(c, host.DefaultModule, nil)
 		if (err == nil) != want || err == nil && string(wasm) != content {
 			t.Errorf("%q: %q, %v", content, wasm, err)
 		}

@@ -14,7 +14,6 @@ import (
 
 	"gatehouse/core/cmd/gatehouse/config"
 	"gatehouse/plugins"
-	"gatehouse/plugins/host"
 )
 
 // readModules returns the plugins' modules, as far as they can be read and are
@@ -23,7 +22,7 @@ func (p *parts) readModules() map[string][]byte {
 	signers := p.signers()
 	modules := make(map[string][]byte)
 	for _, name := range slices.Sorted(maps.Keys(p.config.Plugins)) {
-		wasm, err := readModule(p.config.Plugins[name], signers)
+		wasm, err := readModule(p.config.Plugins[name], int64(p.config.Limits.Plugin.Module), signers)
 		p.problem(err, "plugins", name)
 		if err == nil {
 			modules[name] = wasm
@@ -44,11 +43,11 @@ func (p *parts) signers() []minisign.PublicKey {
 	return signers
 }
 
-func readModule(c *config.Plugin, signers []minisign.PublicKey) ([]byte, error) {
+func readModule(c *config.Plugin, most int64, signers []minisign.PublicKey) ([]byte, error) {
 	if c.Builtin != "" {
 		return plugins.Builtin(c.Builtin)
 	}
-	wasm, err := readUpTo(string(c.Module), host.MaxModule)
+	wasm, err := readUpTo(string(c.Module), most)
 	if err != nil {
 		return nil, fmt.Errorf("read module: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"aead.dev/minisign"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/plugins/host"
 )
 
 // Where there are signers, a module is loaded only with a signature of it by one
@@ -32,7 +33,7 @@ func TestModulesAreSigned(t *testing.T) {
 	}
 	c := &config.Plugin{Module: config.Path(file), SHA256: fmt.Sprintf("%x", sha256.Sum256(module))}
 	signers := []minisign.PublicKey{public}
-	if _, err := readModule(c, signers); err == nil || !strings.Contains(err.Error(), "signature") {
+	if _, err := readModule(c, host.DefaultModule, signers); err == nil || !strings.Contains(err.Error(), "signature") {
 		t.Errorf("without a signature: %v", err)
 	}
 	for name, test := range map[string]struct {
@@ -52,7 +53,7 @@ func TestModulesAreSigned(t *testing.T) {
 		if err := os.WriteFile(file+".minisig", test.signature, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readModule(c, test.signers); (err == nil) != test.good {
+		if _, err := readModule(c, host.DefaultModule, test.signers); (err == nil) != test.good {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

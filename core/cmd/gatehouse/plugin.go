@@ -48,7 +48,7 @@ func pluginHost(ctx context.Context) (*host.Host, error) {
 
 // loadModule reads a module.
 func loadModule(file string) ([]byte, error) {
-	b, err := readUpTo(file, host.MaxModule)
+	b, err := readUpTo(file, host.DefaultModule)
 	if errors.Is(err, os.ErrNotExist) {
 		err = usage(advise(err, "gatehouse plugin build makes a module of a plugin's source."))
 	}
@@ -127,8 +127,8 @@ func pluginName(file string) string {
 func describe(w io.Writer, d *host.Description) {
 	line := func(key, format string, args ...any) { fmt.Fprintf(w, "%-10s %s\n", key, fmt.Sprintf(format, args...)) }
 	line("sha256", "%x", d.Digest)
-	line("size", "%d bytes, of at most %d", d.Size, host.MaxModule)
-	line("functions", "%d, the largest of %d bytes, of at most %d", d.Functions, d.Largest, host.MaxBody)
+	line("size", "%d bytes, of at most %d", d.Size, host.DefaultModule)
+	line("functions", "%d, the largest of %d bytes, of at most %d", d.Functions, d.Largest, host.DefaultBody)
 	memory := "as much as the gate gives it"
 	if d.MaxMemory > 0 {
 		memory = fmt.Sprintf("%d KiB at most", d.MaxMemory>>10)

@@ -195,6 +195,18 @@ func (r *rules) stats() map[string]host.Stats {
 	return stats
 }
 
+// failing names the plugins that keep failing, and says why.
+func (r *rules) failing() error {
+	var errs []error
+	stats := r.stats()
+	for _, name := range slices.Sorted(maps.Keys(stats)) {
+		if why := stats[name].Failing; why != nil {
+			errs = append(errs, fmt.Errorf("plugin %s keeps failing, its requests are refused: %w", name, why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // loaded is how many rulesets are loaded: more than one while sessions finish
 // what they began under an older one.
 func (r *rules) loaded() int {
@@ -270,8 +282,10 @@ func (p *parts) newHost(ctx context.Context, grants []string) (*host.Host, error
 		p.log.Warn("compiled plugins are not cached", "error", err)
 	}
 	return host.New(ctx, host.Options{
-		CacheDir: cache, MemoryLimit: int64(limits.Memory), Timeout: time.Duration(limits.Time),
-		Instances: limits.Instances, Log: p.log,
+		CacheDir: cache, MemoryLimit: int64(limits.Memory),
+		Fuel: limits.Instructions, StartFuel: limits.Start, StackLimit: int64(limits.Stack), Timeout: time.Duration(limits.Time),
+		Module: int(limits.Module), Body: int(limits.Function),
+		Instances: limits.Instances, Failures: limits.Failures, Pause: time.Duration(limits.Pause), Log: p.log,
 		Clock: slices.Contains(grants, "clock"), Random: slices.Contains(grants, "random"),
 	})
 }

@@ -26,6 +26,7 @@ func (g *gate) conditions() []condition {
 		{name: "store", err: g.storeReady, warns: true}, // sessions go on while the spool lasts
 		{name: "identity", err: g.providers.Ready},
 		{name: "parser", err: g.analyzer.Err},
+		{name: "plugins", err: g.rules.failing, warns: true}, // not every request needs them
 		// A gate whose configuration was refused serves by the one before.
 		{name: "configuration", err: g.reloads.lastErr, warns: true},
 	}
@@ -95,13 +96,16 @@ func recorderStatistics(stats func() recorder.Stats) []statistic {
 		{"recorder_spool_limit_bytes", "Bytes that the spool may hold.", nil, of(func(s recorder.Stats) float64 { return float64(s.SpoolLimit) })},
 		{"recorder_log_size", "Entries in the log.", nil, of(func(s recorder.Stats) float64 { return float64(s.LogSize) })},
 		{"recorder_checkpoint_seconds", "When the last checkpoint was stored, in seconds since 1970.", nil, of(func(s recorder.Stats) float64 { return seconds(s.Checkpoint) })},
-		{"recorder_forked", "1 when the stored log is not the one that the spool continues.", nil, of(func(s recorder.Stats) float64 {
-			if s.Forked {
-				return 1
-			}
-			return 0
-		})},
+		{"recorder_forked", "1 when the stored log is not the one that the spool continues.", nil, of(func(s recorder.Stats) float64 { return flag(s.Forked) })},
 	}
+}
+
+// flag is 1 for true.
+func flag(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func step(name string) prometheus.Labels { return prometheus.Labels{"step": name} }
@@ -129,6 +133,8 @@ func (g *gate) pluginStatistics() []statistic {
 			statistic{"plugin_cells_total", "Values that plugins inspected.", labels, of(float64(s.Cells))},
 			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(s.Busy.Seconds())},
 			statistic{"plugin_instances", "Instances of plugins.", labels, of(float64(s.Instances))},
+			statistic{"plugin_failing", "1 while a plugin keeps failing and all requests that need it are refused.", labels, of(flag(s.Failing != nil))},
+			statistic{"plugin_failing_total", "Times that a plugin was found to keep failing.", labels, of(float64(s.Opened))},
 		)
 		for action, n := range s.Verdicts {
 			all = append(all, statistic{"plugin_verdicts_total", "Verdicts of plugins.",

@@ -138,6 +138,9 @@ func (f *body) plan(r *reader) {
 			at = f.next(r.at, at)
 		case isCall, isCallIndirect:
 			f.calls = true
+			if in.kind == isCall && in.index < f.m.imported {
+				f.points[at].cost += costCross
+			}
 		case isBytes, isElements, isPages:
 			f.bulk = true
 		}

@@ -543,13 +543,31 @@ type Reload struct {
 	Every Duration `json:"every" jsonschema:"default=2s"`
 }
 
-// PluginLimits bound each call of a plugin.
+// PluginLimits bound plugins, and each call of one.
 type PluginLimits struct {
 	// Memory is the most that one instance may have.
 	Memory Size `json:"memory" jsonschema:"default=64MiB"`
-	// Time is the longest that one call may take.
-	Time Duration `json:"time" jsonschema:"default=1s"`
+	// Instructions are what one call may take, the same on any machine,
+	// however busy. What fills or copies memory counts by its length.
+	Instructions int64 `json:"instructions" jsonschema:"default=1000000000,minimum=1000000"`
+	// Start is how many instructions each step of an instance's start may
+	// take.
+	Start int64 `json:"start" jsonschema:"default=10000000000,minimum=1000000"`
+	// Stack is how much a call may take for functions that call each other:
+	// about what their parameters, locals and values add up to.
+	Stack Size `json:"stack" jsonschema:"default=4MiB"`
+	// Time is the longest that one call may take: the last resort, for a
+	// gate that does not get on. Instructions decide what is too much.
+	Time Duration `json:"time" jsonschema:"default=1m"`
+	// Module is the largest module, and Function the largest body of one of
+	// its functions. Compiling takes time and memory that grow faster.
+	Module   Size `json:"module" jsonschema:"default=8MiB"`
+	Function Size `json:"function" jsonschema:"default=128KiB"`
 	// Instances is how many calls of one plugin run at a time: one for
 	// each processor if left out.
 	Instances int `json:"instances,omitempty" jsonschema:"minimum=1"`
+	// Failures is how many calls of a plugin fail in succession before all
+	// requests that need it are refused, for Pause. Then one is tried.
+	Failures int      `json:"failures" jsonschema:"default=10,minimum=1"`
+	Pause    Duration `json:"pause" jsonschema:"default=10s"`
 }

@@ -274,6 +274,7 @@ func (l *Limits) validate(r report) {
 	positive(r.in("untaken"), l.Untaken)
 	positive(r.in("idle"), l.Idle)
 	positive(r.in("plugin", "time"), l.Plugin.Time)
+	positive(r.in("plugin", "pause"), l.Plugin.Pause)
 	if l.Message < 64<<10 || l.Message > 1<<30 {
 		r.in("message").problem("must be between 64KiB and 1GiB")
 	}
@@ -289,8 +290,17 @@ func (l *Limits) validate(r report) {
 	if l.Inspect < l.Buffer || l.Inspect > 64<<20 {
 		r.in("inspect").problem("must be between buffer and 64MiB")
 	}
-	if l.Plugin.Memory > 4<<30 {
-		r.in("plugin", "memory").problem("must be at most 4GiB")
+	if l.Plugin.Memory < 64<<10 || l.Plugin.Memory > 2<<30 {
+		r.in("plugin", "memory").problem("must be between 64KiB and 2GiB")
+	}
+	if l.Plugin.Stack < 64<<10 || l.Plugin.Stack > 16<<20 {
+		r.in("plugin", "stack").problem("must be between 64KiB and 16MiB")
+	}
+	if l.Plugin.Module > 64<<20 {
+		r.in("plugin", "module").problem("must be at most 64MiB")
+	}
+	if l.Plugin.Function > 1<<20 {
+		r.in("plugin", "function").problem("must be at most 1MiB")
 	}
 }
 

@@ -1,0 +1,82 @@
+package host
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A breaker opens when calls keep failing: then it refuses all of them at once,
+// for a pause. After that it lets one through, which closes it if it succeeds.
+type breaker struct {
+	limit int           // of failures in succession
+	pause time.Duration // while it is open
+
+	mu       sync.Mutex
+	failures int
+	until    time.Time // zero if it is closed
+	why      error
+	trying   bool // a call that it let through is under way
+	opened   uint64
+}
+
+// allow returns why a call must not be made, or nil. A call that it allows is
+// told to done.
+func (b *breaker) allow() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() {
+		return nil
+	}
+	if wait := time.Until(b.until); wait > 0 || b.trying {
+		return fmt.Errorf("%w: %d calls in succession, the last: %w", ErrFailing, b.failures, b.why)
+	}
+	b.trying = true
+	return nil
+}
+
+// done tells how a call went: why says how it failed. It reports whether the
+// breaker opened.
+func (b *breaker) done(why error) (opened bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if why == nil {
+		b.failures, b.until, b.why, b.trying = 0, time.Time{}, nil, false
+		return false
+	}
+	b.failures++
+	b.why = why
+	if b.failures < b.limit && !b.trying {
+		return false
+	}
+	opened = b.until.IsZero()
+	if opened {
+		b.opened++
+	}
+	b.until, b.trying = time.Now().Add(b.pause), false
+	return opened
+}
+
+// skip tells that a call was not made.
+func (b *breaker) skip() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trying = false
+}
+
+// state returns why the breaker is open, or nil, and how often it opened.
+func (b *breaker) state() (why error, opened uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() {
+		return nil, b.opened
+	}
+	return b.why, b.opened
+}
+
+// isOpen is whether calls are refused, or one is tried.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.until.IsZero()
+}
