@@ -1,10 +1,3 @@
-// Package lineage finds out which columns each field of a result depends on, from
-// what a statement says and what a catalogue says of the names in it. It knows no
-// language: a protocol's package translates its own parse trees to the statements
-// and expressions of this package, and answers what names stand for.
-//
-// It errs on one side only. A dependence that it reports may be none; one that
-// there is, it reports, or it calls the field unknown.
 package lineage
 
 import "context"

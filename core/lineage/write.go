@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // target brings the table that a statement writes into scope.
 func (a *analysis) target(ctx within, t *Table) (*scope, *target) {
 	s := &scope{within: ctx}
@@ -124,7 +126,8 @@ func (a *analysis) insert(ctx within, w *Insert) *relation {
 
 // conflict is what an insert does with rows that there are already.
 func (a *analysis) conflict(s *scope, w *Insert, c *Conflict, into *target) {
-	excluded := a.writing(into.table, "excluded")
+	excluded := into.table.as("excluded", a.proposed)
+	excluded.byColumn = true
 	in := &scope{within: s.within, items: []*item{into.table, excluded}}
 	s.rows = s.rows.with(a.met(s, w, c, into)).with(a.condition(s, c.KeysWhere))
 	in.rows = s.rows.with(a.condition(in, c.Where))
@@ -191,31 +194,33 @@ func (a *analysis) update(ctx within, w *Update) *relation {
 	return a.returning(s, w.Returning)
 }
 
-// writing is the table that is written as names refer to it that stand for what is
-// written, or was there before.
-func (a *analysis) writing(table *item, name string) *item {
-	it := &item{name: name, byName: true, unknown: table.unknown, columns: append([]column(nil), table.columns...)}
-	it.byColumn = name == "excluded"
-	for i := range it.columns {
-		if it.byColumn && len(it.columns[i].derived) == 0 { // a row that is yet to be written
-			it.columns[i].value = a.flowing(it.columns[i])
-		} else {
-			it.columns[i].value = a.given(it.columns[i])
-		}
+// as is a table by another name, whose columns have other values.
+func (it *item) as(name string, of func(column) value) *item {
+	t := &item{name: name, byName: true, unknown: it.unknown, columns: slices.Clone(it.columns)}
+	for i := range t.columns {
+		t.columns[i].value = of(it.columns[i])
 	}
-	return it
+	return t
+}
+
+// proposed is what a column of a row gets that is yet to be inserted.
+func (a *analysis) proposed(c column) value {
+	if len(c.derived) > 0 { // it is generated
+		return a.given(c)
+	}
+	return a.flowing(c)
 }
 
 // changed gives the target's columns what was written to them, for what is
 // returned of them: of the row before and after, too, where the dialect has them.
 func (a *analysis) changed(s *scope) {
 	table := s.items[0]
-	it := a.writing(table, table.name)
+	it := table.as(table.name, a.given)
 	it.schema, it.stored, it.byColumn = table.schema, table.stored, true
 	items := append([]*item{it}, s.items[1:]...)
 	for _, name := range []string{"old", "new"} {
 		if found, _, reason := (&scope{items: s.items}).source("", name); found == nil && reason == "" {
-			items = append(items, a.writing(table, name))
+			items = append(items, table.as(name, a.given))
 		}
 	}
 	s.items = items
