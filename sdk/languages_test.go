@@ -13,7 +13,7 @@ import (
 )
 
 // sources are what the plugins of the READMEs are called in their commands.
-var sources = map[string]string{"c": "plugin.c", "rust": "plugin.rs"}
+var sources = map[string]string{"c": "plugin.c", "rust": "plugin.rs", "assemblyscript": "plugin.ts"}
 
 var block = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/tetratelabs/wazero"
+
 	"gatehouse/plugins/cases"
 	"gatehouse/plugins/host"
 	"gatehouse/plugins/plugintest"
@@ -29,6 +31,7 @@ func TestExamples(t *testing.T) {
 		for _, language := range plugintest.Languages {
 			t.Run(example+"/"+language, func(t *testing.T) {
 				wasm := plugintest.BuildExample(t, filepath.Join(example, language))
+				sameSchema(t, wasm, filepath.Join(example, "schema.json"))
 				results, err := file.Run(t.Context(), h, wasm)
 				if err != nil {
 					t.Fatal(err)
@@ -40,5 +43,29 @@ func TestExamples(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// sameSchema checks that a module has the schema in a file.
+func sameSchema(t *testing.T, wasm []byte, file string) {
+	t.Helper()
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter().WithCustomSections(true))
+	defer func() { _ = r.Close(t.Context()) }()
+	code, err := r.CompileModule(t.Context(), wasm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, s := range code.CustomSections() {
+		if s.Name() == "gatehouse.schema" && string(s.Data()) == string(want) {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("the module has %d sections gatehouse.schema that are %s", found, file)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // Languages are those in which plugins are written, by the names of their
 // folders. Each has an SDK.
-var Languages = []string{"c", "rust"}
+var Languages = []string{"c", "rust", "assemblyscript"}
 
 // BuildExample compiles the plugin in dir, a folder that is named as its
 // language and beside which the plugin's files in all languages are.
@@ -36,6 +36,8 @@ func BuildIn(t testing.TB, language, dir, beside string) []byte {
 		return buildC(t, dir, beside)
 	case "rust":
 		return buildRust(t, dir)
+	case "assemblyscript":
+		return buildAssemblyScript(t, dir, beside)
 	}
 	t.Fatalf("there is no language %s", language)
 	return nil
@@ -110,6 +112,24 @@ func Rustc(t testing.TB) string {
 	}
 	t.Fatal("there is no rustc for " + rustTarget + ": run go tool task setup")
 	return ""
+}
+
+// buildAssemblyScript compiles plugin.ts, and appends schema.json if it is beside.
+func buildAssemblyScript(t testing.TB, dir, beside string) []byte {
+	t.Helper()
+	sdk := filepath.Join(root(t), "sdk", "assemblyscript")
+	out := filepath.Join(t.TempDir(), "plugin.wasm")
+	run(t, dir, filepath.Join(sdk, "node_modules", ".bin", "asc"),
+		"plugin.ts", "-O", "--runtime", "minimal", "--exportStart", "_initialize", "--use", "abort=", "--pedantic", "-o", out)
+	if schema := filepath.Join(beside, "schema.json"); exists(schema) {
+		run(t, dir, "node", filepath.Join(sdk, "schema.mjs"), out, schema)
+	}
+	return read(t, out)
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 func run(t testing.TB, dir, name string, args ...string) {
