@@ -133,6 +133,9 @@ func (s *session) upload(e *owed, f []byte) error {
 func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 	e := s.uploading
 	err = s.lead(func() error {
+		if err := s.flushUp(ctx); err != nil {
+			return err
+		}
 		s.within = true
 		p, begun := f, false // the header comes first
 		for {
@@ -140,8 +143,10 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 				return err
 			}
 			begun = true
-			s.up = append(s.up, p...)
-			if err := s.flushUp(ctx); err != nil {
+			if err := s.ps.Commit(ctx); err != nil {
+				return err
+			}
+			if err := s.writeUp(p); err != nil {
 				return err
 			}
 			if s.fromClient.left == 0 {

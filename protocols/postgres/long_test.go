@@ -244,7 +244,7 @@ func readLong(t *testing.T, r *raw, sql string, size int) (first, end byte, grow
 
 // longBound is by how much a row of a hundred megabytes may make the heap of
 // the gate and of what stores its recordings grow.
-const longBound = 64 << 20
+const longBound = 32 << 20
 
 // P37: a row of one long value, and one of as many columns as there can be.
 func TestLongRowsTakeLittleMemory(t *testing.T) {
