@@ -18,6 +18,8 @@ var pluginsOf = map[string]string{
 	gate:      "classify, guard, approve",
 	masking:   "classify, guard, approve, columns",
 	detecting: "classify, guard, approve, columns-and-values",
+
+	inspecting: "classify, guard, approve, inspecting",
 }
 
 const configuration = `gate: bench
@@ -37,15 +39,16 @@ plugins:
   columns-and-values:
     builtin: mask
     config: {columns: {public.customers.email: redact}}
-policies:
+%[7]spolicies:
   - {name: bench, groups: [bench], resources: [bench], plugins: [%[6]s]}
 recording: {spool: {directory: spool}, store: {directory: store}}
 keys: {hash: "file:keys/hash.key", signing: "file:keys/signing.key"}
 `
 
 // startGate starts a gate of its own for one route, with env added to its
-// environment, and the issuer that it trusts.
-func startGate(ctx context.Context, name, program string, l *lab, env ...string) (_ *route, err error) {
+// environment, and the issuer that it trusts. It may use the modules, by the names
+// of their files.
+func startGate(ctx context.Context, name, program string, l *lab, modules map[string][]byte, env ...string) (_ *route, err error) {
 	if program, err = filepath.Abs(program); err != nil {
 		return nil, fmt.Errorf("find the gate: %w", err)
 	}
@@ -53,17 +56,22 @@ func startGate(ctx context.Context, name, program string, l *lab, env ...string)
 	if err != nil {
 		return nil, err
 	}
+	files, more := map[string][]byte{"password": []byte(l.password)}, ""
+	for file, wasm := range modules {
+		files[file] = wasm
+		more += pluginModule(file, wasm)
+	}
 	g, err := peers.StartGatehouse(ctx, peers.GatehouseOptions{
-		Program: program, Files: map[string][]byte{"password": []byte(l.password)}, Env: env,
+		Program: program, Files: files, Env: env,
 		Configure: func(port, console int) string {
-			return fmt.Sprintf(configuration, peers.Host, port, console, url, l.postgres.Port, pluginsOf[name])
+			return fmt.Sprintf(configuration, peers.Host, port, console, url, l.postgres.Port, pluginsOf[name], more)
 		},
 	})
 	if err != nil {
 		return nil, errors.Join(err, idp.Close())
 	}
 	r := &route{
-		name: name, url: connection(g.Addr()), password: token, pid: g.PID(), gated: true, masked: name != gate,
+		name: name, url: connection(g.Addr()), password: token, pid: g.PID(), gated: true, masked: name == masking || name == detecting,
 		close: func() error { return errors.Join(g.Close(), idp.Close()) },
 	}
 	if err := r.settle(ctx); err != nil { // it goes on to load its parser

@@ -37,7 +37,7 @@ func measureIdle(ctx context.Context, s settings, l *lab) ([]goal, error) {
 // session after the first half, which pays for what is allocated once.
 func idleMemory(ctx context.Context, r *route, s settings, l *lab) (total, each float64, err error) {
 	if r.gated {
-		if r, err = startGate(ctx, r.name, s.gate, l, thrifty); err != nil {
+		if r, err = startGate(ctx, r.name, s.gate, l, nil, thrifty); err != nil {
 			return 0, 0, err
 		}
 		defer func() { err = errors.Join(err, r.close()) }()

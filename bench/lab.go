@@ -91,7 +91,7 @@ func (l *lab) startRoute(ctx context.Context, name string, s settings) (*route, 
 		}
 		return l.viaProxy(name, p.Addr(), p.PID(), p.Close), nil
 	case gate, masking, detecting:
-		return startGate(ctx, name, s.gate, l)
+		return startGate(ctx, name, s.gate, l, nil)
 	}
 	return nil, fmt.Errorf("there are only %q", proxies)
 }

@@ -19,7 +19,7 @@ const rowsGoal = 0.5
 func measureRows(ctx context.Context, s settings, l *lab) ([]goal, error) {
 	size := 0 // of all values, unmasked
 	took, err := interleave(s.rounds, l.routes, func(r *route) (sample, error) {
-		each, n, err := readRows(ctx, r, s.rows)
+		each, n, err := readRows(ctx, r, "SELECT id, name, email, note FROM customers", s.rows)
 		size = max(size, n)
 		return each, err
 	})
@@ -44,16 +44,16 @@ func measureRows(ctx context.Context, s settings, l *lab) ([]goal, error) {
 	return goals, t.print(os.Stdout)
 }
 
-// readRows reads a result in text by the simple protocol, and returns what a
+// readRows reads the result of a query in text by the simple protocol, and returns what a
 // row took and the size of all values.
-func readRows(ctx context.Context, r *route, want int) (each sample, size int, err error) {
+func readRows(ctx context.Context, r *route, query string, want int) (each sample, size int, err error) {
 	conn, err := connect(ctx, r)
 	if err != nil {
 		return sample{}, 0, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	each, err = timed(r, func() (float64, error) {
-		rows, n, err := discard(r, conn.Exec(ctx, "SELECT id, name, email, note FROM customers"))
+		rows, n, err := discard(r, conn.Exec(ctx, query))
 		if err == nil && rows != want {
 			err = fmt.Errorf("read %d rows, want %d", rows, want)
 		}

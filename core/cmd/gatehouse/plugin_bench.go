@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/plugins/cases"
 	"gatehouse/plugins/host"
-	"gatehouse/sdk"
+	"gatehouse/sdk/module"
 )
 
 func newPluginBench() *cobra.Command {
@@ -37,7 +36,7 @@ A result has eight text columns, public.customers.a to h, of 12 bytes a value.`,
 	settings := settingsFlag(c)
 	c.Flags().DurationVar(&each, "time", 300*time.Millisecond, "how long each figure is measured")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
-		module, err := loadModule(args[0])
+		wasm, err := loadModule(args[0])
 		if err != nil {
 			return err
 		}
@@ -52,10 +51,10 @@ A result has eight text columns, public.customers.a to h, of 12 bytes a value.`,
 		defer func() { err = errors.Join(err, h.Close(c.Context())) }()
 		b := bench{ctx: c.Context(), each: each}
 		for i, m := range []struct {
-			name           string
-			module, config []byte
-		}{{pluginName(args[0]), module, config}, {"passing", passing(), []byte("{}")}} {
-			if b.sides[i], err = newBenched(c.Context(), h, m.name, m.module, m.config); err != nil {
+			name         string
+			wasm, config []byte
+		}{{pluginName(args[0]), wasm, config}, {"passing", module.Passing(len(benchHead.Fields)), []byte("{}")}} {
+			if b.sides[i], err = newBenched(c.Context(), h, m.name, m.wasm, m.config); err != nil {
 				return err
 			}
 		}
@@ -72,13 +71,13 @@ type benched struct {
 	memory  int64
 }
 
-func newBenched(ctx context.Context, h *host.Host, name string, module, config []byte) (benched, error) {
-	d, err := h.Describe(ctx, module)
+func newBenched(ctx context.Context, h *host.Host, name string, wasm, config []byte) (benched, error) {
+	d, err := h.Describe(ctx, wasm)
 	if err != nil {
 		return benched{}, err
 	}
 	begin := time.Now()
-	p, err := h.Load(ctx, name, module, config)
+	p, err := h.Load(ctx, name, wasm, config)
 	if err != nil {
 		return benched{}, err
 	}
@@ -206,61 +205,4 @@ func benchRows(n int) (rows [][]*string) {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-// passing returns a module that allows every request and passes every result of
-// benchHead: the least that a module can be.
-func passing() []byte {
-	verdict := event.AppendSection(nil, event.SectionVerdict, (&event.Verdict{Action: event.Allow}).Append(nil))
-	treatments := event.AppendSection(nil, event.SectionTreatments, event.AppendTreatments(nil, slices.Repeat([]event.Treatment{{Kind: event.Pass}}, len(benchHead.Fields))))
-	const (
-		at     = 1024     // where the answers are
-		buffer = 64 << 10 // where inputs go
-		pages  = 64       // of memory
-	)
-	leb := binary.AppendUvarint
-	sleb := func(b []byte, v int64) []byte {
-		for {
-			c := byte(v & 0x7f)
-			v >>= 7
-			if v == 0 && c&0x40 == 0 || v == -1 && c&0x40 != 0 {
-				return append(b, c)
-			}
-			b = append(b, c|0x80)
-		}
-	}
-	counted := func(b []byte) []byte { return append(leb(nil, uint64(len(b))), b...) }
-	vector := func(items ...[]byte) []byte { return append(leb(nil, uint64(len(items))), slices.Concat(items...)...) }
-	const i32, i64, end = 0x7f, 0x7e, 0x0b
-	functions := []struct {
-		name   string
-		kind   byte // index of its type
-		result int64
-	}{
-		{"abi_version", 0, sdk.ABIVersion}, {"buffer", 1, buffer},
-		{"on_request", 2, at<<32 | int64(len(verdict))}, {"on_head", 2, int64(at+len(verdict))<<32 | int64(len(treatments))},
-	}
-	types := vector([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i32, 1, i32}, []byte{0x60, 1, i32, 1, i64})
-	exports := [][]byte{slices.Concat(counted([]byte("memory")), []byte{2, 0})}
-	var kinds, bodies [][]byte
-	for i, f := range functions {
-		op := byte(0x41) // i32.const
-		if f.kind == 2 {
-			op = 0x42
-		}
-		kinds = append(kinds, []byte{f.kind})
-		exports = append(exports, slices.Concat(counted([]byte(f.name)), []byte{0, byte(i)}))
-		bodies = append(bodies, counted(append(sleb([]byte{0, op}, f.result), end)))
-	}
-	data := slices.Concat(sleb([]byte{0, 0x41}, at), []byte{end}, counted(slices.Concat(verdict, treatments)))
-	module := []byte("\x00asm\x01\x00\x00\x00")
-	for _, s := range []struct {
-		id       byte
-		contents []byte
-	}{
-		{1, types}, {3, vector(kinds...)}, {5, vector(leb([]byte{0}, pages))}, {7, vector(exports...)}, {10, vector(bodies...)}, {11, vector(data)},
-	} {
-		module = append(append(module, s.id), counted(s.contents)...)
-	}
-	return module
 }
