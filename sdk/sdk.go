@@ -103,6 +103,12 @@ type FactsOnly struct{}
 
 func (FactsOnly) factsOnly() {}
 
+// SeesFactsOnly reports whether a plugin embeds FactsOnly.
+func SeesFactsOnly(p any) bool {
+	_, is := p.(interface{ factsOnly() })
+	return is
+}
+
 // The vocabulary. Package event documents it.
 type (
 	Attr          = event.Attr
@@ -232,8 +238,7 @@ func hooksOf(p any) (bits int32) {
 	set(hookEnd, ender)
 	_, closer := p.(Closer)
 	set(hookClose, closer)
-	_, facts := p.(interface{ factsOnly() })
-	set(factsOnly, facts)
+	set(factsOnly, SeesFactsOnly(p))
 	return bits
 }
 

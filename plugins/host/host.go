@@ -229,7 +229,7 @@ func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plu
 	if len(config) == 0 || string(config) == "null" {
 		config = []byte("{}")
 	}
-	if err := checkConfig(schema, config); err != nil {
+	if err := CheckConfig(schema, config); err != nil {
 		return nil, err
 	}
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))

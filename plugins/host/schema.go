@@ -72,9 +72,9 @@ func schemaOf(wasm []byte) ([]byte, error) {
 	return found[0], nil
 }
 
-// checkConfig checks a configuration by the schema that a module carries, if it
-// does.
-func checkConfig(schema, config []byte) error {
+// CheckConfig checks a configuration, an object in JSON, by the schema that a module
+// carries; nil where it carries none.
+func CheckConfig(schema, config []byte) error {
 	if len(config) > maxConfig {
 		return fmt.Errorf("configuration of %d bytes is larger than %d", len(config), maxConfig)
 	}

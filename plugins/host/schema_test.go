@@ -31,16 +31,16 @@ func TestCheckConfig(t *testing.T) {
 		strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100): "nested deeper",
 		`{"a": "` + strings.Repeat("x", maxConfig) + `"}`:             "larger than",
 	} {
-		err := checkConfig([]byte(ruleSchema), []byte(config))
+		err := CheckConfig([]byte(ruleSchema), []byte(config))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: %v, want %q", config, err, want)
 		}
 	}
-	err := checkConfig([]byte(ruleSchema), []byte(`{"limit": 0, "rules": [{"name": "A"}]}`))
+	err := CheckConfig([]byte(ruleSchema), []byte(`{"limit": 0, "rules": [{"name": "A"}]}`))
 	if all, ok := errors.AsType[ConfigErrors](err); !ok || len(all) != 2 {
 		t.Errorf("%v: not all mistakes are told", err)
 	}
-	if err := checkConfig(nil, []byte(`{"anything": true}`)); err != nil {
+	if err := CheckConfig(nil, []byte(`{"anything": true}`)); err != nil {
 		t.Errorf("without a schema: %v", err)
 	}
 }
@@ -74,7 +74,7 @@ func TestSchemaBombs(t *testing.T) {
 		"not RE2":         {`{"pattern": "(?=a)"}`, "pattern"},
 	} {
 		begin := time.Now()
-		err := checkConfig([]byte(c.schema), []byte("{}"))
+		err := CheckConfig([]byte(c.schema), []byte("{}"))
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "section gatehouse.schema: ") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -89,7 +89,7 @@ func FuzzSchema(f *testing.F) {
 	f.Add([]byte(`{"$ref": "#/$defs/a", "$defs": {"a": {"pattern": "a"}}}`), []byte(`{}`))
 	f.Fuzz(func(t *testing.T, schema, config []byte) {
 		begin := time.Now()
-		_ = checkConfig(schema, config)
+		_ = CheckConfig(schema, config)
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}

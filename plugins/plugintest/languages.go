@@ -30,6 +30,9 @@ func BuildExample(t testing.TB, dir string) []byte {
 // include files of beside.
 func BuildIn(t testing.TB, language, dir, beside string) []byte {
 	t.Helper()
+	if language == "go" {
+		return Build(t, dir)
+	}
 	sources(t, dir, filepath.Join(root(t), "sdk", language))
 	switch language {
 	case "c":

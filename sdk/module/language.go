@@ -51,8 +51,8 @@ var ErrNoCompiler = errors.New("the compiler is not there")
 
 // Compile compiles the plugin in dir with the SDK of its language, which is in the
 // folder sdk; Go finds its own. Files that the source names are looked for in
-// include too. If there is a schema.json in dir, and the compiler has not put it in
-// already, it becomes the module's section gatehouse.schema.
+// include too. The plugin's schema, if there is one and the compiler has not put it in
+// already, becomes the module's section gatehouse.schema.
 func (l *Language) Compile(ctx context.Context, dir, sdk string, include ...string) (wasm []byte, err error) {
 	temporary, err := os.MkdirTemp("", "gatehouse-plugin-")
 	if err != nil {
@@ -66,12 +66,9 @@ func (l *Language) Compile(ctx context.Context, dir, sdk string, include ...stri
 	if wasm, err = os.ReadFile(c.out()); err != nil {
 		return nil, fmt.Errorf("build plugin: %w", err)
 	}
-	schema, err := os.ReadFile(filepath.Join(dir, SchemaFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return wasm, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
+	schema, err := Schema(dir)
+	if err != nil || schema == nil {
+		return wasm, err
 	}
 	has, err := Custom(wasm, SchemaSection)
 	if err == nil && len(has) == 0 {

@@ -7,6 +7,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 )
 
 // SchemaSection is the custom section with the JSON Schema of a plugin's
@@ -20,6 +24,21 @@ var header = []byte("\x00asm\x01\x00\x00\x00")
 
 // ErrMalformed is returned for what is no module.
 var ErrMalformed = errors.New("not a WebAssembly module")
+
+// Schema returns the schema of the plugin in dir: its schema.json, or that of the
+// folder above, where a plugin in several languages has it, or nil.
+func Schema(dir string) ([]byte, error) {
+	for _, dir := range []string{dir, filepath.Join(dir, "..")} {
+		schema, err := os.ReadFile(filepath.Join(dir, SchemaFile))
+		if err == nil {
+			return schema, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read schema: %w", err)
+		}
+	}
+	return nil, nil
+}
 
 // Build compiles the Go program in dir to a module, as Language.Compile does.
 func Build(ctx context.Context, dir string) ([]byte, error) {

@@ -17,12 +17,16 @@ var layers = [][]string{
 	{"core/protect", "core/detect"},
 	{"core/lineage", "core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
-	{"protocols/postgres", "plugins/plugintest", "plugins/cases"},
+	{"protocols/postgres", "plugins/plugintest", "plugins/cases", "sdk/sdktest"},
 	{"core/cmd", "bench", "examples"},
 }
 
 // Guests run inside WebAssembly: of the module they import the SDK alone.
-var guests = []string{"plugins/approve", "plugins/classify", "plugins/guard", "plugins/mask", "examples/nightshift"}
+var guests = []string{
+	"plugins/approve", "plugins/classify", "plugins/guard", "plugins/mask", "examples/nightshift",
+	"examples/plugins/mask-field/go", "examples/plugins/block-fact/go", "examples/plugins/hold-risk/go",
+	"examples/plugins/detect-content/go", "examples/plugins/shadow/go",
+}
 
 const modulePath = "gatehouse"
 
