@@ -503,10 +503,18 @@ func (x *Exchange) JudgeUpload(ctx context.Context, h *event.Head, rows *event.R
 			return unrecorded
 		}
 	}
-	if strictest.Action != event.Allow && x.s.record(event.KindVerdict, x.ID, strictest.Append) != nil {
+	if strictest.Action == event.Allow {
+		return strictest
+	}
+	return x.RefuseUpload(strictest)
+}
+
+// RefuseUpload records that an upload is blocked with v, and returns the verdict.
+func (x *Exchange) RefuseUpload(v event.Verdict) event.Verdict {
+	if v.Action = event.Block; x.s.record(event.KindVerdict, x.ID, v.Append) != nil {
 		return unrecorded
 	}
-	return strictest
+	return v
 }
 
 // failed is the verdict where a plugin could not give one.

@@ -272,7 +272,7 @@ func (p *Session) Detect(edits []event.Edit, rows *event.Rows, fields []int, how
 // server. The head describes all of their fields.
 func (p *Session) JudgeUpload(ctx context.Context, s *event.Session, h *event.Head, rows *event.Rows) (v event.Verdict, err error) {
 	v.Action = event.Allow
-	if rows.Len() == 0 {
+	if rows.Len() == 0 || len(h.Fields) == 0 {
 		return v, nil
 	}
 	i := p.input(s)

@@ -26,7 +26,7 @@ func (s *session) leaveUpload(ctx context.Context, e *owed, kind byte) (bool, er
 	s.fromClient.detach() // the frame is needed after the wait, which reads ahead
 	f := appendFrame(nil, 'f', func(b []byte) []byte { return append(append(b, copyGivenUp...), 0) })
 	s.misplaced.Store(int32(kind))
-	if err := s.upload(e, f); err != nil {
+	if err := s.upload(ctx, e, f); err != nil {
 		return false, err
 	}
 	if err := s.flushUp(ctx); err != nil {

@@ -42,6 +42,7 @@ func (s *session) copyInResponse(ctx context.Context, e *owed, f []byte) error {
 	if e.masked = s.maskUpload(ctx, e, c, &format, n); e.masked != nil {
 		h, treatments = e.masked.head(h), e.masked.treatments
 	}
+	e.judged = s.judgeUpload(ctx, e, c, &format, n)
 	if err := e.x.Accept(&h.Head, treatments); err != nil {
 		return err
 	}
@@ -77,18 +78,14 @@ func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) 
 		return true, violated("malformed %q", f[0])
 	}
 	switch f[0] {
-	case 'd':
-		return true, s.upload(e, f)
-	case 'c', 'f':
-		if err := s.upload(e, f); err != nil {
+	case 'd', 'c', 'f':
+		if err := s.upload(ctx, e, f); err != nil {
 			return true, err
 		}
-		s.uploading = nil
-		s.queue.endCopyIn()
-		if e.kind == 'Q' {
-			return true, s.awaitCopyIn(ctx, e) // another may follow
+		if f[0] == 'd' && e.unwanted.Load() == nil {
+			return true, nil
 		}
-		return true, nil
+		return true, s.uploaded(ctx, e)
 	case 'S':
 		s.doubt(f)
 		return true, nil
@@ -99,9 +96,30 @@ func (s *session) copyIn(ctx context.Context, f []byte) (taken bool, err error) 
 	return !answered, err
 }
 
-// upload records and sends COPY data, with that behind it which is at hand.
-func (s *session) upload(e *owed, f []byte) error {
-	at, u := len(s.up), e.masked
+// uploaded takes the end of e's upload.
+func (s *session) uploaded(ctx context.Context, e *owed) error {
+	s.uploading = nil
+	s.queue.endCopyIn()
+	if e.kind == 'Q' {
+		return s.awaitCopyIn(ctx, e) // another may follow
+	}
+	return nil
+}
+
+// upload records and sends COPY data, with that behind it which is at hand, or what
+// ends it. Where plugins do not allow that, it gives the upload up.
+func (s *session) upload(ctx context.Context, e *owed, f []byte) error {
+	at, u, j := len(s.up), e.masked, e.judged
+	if j != nil && f[0] != 'f' {
+		j.begin()
+		if f[0] == 'c' {
+			if v := j.end(ctx, true); v.Action != event.Allow {
+				return s.refuseUpload(e, v)
+			}
+		} else {
+			j.data(f[frameHeader:])
+		}
+	}
 	if u != nil {
 		u.begin()
 		if f[0] != 'd' {
@@ -120,6 +138,15 @@ func (s *session) upload(e *owed, f []byte) error {
 		if u != nil {
 			u.data(next[frameHeader:])
 		}
+		if j != nil {
+			j.data(next[frameHeader:])
+		}
+	}
+	if j != nil && f[0] == 'd' {
+		if v := j.end(ctx, false); v.Action != event.Allow {
+			s.up = s.up[:at]
+			return s.refuseUpload(e, v)
+		}
 	}
 	if u != nil {
 		return u.record(nil)
@@ -129,7 +156,8 @@ func (s *session) upload(e *owed, f []byte) error {
 
 // uploadLong relays COPY data that is too long to be held, of which only the
 // header f has been read. Each piece is recorded, and sent, before the next is
-// read. Gone is why the client did not send the rest of it.
+// read. Where plugins do not allow some of it, the upload is given up behind it.
+// Gone is why the client did not send the rest of it.
 func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 	e := s.uploading
 	err = s.lead(func() error {
@@ -139,7 +167,7 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 		s.within = true
 		p, begun := f, false // the header comes first
 		for {
-			if err := e.uploadPiece(p, begun); err != nil {
+			if err := e.uploadPiece(ctx, p, begun); err != nil {
 				return err
 			}
 			begun = true
@@ -151,7 +179,7 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 			}
 			if s.fromClient.left == 0 {
 				s.within = false
-				return nil
+				return s.endLong(ctx, e)
 			}
 			if p, gone = s.fromClient.piece(pieceBuffer); gone != nil {
 				return nil
@@ -161,9 +189,23 @@ func (s *session) uploadLong(ctx context.Context, f []byte) (gone, err error) {
 	return gone, err
 }
 
+// endLong gives the upload up where plugins did not allow some of a long message.
+func (s *session) endLong(ctx context.Context, e *owed) error {
+	if e.judged == nil || e.judged.refused == nil {
+		return nil
+	}
+	if err := s.refuseUpload(e, *e.judged.refused); err != nil {
+		return err
+	}
+	return s.uploaded(ctx, e)
+}
+
 // uploadPiece records a piece of a message, or its header.
-func (e *owed) uploadPiece(p []byte, data bool) error {
+func (e *owed) uploadPiece(ctx context.Context, p []byte, data bool) error {
 	u := e.masked
+	if e.judged != nil && data {
+		e.judged.piece(ctx, p)
+	}
 	switch {
 	case u == nil:
 		return e.x.Upload(p)

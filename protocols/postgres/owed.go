@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"gatehouse/core/pipeline"
 	"gatehouse/core/protect"
@@ -39,6 +40,7 @@ type owed struct {
 	probe     *copyProbe       // what columns a COPY TO has; on what asks for it too
 	copying   *copying         // its data is coming
 	masked    *uploadMask      // what is recorded of its upload, where that is masked
+	judged    *uploadJudge     // which plugins judge its upload, where they do
 	copied    bool             // its data has come
 	before    int64            // rows of the statements before it
 	uploads   bool             // the server has asked for COPY data
@@ -50,6 +52,8 @@ type owed struct {
 	estimate  string           // how many rows it would write, where that is known already
 	writing   *writing         // what it may write otherwise
 	queued    bool             // it is owed; guarded by the queue's mutex
+
+	unwanted atomic.Pointer[refusal] // why its upload was given up
 }
 
 // A queue holds the responses owed. The requests' goroutine pushes, the

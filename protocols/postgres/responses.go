@@ -462,6 +462,9 @@ func failure(e *owed, code string) event.Outcome {
 	if e.refusal != nil {
 		o.Status, o.Code = "refused", e.refusal.code
 	}
+	if r := e.unwanted.Load(); r != nil && r.code == code {
+		o.Status = "refused"
+	}
 	return o
 }
 
@@ -472,7 +475,7 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	if err := m.Decode(f[frameHeader:]); err != nil {
 		return violated("malformed ErrorResponse")
 	}
-	gaveUp := s.gaveUp(&m)
+	gaveUp, unwanted := s.gaveUp(&m), e.refusedUpload(&m)
 	if s.guarded() {
 		scrub(&m)
 		var err error
@@ -512,6 +515,9 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 		}
 		code = e.refusal.code
 		f = e.refusal.append(nil, "ERROR")
+	}
+	if unwanted != nil {
+		code, f = unwanted.code, unwanted.append(nil, "ERROR")
 	}
 	if err := s.send(e, f); err != nil {
 		return err
