@@ -242,6 +242,15 @@ const (
 	LineageClean            // depends on no column at all
 )
 
+// String returns the lineage's name in lower case.
+func (l Lineage) String() string {
+	names := [...]string{"unknown", "exact", "derived", "filtered", "clean"}
+	if int(l) >= len(names) {
+		return "invalid"
+	}
+	return names[l]
+}
+
 // A Field is a named place for values in a response: a SQL column, a JSON path.
 type Field struct {
 	Name    string   // as the client sees it

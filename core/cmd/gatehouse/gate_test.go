@@ -67,6 +67,7 @@ func TestGate(t *testing.T) {
 	t.Run("certificate", func(t *testing.T) { testCertificateRenewed(t, d) })
 	t.Run("reload", func(t *testing.T) { testReload(t, d) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, d) })
+	t.Run("explain", func(t *testing.T) { testExplain(t, d) })
 	t.Run("harden", func(t *testing.T) { testHarden(t, d) })
 }
 
