@@ -9,6 +9,17 @@
 // each time, and about every millisecond a guest leaves the processor to the
 // host. A clock is the last resort only.
 //
+// Instances are shared by all sessions, and nothing of one session is there in
+// another: an instance goes back to what it was after its start before it serves
+// another session. It starts once; a snapshot of its memory and its globals,
+// shared until it is written to, is what others begin with and go back to. One
+// clean instance is kept at hand. A guest that changes what a snapshot has not,
+// its tables or the size of its memory, is replaced by a new one instead.
+//
+// After a trap, a malformed answer or a call that takes too much the instance is
+// thrown away, and the call fails. A plugin whose calls keep failing is not
+// called for a while: all that ask for it are refused at once (ErrFailing).
+//
 // A guest may import functions of wasi_snapshot_preview1 only, because the
 // runtimes of ordinary languages ask for them at start. What stands behind them
 // is empty: no files, no arguments, no environment, a clock that starts at the

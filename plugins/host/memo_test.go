@@ -42,15 +42,15 @@ func TestMemoIsBounded(t *testing.T) {
 // ends or the plugin closes.
 func TestTakeWaits(t *testing.T) {
 	p := newPlugin(&Host{options: Options{Instances: 1}}, "guest", nil, nil)
-	<-p.permit
+	p.pool.turns <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.take(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := p.take(ctx, nil, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	waiting := make(chan error)
 	go func() {
-		_, err := p.take(t.Context())
+		_, err := p.take(t.Context(), nil, false)
 		waiting <- err
 	}()
 	close(p.closed)

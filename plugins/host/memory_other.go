@@ -37,8 +37,13 @@ func (m *memory) load(i *image) error {
 }
 
 // An image is a copy of a guest's memory.
-type image struct{ b []byte }
+type image struct {
+	b    []byte
+	size uint64
+}
 
-func newImage(memory []byte) (*image, error) { return &image{bytes.Clone(memory)}, nil }
+func newImage(memory []byte) (*image, error) {
+	return &image{bytes.Clone(memory), uint64(len(memory))}, nil
+}
 
 func (i *image) close() error { return nil }

@@ -42,17 +42,13 @@ type Plugin struct {
 	factsOnly bool
 	finds     []event.Detector
 	detectors detect.Set
-	started   bool
+	origin    *snapshot // what instances begin with; nil if each starts
 
 	states     memo[[]byte]
 	verdicts   memo[event.Verdict]
 	treatments memo[[]event.Treatment]
 
-	// A caller needs an instance that is idle, or one of the permits to make
-	// one. There are Options.Instances of both together.
-	idle   chan *instance
-	permit chan struct{}
-
+	pool    pool
 	breaker breaker
 
 	closing sync.Once
@@ -80,34 +76,41 @@ type Stats struct {
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
-	n := h.options.Instances
 	p := &Plugin{
 		host: h, name: name, code: code, config: config,
-		idle:   make(chan *instance, n),
-		permit: make(chan struct{}, n),
 		closed: make(chan struct{}),
 	}
+	p.pool.turns = make(chan struct{}, h.options.Instances)
+	p.pool.dirty = make(chan struct{}, 1)
 	p.breaker.limit, p.breaker.pause = h.options.Failures, h.options.Pause
-	for range n {
-		p.permit <- struct{}{}
-	}
 	return p
 }
 
-// open checks the module's interface and starts its first instance.
+// open checks the module's interface and starts its first instance, from which
+// the others are copied.
 func (p *Plugin) open(ctx context.Context) error {
 	if err := checkInterface(p.code); err != nil {
 		return err
 	}
-	in, err := p.take(ctx)
+	in, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
 	if p.detectors, err = detect.New(in.finds); err != nil {
 		return errors.Join(fmt.Errorf("configure: %w", err), in.close())
 	}
-	p.uses, p.factsOnly, p.finds, p.started = in.uses(), in.factsOnly, in.finds, true
-	p.idle <- in
+	p.uses, p.factsOnly, p.finds = in.uses(), in.factsOnly, in.finds
+	if p.keeps {
+		if p.origin, err = in.snapshot(); err == nil {
+			err = in.restore(p.origin)
+		}
+		if err != nil {
+			return errors.Join(err, in.close())
+		}
+	}
+	p.pool.count++
+	p.pool.put(in)
+	p.pool.washer.Go(p.keepClean)
 	return nil
 }
 
@@ -144,7 +147,7 @@ func (p *Plugin) Stats() Stats {
 		Batches:    p.batches.Load(),
 		Cells:      p.cells.Load(),
 		Busy:       time.Duration(p.busy.Load()),
-		Instances:  cap(p.permit) - len(p.permit),
+		Instances:  p.pool.size(),
 		Opened:     opened,
 		Failing:    failing,
 	}
@@ -155,13 +158,16 @@ func (p *Plugin) Stats() Stats {
 func (p *Plugin) Close(ctx context.Context) (err error) {
 	p.closing.Do(func() {
 		close(p.closed)
+		p.pool.washer.Wait()
+		for range cap(p.pool.turns) {
+			p.pool.turns <- struct{}{} // none is in use any more
+		}
 		var errs []error
-		for range cap(p.permit) {
-			select {
-			case in := <-p.idle:
-				errs = append(errs, in.close())
-			case <-p.permit:
-			}
+		for _, in := range p.pool.takeAll() {
+			errs = append(errs, in.close())
+		}
+		if p.origin != nil {
+			errs = append(errs, p.origin.image.close())
 		}
 		p.host.forget(p)
 		errs = append(errs, p.code.Close(ctx))
@@ -179,46 +185,15 @@ func (p *Plugin) isClosed() bool {
 	}
 }
 
-// take returns an instance that is the caller's until give. It waits while all
-// of them are in use.
-func (p *Plugin) take(ctx context.Context) (*instance, error) {
-	select {
-	case <-p.closed:
-		return nil, ErrClosed
-	case in := <-p.idle:
-		return in, nil
-	default:
-	}
-	select {
-	case in := <-p.idle:
-		return in, nil
-	case <-p.permit:
-		in, err := p.start(ctx)
-		if err == nil && p.started {
-			if err = p.same(in); err != nil {
-				err = errors.Join(err, in.close())
-			}
-		}
-		if err != nil {
-			p.permit <- struct{}{}
-			return nil, err
-		}
-		return in, nil
-	case <-p.closed:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // call runs f with an instance and throws the instance away unless all went
-// well. The end of ctx ends the wait for an instance, not a call: that has its
-// own limits, which are short.
-func (p *Plugin) call(ctx context.Context, h hook, f func(*instance) error) error {
+// well. The instance has seen nothing of other sessions than owner's, and nothing
+// at all if clean is true. The end of ctx ends the wait for an instance, not a
+// call: that has its own limits, which are short.
+func (p *Plugin) call(ctx context.Context, owner *Session, h hook, clean bool, f func(*instance) error) error {
 	if err := p.breaker.allow(); err != nil {
 		return fmt.Errorf("plugin %s: %w", p.name, err)
 	}
-	in, err := p.take(ctx)
+	in, err := p.take(ctx, owner, clean)
 	if err != nil {
 		p.result(err)
 		return fmt.Errorf("plugin %s: %w", p.name, err)
@@ -229,7 +204,7 @@ func (p *Plugin) call(ctx context.Context, h hook, f func(*instance) error) erro
 	p.busy.Add(int64(time.Since(begin)))
 	p.result(err)
 	if err == nil || errors.Is(err, ErrTooLarge) {
-		p.idle <- in
+		p.give(in)
 	} else {
 		p.discard(h, in, err)
 	}
@@ -260,5 +235,6 @@ func (p *Plugin) discard(h hook, in *instance, err error) {
 	}
 	p.host.options.Log.Warn("plugin instance discarded", "plugin", p.name, "hook", h.String(), "error", err)
 	_ = in.close() // it is discarded in any case
-	p.permit <- struct{}{}
+	p.pool.lost()
+	<-p.pool.turns
 }

@@ -31,7 +31,7 @@ func (p *Plugin) Open(ctx context.Context, s *event.Session) (*Session, error) {
 	}
 	i := o.input(s)
 	defer i.free()
-	state, err := ask(ctx, p, hookOpen, i, &p.states, func(reply *event.Message) ([]byte, error) {
+	state, err := ask(ctx, o, hookOpen, i, &p.states, func(reply *event.Message) ([]byte, error) {
 		state := reply.Section(event.SectionState)
 		if len(state) > maxState {
 			return nil, fmt.Errorf("state of %d bytes", len(state))
@@ -78,6 +78,15 @@ func (p *Session) Roles() (r pipeline.Roles) {
 		r.Closer = p
 	}
 	return r
+}
+
+// owner is who instances belong to that have seen p's inputs: nil where p stands
+// for any session.
+func (p *Session) owner() *Session {
+	if p.session == nil {
+		return nil
+	}
+	return p
 }
 
 // Close tells the plugin that the session has ended, or goes on without it. It
@@ -148,7 +157,7 @@ func (p *Plugin) tooLarge(n int) error {
 
 // ask calls h with an input and decodes the answer, unless it remembers one
 // from m, which may be nil. What decode reads is valid during the call only.
-func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
+func ask[V any](ctx context.Context, p *Session, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
 	remembers := m != nil && p.factsOnly && !p.host.options.Clock && !p.host.options.Random
 	if remembers && !p.isClosed() && !p.breaker.isOpen() {
 		if v, ok := m.get(i.b); ok {
@@ -156,7 +165,9 @@ func ask[V any](ctx context.Context, p *Plugin, h hook, i *input, m *memo[V], de
 			return v, nil
 		}
 	}
-	err = p.call(ctx, h, func(in *instance) error {
+	// What is remembered goes to other sessions: it must not depend on what the
+	// guest has seen of this one.
+	err = p.call(ctx, p.owner(), h, remembers, func(in *instance) error {
 		if err := p.tooLarge(len(i.b)); err != nil {
 			return err
 		}
@@ -195,7 +206,7 @@ func (p *Session) Judge(ctx context.Context, s *event.Session, r *event.Request)
 		r = &facts
 	}
 	i.section(event.SectionRequest, r.Append)
-	v, err := ask(ctx, p.Plugin, hookRequest, i, &p.verdicts, decodeVerdict)
+	v, err := ask(ctx, p, hookRequest, i, &p.verdicts, decodeVerdict)
 	if err == nil {
 		p.gave[v.Action].Add(1)
 	}
@@ -208,7 +219,7 @@ func (p *Session) Treat(ctx context.Context, s *event.Session, h *event.Head) ([
 	i := p.input(s)
 	defer i.free()
 	i.section(event.SectionHead, h.Append)
-	return ask(ctx, p.Plugin, hookHead, i, &p.treatments, func(reply *event.Message) ([]event.Treatment, error) {
+	return ask(ctx, p, hookHead, i, &p.treatments, func(reply *event.Message) ([]event.Treatment, error) {
 		ts, err := event.DecodeTreatments(reply.Section(event.SectionTreatments))
 		if err != nil {
 			return nil, err
@@ -224,7 +235,7 @@ func (p *Session) Inspect(ctx context.Context, _ *event.Session, rows *event.Row
 	if rows.Len() == 0 || len(fields) == 0 {
 		return nil, nil
 	}
-	err = p.call(ctx, hookRows, func(in *instance) error {
+	err = p.call(ctx, p.owner(), hookRows, false, func(in *instance) error {
 		in.describe(p.state, rows.Fields, fields)
 		for from := 0; from < rows.Len(); {
 			to, err := p.batch(in, hookRows, rows, fields, from)
@@ -282,7 +293,7 @@ func (p *Session) JudgeUpload(ctx context.Context, s *event.Session, h *event.He
 	for j := range fields {
 		fields[j] = j
 	}
-	err = p.call(ctx, hookUpload, func(in *instance) error {
+	err = p.call(ctx, p.owner(), hookUpload, false, func(in *instance) error {
 		in.before = append(in.before[:0], i.b...)
 		for from := 0; from < rows.Len() && v.Action == event.Allow; {
 			to, err := p.batch(in, hookUpload, rows, fields, from)
@@ -312,7 +323,7 @@ func (p *Session) End(ctx context.Context, s *event.Session, o *event.Outcome) (
 	return p.note(ctx, hookEnd, i)
 }
 
-func (p *Plugin) note(ctx context.Context, h hook, i *input) (*event.Note, error) {
+func (p *Session) note(ctx context.Context, h hook, i *input) (*event.Note, error) {
 	return ask(ctx, p, h, i, nil, func(reply *event.Message) (*event.Note, error) {
 		b := reply.Section(event.SectionNote)
 		if len(b) == 0 {

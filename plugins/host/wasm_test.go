@@ -22,12 +22,17 @@ const (
 	opCall        = 0x10
 	opDrop        = 0x1a
 	opLocalGet    = 0x20
+	opMemorySize  = 0x3f
 	opMemoryGrow  = 0x40
 	opI32Const    = 0x41
 	opI64Const    = 0x42
+	opI32Ne       = 0x47
 	opI32GtU      = 0x4b
 	opI64Const0   = 0x00
 	opNoResult    = 0x40
+	opMore        = 0xfc
+	opMemoryInit  = 8
+	opDataDrop    = 9
 )
 
 // A function of a module under construction. Without a body it is imported from
@@ -45,6 +50,9 @@ type module struct {
 	pages     int64  // of memory; none if negative
 	table     uint32 // elements of a table, if any
 	data      []byte // at dataAt
+
+	countData bool // it counts its segments of data
+	passive   bool // it has one that does nothing, the first
 }
 
 const dataAt = 1024
@@ -75,11 +83,19 @@ func (m module) bytes() []byte {
 		exports = append(exports, slices.Concat(counted([]byte("memory")), []byte{0x02, 0x00}))
 	}
 	b = section(b, 7, exports)
-	b = section(b, 10, code)
+	var data [][]byte
+	if m.passive {
+		data = append(data, append([]byte{0x01}, counted(allow)...))
+	}
 	if m.data != nil {
 		at := slices.Concat([]byte{0x00, opI32Const}, sleb(dataAt), []byte{opEnd})
-		b = section(b, 11, [][]byte{append(at, counted(m.data)...)})
+		data = append(data, append(at, counted(m.data)...))
 	}
+	if m.countData {
+		b = append(b, 12, 1, byte(len(data)))
+	}
+	b = section(b, 10, code)
+	b = section(b, 11, data)
 	return b
 }
 

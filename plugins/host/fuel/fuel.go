@@ -73,8 +73,9 @@ type Module struct {
 	Globals int  // that can change
 	Start   bool // it exports Start
 
-	// Keeps says that the module changes no table and drops no segment, so
-	// that its memory and its globals are all the state that it has.
+	// Keeps says that the module changes no table and drops no segment, and
+	// that those of its globals that can change are numbers: memory and
+	// globals are all the state that it has, and can be put back.
 	Keeps bool
 }
 

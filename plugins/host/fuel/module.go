@@ -32,6 +32,7 @@ var order = []byte{
 // Types.
 const (
 	typeFunc  = 0x60
+	typeF64   = 0x7c
 	typeI64   = 0x7e
 	typeI32   = 0x7f
 	typeEmpty = 0x40
@@ -198,9 +199,10 @@ func readLimits(r *reader) (low uint32) {
 
 func (m *module) readGlobals(r *reader) {
 	for range r.count() {
-		r.byte() // its type
+		kind := r.byte()
 		if r.byte() == 1 {
 			m.mutable = append(m.mutable, m.globals)
+			m.keeps = m.keeps && kind >= typeF64 && kind <= typeI32
 		}
 		m.globals++
 		constant(r, nil, m)

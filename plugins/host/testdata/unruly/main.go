@@ -13,7 +13,10 @@ import (
 
 type plugin struct{}
 
-var hoard [][]byte
+var (
+	hoard [][]byte
+	kept  []string
+)
 
 func (plugin) Configure(config []byte) error {
 	switch string(config) {
@@ -54,6 +57,14 @@ func (plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
 	case "look around":
 		_, err := os.ReadFile("/etc/passwd")
 		return sdk.Verdict{Action: sdk.Allow, Reason: fmt.Sprint(os.Args, os.Environ(), err != nil, time.Now().Year(), rand.Uint64() == 0)}
+	case "plant":
+		kept = append(kept, string(r.Payload))
+		hoard = append(hoard, make([]byte, 1<<20))
+		os.Stdout.Close()
+		_, _ = fmt.Sprint(time.Now(), rand.Uint64()), os.Setenv("PLANTED", string(r.Payload))
+	case "recall":
+		_, err := os.Stdout.Write(nil)
+		return sdk.Verdict{Action: sdk.Allow, Reason: fmt.Sprint(kept, len(hoard), time.Now(), rand.Uint64(), os.Environ(), err)}
 	case "dice":
 		return sdk.Verdict{Action: sdk.Allow, Reason: fmt.Sprint(time.Now(), rand.Uint64())}
 	}
