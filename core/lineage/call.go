@@ -1,6 +1,9 @@
 package lineage
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // called is a function's call.
 func (a *analysis) called(s *scope, c *Call) value {
@@ -90,7 +93,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	if c.Filter != nil {
 		v.rows = v.rows.with(a.condition(s, c.Filter))
 	}
-	v.typ, v.shaped = f.Returns, f.Shaped
+	v.typ, v.shaped = f.Returns, f.Shaped && slices.ContainsFunc(args, shaped)
 	if len(f.Columns) > 0 && v.record == nil {
 		one := v.computed()
 		for _, name := range f.Columns {
@@ -98,6 +101,11 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		}
 	}
 	return v
+}
+
+// shaped is whether a value may be a row, or rows, of columns that are not known.
+func shaped(v value) bool {
+	return v.typ == (Name{}) || v.typ.Schema != "pg_catalog" || strings.Contains(v.typ.Name, "pg_") || strings.Contains(v.typ.Name, "record")
 }
 
 // aggregated is what an aggregate makes of values in each row: it depends on which

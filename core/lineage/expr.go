@@ -133,12 +133,12 @@ func (a *analysis) each(s *scope, exprs []Expr) []value {
 
 // operated is what an operator makes of values.
 func (a *analysis) operated(s *scope, e *Operation, args []value) value {
-	v := joined(args)
 	found := a.operatorsOf(e, args)
+	v := a.applied(s, args, found)
 	if len(found) == 0 {
 		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
 	}
-	return a.applied(s, v, found)
+	return v
 }
 
 // joined is what is computed from values.
@@ -195,13 +195,14 @@ func (f *Function) accepts(args []value) bool {
 
 // applied is what functions make of what they are given, any of which may be the
 // one: operators, and those of casts.
-func (a *analysis) applied(s *scope, v value, found []*Function) value {
-	of := v
+func (a *analysis) applied(s *scope, args []value, found []*Function) value {
+	of := joined(args)
+	v := of
 	for i, f := range found {
 		w := a.kept(s, f, of)
 		switch {
 		case f.Body != nil:
-			w = of.with(a.body(f, []value{of, of}))
+			w = of.with(a.body(f, args))
 		case f.Kind == Opaque:
 			w.reason = first(w.reason, f.opaque())
 			w = w.fails()
@@ -244,7 +245,6 @@ func (f *Function) opaque() string {
 // cast is a value as of another type.
 func (a *analysis) cast(s *scope, e *Cast) value {
 	v := a.expr(s, e.Arg)
-	record := v.record
 	c := a.castsTo(e.To)
 	v = v.computed()
 	if !c.known {
@@ -255,14 +255,11 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 	}
 	plain := v
 	for _, f := range c.functions {
-		v = v.or(a.applied(s, plain, []*Function{f}))
+		v = v.or(a.applied(s, []value{plain}, []*Function{f}))
 	}
 	v.typ = Name{}
 	if e.To.Schema != "" && !e.Many {
 		v.typ = e.To
-	}
-	if e.To.Name == "record" {
-		v.record = record
 	}
 	return v
 }

@@ -71,7 +71,7 @@ func TestSeveralFunctions(t *testing.T) {
 	integer, own := lineage.Name{Schema: "pg_catalog", Name: "int4"}, lineage.Name{Schema: "public", Name: "own"}
 	r.Columns[0].Type, r.Columns[1].Type = integer, own
 	c.Function(&lineage.Function{Schema: "public", Name: "upper", Least: 1, Most: 1, Reason: "it is somebody's", Accepts: [][]lineage.Name{{own}}})
-	c.Operator(&lineage.Function{Schema: "public", Name: "=", Least: 2, Most: 2, Accepts: [][]lineage.Name{{own}, {own}}})
+	c.Operator("=", &lineage.Function{Schema: "public", Name: "same", Least: 2, Most: 2, Accepts: [][]lineage.Name{{own}, {own}}})
 	upper := lineage.Name{Name: "upper"}
 	for column, known := range map[string]bool{"a": true, "b": false} {
 		res := analyze(t, selecting(table("t"), &lineage.Call{Function: upper, Args: []lineage.Expr{ref(column)}}), c)
@@ -102,6 +102,56 @@ func TestHiddenAggregate(t *testing.T) {
 	}
 }
 
+// A cast depends on what the functions return that it may call. A type of which
+// nothing is known may call anything.
+func TestCasts(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b")
+	c.Table("public.other", "x")
+	c.Type("safe")
+	c.Type("unsafe", &lineage.Function{Schema: "public", Name: "made", Least: 1, Most: 1, Reason: "it is somebody's"})
+	c.Type("followed", &lineage.Function{Schema: "public", Name: "read", Least: 1, Most: 1, Kind: lineage.Scalar, Body: selecting(table("other"), ref("x"))})
+	for to, want := range map[string]string{"safe": "t.a", "unsafe": "", "followed": "t.a,other.x", "none": ""} {
+		f := analyze(t, selecting(table("t"), &lineage.Cast{Arg: ref("a"), To: lineage.Name{Schema: "public", Name: to}}), c).Fields[0]
+		if known := f.Reason == ""; known != (want != "") || known && names(f.Derived) != want {
+			t.Errorf("a cast to %s: %+v", to, f)
+		}
+	}
+}
+
+// What has no columns that are known may have any: what depends on it is unknown,
+// and so are names that it may hide.
+func TestOpaqueRelations(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a")
+	c.Table("public.foreign", "x").Opaque = "it is of another server"
+	if r := analyze(t, selecting(table("foreign"), ref("x")), c); names(r.Fields[0].Exact) != "foreign.x" || r.Fields[0].Reason == "" || r.Rows.Reason == "" {
+		t.Errorf("%+v", r)
+	}
+	for _, from := range []lineage.Source{table("none"), &lineage.Unfollowed{What: "a source of another kind"}} {
+		inner := &lineage.Subquery{Query: selecting(from, ref("a"))}
+		if r := analyze(t, selecting(table("t"), inner), c); r.Fields[0].Reason == "" || len(r.Fields[0].Exact) > 0 {
+			t.Errorf("%+v", r.Fields)
+		}
+	}
+}
+
+// A view whose definition is not known is unknown, and so is one that has other
+// columns than it is defined with.
+func TestViews(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a")
+	c.View("public.lost", selecting(table("none"), &lineage.Ref{Star: true}), "a")
+	c.View("public.short", selecting(table("t"), ref("a")), "a", "b")
+	for view, known := range map[string][]bool{"lost": {false}, "short": {true, false}} {
+		for i, f := range analyze(t, selecting(table(view), &lineage.Ref{Star: true}), c).Fields {
+			if (f.Reason == "") != known[i] {
+				t.Errorf("%s: %+v", view, f)
+			}
+		}
+	}
+}
+
 // What a statement keeps that a function is given is told, with the rows for which
 // it is called.
 func TestKeepers(t *testing.T) {
@@ -112,6 +162,22 @@ func TestKeepers(t *testing.T) {
 	r := analyze(t, q, c)
 	if len(r.Flows) != 1 || r.Flows[0].By != "pg_catalog.set_config()" || names(r.Flows[0].Derived) != "t.a" || len(r.Flows[0].Rows.Compared) != 1 {
 		t.Errorf("%+v", r.Flows)
+	}
+}
+
+// All comparisons with constants are told, wherever they stand.
+func TestComparisons(t *testing.T) {
+	c := lineagetest.New()
+	c.Table("public.t", "a", "b")
+	compare := func(op string) *lineage.Query {
+		q := selecting(table("t"), ref("b"))
+		q.Body.(*lineage.Select).Where = &lineage.Operation{Operator: lineage.Name{Name: op}, Args: []lineage.Expr{ref("a"), nil}}
+		return q
+	}
+	r := analyze(t, selecting(&lineage.Derived{Query: compare("<"), Alias: lineage.Alias{Name: "d"}},
+		&lineage.Subquery{Query: compare("=")}, &lineage.Subquery{Query: compare("<")}), c)
+	if len(r.Compared) != 2 || r.Compared[0].Whole || r.Compared[0].Times != 2 || !r.Compared[1].Whole || len(r.Rows.Compared) != 1 {
+		t.Errorf("%+v of rows %+v", r.Compared, r.Rows)
 	}
 }
 

@@ -172,7 +172,6 @@ func (a *analysis) assign(s *scope, w *target, set []Assignment) {
 			if len(as.Columns) > 1 {
 				if one = v.computed(); i < len(v.record) {
 					one = v.record[i].value
-					one.rows, one.reason = one.rows.with(v.rows), first(one.reason, v.reason)
 				}
 			}
 			if as.Part {

@@ -16,6 +16,7 @@ type Catalog struct {
 	functions map[string][]*lineage.Function
 	operators map[string][]*lineage.Function
 	types     map[string]bool
+	casts     map[string][]*lineage.Function
 	next      uint64
 }
 
@@ -23,7 +24,7 @@ type Catalog struct {
 func New() *Catalog {
 	c := &Catalog{
 		relations: map[lineage.Name][]*lineage.Relation{}, functions: map[string][]*lineage.Function{},
-		operators: map[string][]*lineage.Function{}, types: map[string]bool{}, next: 16384,
+		operators: map[string][]*lineage.Function{}, types: map[string]bool{}, casts: map[string][]*lineage.Function{}, next: 16384,
 	}
 	own := func(names string, f lineage.Function) {
 		for _, name := range strings.Fields(names) {
@@ -112,9 +113,14 @@ func (c *Catalog) Function(f *lineage.Function) {
 	c.functions[f.Name] = append(c.functions[f.Name], f)
 }
 
-// Operator adds an operator to those of its name.
-func (c *Catalog) Operator(f *lineage.Function) {
-	c.operators[f.Name] = append(c.operators[f.Name], f)
+// Operator adds an operator, which runs a function, to those of its name.
+func (c *Catalog) Operator(name string, f *lineage.Function) {
+	c.operators[name] = append(c.operators[name], f)
+}
+
+// Type adds a type, with the functions that casts to it call.
+func (c *Catalog) Type(name string, casts ...*lineage.Function) {
+	c.types[name], c.casts[name] = true, casts
 }
 
 // Relations returns the relations of a name.
@@ -145,9 +151,10 @@ func within(all []*lineage.Function, schema string) []*lineage.Function {
 	return some
 }
 
-// Casts knows PostgreSQL's own types, which call nothing else.
+// Casts knows PostgreSQL's own types, which call nothing else, and those that were
+// added.
 func (c *Catalog) Casts(_ context.Context, to lineage.Name) ([]*lineage.Function, bool, error) {
-	return nil, c.types[to.Name] && (to.Schema == "" || to.Schema == "pg_catalog"), nil
+	return c.casts[to.Name], c.types[to.Name], nil
 }
 
 // Version is always the same.

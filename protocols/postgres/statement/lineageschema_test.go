@@ -18,8 +18,9 @@ const schemaFile = "testdata/lineage.sql"
 // server.
 type schema struct {
 	*lineagetest.Catalog
-	t      testing.TB
-	tables map[string]*lineage.Relation
+	t         testing.TB
+	tables    map[string]*lineage.Relation
+	functions map[string]*lineage.Function
 }
 
 // shop is the schema that the statements in testdata/lineage.txt are about.
@@ -38,7 +39,7 @@ func schemaOf(t testing.TB, text string) *lineagetest.Catalog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := schema{Catalog: lineagetest.New(), t: t, tables: map[string]*lineage.Relation{}}
+	s := schema{Catalog: lineagetest.New(), t: t, tables: map[string]*lineage.Relation{}, functions: map[string]*lineage.Function{}}
 	for _, raw := range parsed.GetStmts() {
 		switch m := message(raw.GetStmt()).(type) {
 		case *tree.CreateStmt:
@@ -52,6 +53,8 @@ func schemaOf(t testing.TB, text string) *lineagetest.Catalog {
 		case *tree.CreatePolicyStmt:
 			r := s.tables[m.GetTable().GetRelname()]
 			r.Guarded = append(r.Guarded, (&translator{}).expr(m.GetQual()))
+		case *tree.DefineStmt:
+			s.operator(m)
 		default:
 			t.Fatalf("%T", m)
 		}
@@ -143,7 +146,16 @@ func (s *schema) function(c *tree.CreateFunctionStmt) {
 	default:
 		f.Reason = "it is written in " + language
 	}
+	s.functions[f.Name] = f
 	s.Function(f)
+}
+
+func (s *schema) operator(c *tree.DefineStmt) {
+	for _, n := range c.GetDefinition() {
+		if d := n.GetDefElem(); d.GetDefname() == "function" {
+			s.Operator(text(c.GetDefnames()[0]), s.functions[called(d.GetArg().GetTypeName().GetNames()).Name])
+		}
+	}
 }
 
 // goldenStatements returns the statements of testdata/lineage.txt with what is

@@ -26,3 +26,7 @@ CREATE FUNCTION listed(OUT id int, OUT number text) RETURNS SETOF record LANGUAG
 CREATE FUNCTION opaque(x text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT min(ssn) FROM public.people); END';
 CREATE FUNCTION label(people) RETURNS text LANGUAGE sql STABLE AS 'SELECT ($1).name';
 CREATE FUNCTION hidden(people) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1.ssn; END';
+CREATE FUNCTION same(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN $1 = $2; END';
+CREATE FUNCTION alike(a text, b text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT left(alike.a, 1) = left(b, 1)';
+CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = same);
+CREATE OPERATOR =~= (LEFTARG = text, RIGHTARG = text, FUNCTION = alike);
