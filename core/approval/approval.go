@@ -152,6 +152,9 @@ func (r *Registry) Await(ctx context.Context, p *event.Pending) (event.Decision,
 	if err != nil {
 		return event.Decision{}, err
 	}
+	if p.Shown != nil {
+		p.Shown()
+	}
 	timer := time.NewTimer(time.Until(p.Expires))
 	defer timer.Stop()
 	select {

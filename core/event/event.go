@@ -451,6 +451,9 @@ type Pending struct {
 	// by gets to see it. Whoever calls it has made sure that by may. Nil
 	// where nothing is masked.
 	Reveal func(ctx context.Context, by Principal) (*Sent, error)
+	// Shown is called once those who may decide can see the request, before
+	// a decision counts. It may be nil.
+	Shown func()
 }
 
 // A Decision ends a Pending.

@@ -84,7 +84,8 @@ type Recorder interface {
 	Commit(context.Context) error
 }
 
-// An Approver decides held requests. Await returns when someone decided, the
+// An Approver decides held requests. Await shows a request to those who may decide
+// it, calls its Shown, if there is one, and returns when someone decided, the
 // request expired or ctx ended; the zero Decision is a denial.
 type Approver interface {
 	Await(context.Context, *event.Pending) (event.Decision, error)

@@ -115,6 +115,9 @@ func newDesk() *desk {
 
 func (d *desk) Await(ctx context.Context, p *event.Pending) (event.Decision, error) {
 	d.pending <- p
+	if p.Shown != nil {
+		p.Shown()
+	}
 	select {
 	case v := <-d.decide:
 		return v, nil

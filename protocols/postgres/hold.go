@@ -37,10 +37,7 @@ func (s *session) hold(ctx context.Context, e *owed, req *event.Request) (*refus
 	s.addBound(e, req)
 	shown := s.now()
 	p := x.Pend()
-	if err := s.tell(ctx, x, p); err != nil {
-		return nil, err
-	}
-	cause, err := s.await(ctx, x)
+	cause, err := s.await(ctx, x, p)
 	switch {
 	case err != nil:
 		return nil, err
@@ -135,11 +132,18 @@ func (s *session) tell(ctx context.Context, x *pipeline.Exchange, p *event.Pendi
 	return s.flushDown(ctx)
 }
 
-// await waits for the decision. The client can end the wait by CancelRequest,
+// await waits for the decision, and tells the client so once approvers see what it
+// waits for. The client can end the wait by CancelRequest,
 // which is the cause then, or by hanging up, which is an error.
-func (s *session) await(ctx context.Context, x *pipeline.Exchange) (cause, err error) {
+func (s *session) await(ctx context.Context, x *pipeline.Exchange, p *event.Pending) (cause, err error) {
 	held, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	var untold error
+	p.Shown = func() {
+		if untold = s.tell(ctx, x, p); untold != nil {
+			cancel(untold)
+		}
+	}
 	s.setHeld(cancel)
 	defer s.setHeld(nil)
 	gone := make(chan error, 1)
@@ -157,6 +161,9 @@ func (s *session) await(ctx context.Context, x *pipeline.Exchange) (cause, err e
 	err = <-gone
 	if derr := s.client.SetReadDeadline(time.Time{}); err == nil {
 		err = derr
+	}
+	if untold != nil {
+		err = untold
 	}
 	return cause, err
 }

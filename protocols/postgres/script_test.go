@@ -58,7 +58,10 @@ func (fieldMasker) Inspect(context.Context, *event.Session, *event.Rows, []int) 
 // An assent approves what is held after a second.
 type assent struct{}
 
-func (assent) Await(ctx context.Context, _ *event.Pending) (event.Decision, error) {
+func (assent) Await(ctx context.Context, p *event.Pending) (event.Decision, error) {
+	if p.Shown != nil {
+		p.Shown()
+	}
 	select {
 	case <-time.After(time.Second):
 		return event.Decision{Approved: true, By: event.Principal{Name: "ann"}}, nil
