@@ -186,10 +186,29 @@ function note(answer: Json): Note | null {
   return n;
 }
 
+function deeper(n: u64): u64 {
+  return n ? deeper(n + 1) + n : 0;
+}
+
 class Guest extends Plugin {
   answer: Json | null = null; // null: tell what was given
+  how: string = ""; // to fail, empty where it does not
+
+  fail(): void {
+    let turns: u64 = 1;
+    if (this.how == "trap") throw new Error("as it was told");
+    if (this.how == "outside") turns = [1, 2][this.how.length];
+    if (this.how == "memory") {
+      const all: ArrayBuffer[] = [];
+      for (;;) all.push(new ArrayBuffer(1 << 20));
+    }
+    if (this.how == "recursion") turns = deeper(1);
+    if (this.how == "loop") while (turns) turns += 2;
+  }
 
   configure(config: Config): string | null {
+    this.how = config.json.get("fail").string();
+    if (this.how.length) return null;
     if (config.json.keys.includes("answer")) {
       const answer = config.json.get("answer");
       this.answer = answer;
@@ -211,16 +230,19 @@ class Guest extends Plugin {
   }
 
   open(s: Session): ArrayBuffer | null {
+    this.fail();
     const answer = this.answer;
     return String.UTF8.encode(answer ? answer.get("state").string() : told(s, s.state, []));
   }
 
   request(s: Session, r: Request): Verdict {
+    this.fail();
     const answer = this.answer;
     return answer ? verdict(answer) : Verdict.of(Action.allow, "", told(s, s.state, ["request", request(r)]));
   }
 
   head(s: Session, h: Head): Treatment[] {
+    this.fail();
     const ts: Treatment[] = [];
     const answer = this.answer;
     if (answer) {
@@ -234,6 +256,7 @@ class Guest extends Plugin {
   }
 
   rows(b: Batch, edits: Edit[]): void {
+    this.fail();
     const answer = this.answer;
     if (answer) {
       const from = answer.get("edits").items;
@@ -246,11 +269,13 @@ class Guest extends Plugin {
   }
 
   upload(s: Session, b: Batch): Verdict {
+    this.fail();
     const answer = this.answer;
     return answer ? verdict(answer) : Verdict.of(Action.allow, "", told(s, s.state, batch(b)));
   }
 
   end(s: Session, o: Outcome): Note | null {
+    this.fail();
     const answer = this.answer;
     if (answer) return note(answer);
     const outcome = object(["status", text(o.status), "tag", text(o.tag), "code", text(o.code), "rows", o.rows.toString()]);
@@ -258,6 +283,7 @@ class Guest extends Plugin {
   }
 
   close(s: Session): Note | null {
+    this.fail();
     const answer = this.answer;
     return answer ? note(answer) : new Note(told(s, s.state, []));
   }

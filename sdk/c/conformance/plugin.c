@@ -232,11 +232,28 @@ static bool note_of(const gh_json *o, gh_note *n) {
 	return o;
 }
 
+// Failing.
+
+static gh_text how; // to fail, empty where it does not
+
+static uint32_t deeper(volatile uint32_t n) { return n ? deeper(n + 1) + n : 0; }
+
+static void fail(void) {
+	volatile uint32_t turns = 1;
+	if (gh_equal(how, GH("trap"))) __builtin_trap();
+	if (gh_equal(how, GH("outside"))) turns = *(volatile uint32_t *)0xfffffff0;
+	if (gh_equal(how, GH("memory"))) for (;;) gh_alloc(1 << 20);
+	if (gh_equal(how, GH("recursion"))) turns = deeper(1);
+	if (gh_equal(how, GH("loop"))) for (;;) turns++;
+}
+
 // The hooks.
 
 static gh_text configure(gh_text config, uint32_t version, gh_detectors *detectors) {
 	const gh_json *c = gh_json_parse(config);
 	answer = gh_json_get(c, GH("answer"));
+	how = gh_json_text(gh_json_get(c, GH("fail")), (gh_text){0});
+	if (how.len) return (gh_text){0};
 	if (answer) {
 		const gh_json *list = gh_json_get(gh_json_get(answer, GH("detectors")), GH("detectors"));
 		gh_detector *at = gh_alloc(count(list) * sizeof *at);
@@ -257,6 +274,7 @@ static gh_text configure(gh_text config, uint32_t version, gh_detectors *detecto
 }
 
 static gh_text open_session(const gh_session *s) {
+	fail();
 	if (answer) return text_of(answer, GH("state"));
 	start();
 	OBJECT(session(s););
@@ -264,6 +282,7 @@ static gh_text open_session(const gh_session *s) {
 }
 
 static gh_verdict judge(const gh_session *s, const gh_request *r) {
+	fail();
 	if (answer) return verdict_of(gh_json_get(answer, GH("verdict")));
 	start();
 	OBJECT(session(s); request(r););
@@ -271,6 +290,7 @@ static gh_verdict judge(const gh_session *s, const gh_request *r) {
 }
 
 static void treat(const gh_session *s, const gh_head *h, gh_treatment *ts) {
+	fail();
 	if (answer) {
 		const gh_json *i = gh_json_get(gh_json_get(answer, GH("treatments")), GH("treatments"));
 		for (i = i ? i->child : NULL; i; i = i->next) *ts++ = treatment_of(i);
@@ -283,6 +303,7 @@ static void treat(const gh_session *s, const gh_head *h, gh_treatment *ts) {
 }
 
 static void inspect(gh_batch *b) {
+	fail();
 	if (answer) {
 		const gh_json *i = gh_json_get(answer, GH("edits"));
 		for (i = i ? i->child : NULL; i; i = i->next)
@@ -298,6 +319,7 @@ static void inspect(gh_batch *b) {
 }
 
 static gh_verdict judge_upload(const gh_session *s, gh_batch *b) {
+	fail();
 	if (answer) return verdict_of(gh_json_get(answer, GH("verdict")));
 	start();
 	OBJECT(session(s); batch(b););
@@ -305,6 +327,7 @@ static gh_verdict judge_upload(const gh_session *s, gh_batch *b) {
 }
 
 static bool end(const gh_session *s, const gh_outcome *o, gh_note *n) {
+	fail();
 	if (answer) return note_of(gh_json_get(answer, GH("note")), n);
 	start();
 	OBJECT(
@@ -322,6 +345,7 @@ static bool end(const gh_session *s, const gh_outcome *o, gh_note *n) {
 }
 
 static bool close_session(const gh_session *s, gh_note *n) {
+	fail();
 	if (answer) return note_of(gh_json_get(answer, GH("note")), n);
 	start();
 	OBJECT(session(s););

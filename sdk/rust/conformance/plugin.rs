@@ -4,6 +4,31 @@ use gatehouse::*;
 
 struct Guest {
     answer: Option<Json>, // None: tell what was given
+    how: String,          // to fail, empty where it does not
+}
+
+fn deeper(n: u64) -> Vec<u64> {
+    let mut list = if n == 0 { Vec::new() } else { deeper(n + 1) };
+    list.push(n);
+    list
+}
+
+impl Guest {
+    fn fail(&self) {
+        match self.how.as_str() {
+            "trap" => panic!("as it was told"),
+            "outside" => assert!(self.how.as_bytes()[self.how.len()] > 0),
+            "memory" => {
+                let mut all = Vec::new();
+                loop {
+                    all.push(vec![1u8; 1 << 20]);
+                }
+            }
+            "recursion" => assert!(deeper(1).is_empty()),
+            "loop" => loop {},
+            _ => {}
+        }
+    }
 }
 
 // Writing what it was given as JSON.
@@ -195,11 +220,15 @@ impl Plugin for Guest {
         if !problem.is_empty() {
             return Err(problem);
         }
+        let how = text(&config.json, "fail");
+        if !how.is_empty() {
+            return Ok(Guest { answer, how });
+        }
         if answer.is_none() && config.json != Json::Object(Vec::new()) {
             let host = object(&[("version", config.version.to_string())]);
             return Err(object(&[("config", quoted(config.text)), ("host", host)]));
         }
-        Ok(Guest { answer })
+        Ok(Guest { answer, how })
     }
 
     fn detectors(&self) -> Vec<Detector> {
@@ -209,6 +238,7 @@ impl Plugin for Guest {
     }
 
     fn open(&self, s: &Session) -> Vec<u8> {
+        self.fail();
         match &self.answer {
             Some(answer) => text(answer, "state").into_bytes(),
             None => object(&[("session", session(s))]).into_bytes(),
@@ -216,6 +246,7 @@ impl Plugin for Guest {
     }
 
     fn request(&self, s: &Session, r: &Request) -> Verdict {
+        self.fail();
         match &self.answer {
             Some(answer) => verdict(answer),
             None => Verdict { reason: told(s, "request", request(r)), ..Verdict::allow() },
@@ -223,6 +254,7 @@ impl Plugin for Guest {
     }
 
     fn head(&self, s: &Session, h: &Head) -> Vec<Treatment> {
+        self.fail();
         if let Some(answer) = &self.answer {
             return answer.get("treatments").map_or(&[][..], |t| items(t, "treatments")).iter().map(treatment).collect();
         }
@@ -232,6 +264,7 @@ impl Plugin for Guest {
     }
 
     fn rows(&self, b: &Batch, edits: &mut Vec<Edit>) {
+        self.fail();
         match &self.answer {
             Some(answer) => edits.extend(items(answer, "edits").iter().map(edit)),
             None => edits.push(Edit {
@@ -243,6 +276,7 @@ impl Plugin for Guest {
     }
 
     fn upload(&self, s: &Session, b: &Batch) -> Verdict {
+        self.fail();
         match &self.answer {
             Some(answer) => verdict(answer),
             None => Verdict { reason: batch(b, ("session", session(s))), ..Verdict::allow() },
@@ -250,6 +284,7 @@ impl Plugin for Guest {
     }
 
     fn end(&self, s: &Session, o: &Outcome) -> Option<Note> {
+        self.fail();
         if let Some(answer) = &self.answer {
             return note(answer);
         }
@@ -263,6 +298,7 @@ impl Plugin for Guest {
     }
 
     fn close(&self, s: &Session) -> Option<Note> {
+        self.fail();
         match &self.answer {
             Some(answer) => note(answer),
             None => Some(Note { text: told(s, "outcome", "{}".into()), ..Note::default() }),
