@@ -79,7 +79,7 @@ func TestSession(t *testing.T) {
 	if len(masked.Results) != 1 || r.Total != 4 || len(r.Rows) != 4 || r.Rows[0][3].Head != "************4242" || r.Rows[3][3] != nil {
 		t.Errorf("rows: %+v", masked.Results)
 	}
-	field := console.FieldView{Name: "card", Type: "text", Origins: []string{"public.customers.card"}, Treatment: "keep last 4", Rule: "mask/public.customers.card"}
+	field := console.FieldView{Name: "card", Type: "text", Origins: []string{"public.customers.card"}, Lineage: "exact", Treatment: "keep last 4", Rule: "mask/public.customers.card"}
 	if diff := cmp.Diff(field, r.Fields[3]); diff != "" {
 		t.Error(diff)
 	}

@@ -91,6 +91,24 @@ function exchange(x: Exchange, path: string): HTMLElement {
   );
 }
 
+const told: Record<string, string> = { exact: "as it is", derived: "computed", filtered: "not of the value", clean: "depends on no column", unknown: "not known" };
+
+// lineage tells of each field what it depends on, and which rule decided about it.
+function lineage(r: Result, x: Exchange): HTMLElement | null {
+  const fields = r.fields.filter((f) => f.lineage);
+  if (fields.length === 0) return null;
+  const rows = fields.map((f) =>
+    h("tr", {}, h("td", {}, line(f.name)), h("td", {}, line((f.origins ?? []).join(", ") || "–")), h("td", {}, told[f.lineage!] ?? f.lineage!), h("td", {}, f.treatment ?? "passes"), h("td", {}, line(f.rule ?? "–"))),
+  );
+  const head = ["Field", "Comes from", "How", "Treatment", "Rule"].map((name) => h("th", { scope: "col" }, name));
+  return h(
+    "details",
+    { class: "lineage" },
+    h("summary", {}, "Where the fields come from"),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Lineage of statement ${x.id}` }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows))),
+  );
+}
+
 function result(r: Result, index: number, x: Exchange, path: string): HTMLElement {
   const body = h("tbody", {});
   const note = h("p", { class: "note" });
@@ -115,7 +133,7 @@ function result(r: Result, index: number, x: Exchange, path: string): HTMLElemen
   const head = r.fields.map((f) =>
     h("th", { scope: "col", title: [f.type, ...(f.origins ?? [])].filter(Boolean).join("\n") }, line(f.name), f.treatment && h("span", { class: "treated", title: f.rule }, f.treatment)),
   );
-  return h("div", { class: "result" }, r.upload && h("p", { class: "note" }, "Sent by the client:"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of statement ${x.id}` }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), body)), note);
+  return h("div", { class: "result" }, r.upload && h("p", { class: "note" }, "Sent by the client:"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rows of statement ${x.id}` }, h("table", {}, h("thead", {}, h("tr", {}, ...head)), body)), note, lineage(r, x));
 }
 
 function message(n: Note): HTMLElement {

@@ -30,6 +30,10 @@ test("a session shows its statements, decisions and masked rows", async ({ open 
   await expect(first.getByRole("row").nth(1)).toContainText("************4242");
   await expect(first.getByRole("columnheader", { name: "card" })).toContainText("keep last");
   await expect(first.locator(".null")).toHaveText("NULL");
+  await first.getByText("Where the fields come from").click();
+  const lineage = first.getByRole("region", { name: "Lineage of statement 1" });
+  await expect(lineage.getByRole("row").filter({ hasText: "public.customers.card" })).toContainText("as it is");
+  await expect(lineage.getByRole("row").filter({ hasText: "public.customers.card" })).toContainText("keep last");
   const second = page.getByRole("article", { name: "Statement 2" });
   await expect(second).toContainText("blocked");
   await expect(second).toContainText("DROP TABLE destroys public.customers");
@@ -38,11 +42,11 @@ test("a session shows its statements, decisions and masked rows", async ({ open 
   await expect(third).toContainText("UPDATE 1");
 
   const fourth = page.getByRole("article", { name: "Statement 4" });
-  await expect(fourth.locator("tbody tr")).toHaveCount(20);
+  await expect(fourth.getByRole("region", { name: "Rows of statement 4" }).locator("tbody tr")).toHaveCount(20);
   await expect(fourth).toContainText("20 rows of 1,200");
   await fourth.getByRole("button", { name: "show more" }).click();
-  await expect(fourth.locator("tbody tr")).toHaveCount(520);
-  await expect(fourth.locator("tbody tr").last()).toHaveText("520");
+  await expect(fourth.getByRole("region", { name: "Rows of statement 4" }).locator("tbody tr")).toHaveCount(520);
+  await expect(fourth.getByRole("region", { name: "Rows of statement 4" }).locator("tbody tr").last()).toHaveText("520");
   await expect(page.locator(".lead")).toContainText("0:41, the client said good-bye · from 10.1.4.23:51334");
 });
 
