@@ -89,7 +89,7 @@ var parts = []struct {
 	measure func(context.Context, settings, *lab) ([]goal, error)
 }{
 	{"idle", measureIdle}, {"transactions", measureTransactions}, {"rows", measureRows}, {"copy", measureCopy},
-	{"value", measureValue}, {"plugins", measurePlugins}, {"recording", measureRecording}, {"verify", measureVerify},
+	{"value", measureValue}, {"plugins", measurePlugins}, {"recording", measureRecording}, {"protection", measureProtection}, {"verify", measureVerify},
 }
 
 func parseSettings(args []string) (settings, error) {

@@ -20,6 +20,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/core/peers"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/protect"
 	"gatehouse/core/proxy"
 	"gatehouse/plugins"
 	"gatehouse/plugins/host"
@@ -36,7 +37,8 @@ const recordingGoal = 0.9
 // follows, made of the packages that the real one is made of, with the plugins
 // of the route of that name. What it records goes to a recorder of the
 // directory that follows, or if there is none is thrown away: a gate that can be
-// configured so does not exist outside of this program.
+// configured so does not exist outside of this program. A column that follows is
+// protected, in mode strict.
 const gateCommand = "gate-to"
 
 // The routes of which one records.
@@ -53,12 +55,29 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 		return nil, fmt.Errorf("make the recorder's directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	return contest{
+		title: "pgbench through a gate that records, and through one that does not",
+		with:  recorded, without: unrecorded, than: "without recording", of: "rate with recording, of that without",
+		more: map[string][]string{recorded: {dir}, unrecorded: {""}}, goal: recordingGoal, modes: []string{"simple", "prepared"},
+	}.measure(ctx, s, l)
+}
+
+// A contest compares two gates that differ in one thing.
+type contest struct {
+	title         string
+	with, without string // the routes
+	than, of      string // what the table and the goal call that
+	// more is what the gate of each route is told, see runGate.
+	more  map[string][]string
+	goal  float64
+	modes []string
+}
+
+// measure runs pgbench's read-only transaction through both gates.
+func (c contest) measure(ctx context.Context, s settings, l *lab) (_ []goal, err error) {
 	var routes []*route
-	for _, name := range []string{recorded, unrecorded} {
-		args := []string{gateCommand, strconv.Itoa(l.postgres.Port), l.password}
-		if name == recorded {
-			args = append(args, dir)
-		}
+	for _, name := range []string{c.with, c.without} {
+		args := append([]string{gateCommand, strconv.Itoa(l.postgres.Port), l.password}, c.more[name]...)
 		addr, pid, stop, failed := startSelf(args...)
 		if failed != nil {
 			return nil, fmt.Errorf("start the %s gate: %w", name, failed)
@@ -67,16 +86,14 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 		routes = append(routes, l.viaProxy(name, addr, pid, nil))
 	}
 	const repeat = 2 // short runs, and more of them: what else the machine does falls on both alike
-	t := table{title: "pgbench through a gate that records, and through one that does not", columns: []string{
-		"mode", "clients", "a second", "without recording", "of that", "µs more", "CPU µs more",
-	}}
+	t := table{title: c.title, columns: []string{"mode", "clients", "a second", c.than, "of that", "µs more", "CPU µs more"}}
 	for _, r := range routes {
 		if _, err := settledTransaction(ctx, r, modes[0], clients[0], time.Second); err != nil {
 			return nil, fmt.Errorf("warm up the %s gate: %w", r.name, err)
 		}
 	}
 	var goals []goal
-	for _, mode := range []string{"simple", "prepared"} {
+	for _, mode := range c.modes {
 		for _, n := range clients {
 			took, err := interleave(repeat*s.rounds, routes, func(r *route) (sample, error) {
 				return settledTransaction(ctx, r, mode, n, s.duration)
@@ -84,13 +101,11 @@ func measureRecording(ctx context.Context, s settings, l *lab) (_ []goal, err er
 			if err != nil {
 				return nil, err
 			}
-			share := took.speed(recorded, unrecorded)
-			t.add(mode, strconv.Itoa(n), whole(float64(n)*1e6/took.time(recorded)), whole(float64(n)*1e6/took.time(unrecorded)), ratio(share),
-				whole(took.median(func(round map[string]sample) float64 { return round[recorded].time - round[unrecorded].time })),
-				whole(took.median(func(round map[string]sample) float64 { return round[recorded].cpu - round[unrecorded].cpu })))
-			goals = append(goals, goal{
-				what: fmt.Sprintf("rate with recording, of that without, %s, %d clients", mode, n), got: share, bound: recordingGoal, least: true,
-			})
+			share := took.speed(c.with, c.without)
+			t.add(mode, strconv.Itoa(n), whole(float64(n)*1e6/took.time(c.with)), whole(float64(n)*1e6/took.time(c.without)), ratio(share),
+				whole(took.median(func(round map[string]sample) float64 { return round[c.with].time - round[c.without].time })),
+				whole(took.median(func(round map[string]sample) float64 { return round[c.with].cpu - round[c.without].cpu })))
+			goals = append(goals, goal{what: fmt.Sprintf("%s, %s, %d clients", c.of, mode, n), got: share, bound: c.goal, least: true})
 		}
 	}
 	return goals, t.print(os.Stdout)
@@ -126,13 +141,19 @@ func runGate(ctx context.Context, l net.Listener, args []string) error {
 		return fmt.Errorf("gate: %w", err)
 	}
 	record := func(*event.Session) (pipeline.Recorder, error) { return discarder{}, nil }
-	if len(args) > 2 {
+	if len(args) > 2 && args[2] != "" {
 		r, err := openRecorder(args[2])
 		if err != nil {
 			return fmt.Errorf("gate: %w", err)
 		}
 		defer r.Close(context.WithoutCancel(ctx))
 		record = func(s *event.Session) (pipeline.Recorder, error) { return r.Begin(s) }
+	}
+	var protected *protect.Columns
+	if len(args) > 3 {
+		if protected, err = strictly(args[3]); err != nil {
+			return fmt.Errorf("gate: %w", err)
+		}
 	}
 	chain, err := loadPlugins(ctx)
 	if err != nil {
@@ -162,7 +183,7 @@ func runGate(ctx context.Context, l net.Listener, args []string) error {
 				return nil, err
 			}
 			return pipeline.New(pipeline.Config{
-				Terms:    pipeline.Terms{Session: s, Plugins: chain, HoldFor: time.Minute},
+				Terms:    pipeline.Terms{Session: s, Plugins: chain, HoldFor: time.Minute, Protected: protected, AllProtected: protected},
 				Recorder: r, Approver: approvals, Key: make([]byte, 32),
 			})
 		},
