@@ -14,10 +14,13 @@ const (
 // Instructions.
 const (
 	opUnreachable = 0x00
+	opBlock       = 0x02
 	opLoop        = 0x03
 	opIf          = 0x04
 	opEnd         = 0x0b
 	opBr          = 0x0c
+	opBrIf        = 0x0d
+	opBrTable     = 0x0e
 	opReturn      = 0x0f
 	opCall        = 0x10
 	opDrop        = 0x1a
@@ -49,7 +52,10 @@ type module struct {
 	functions []function
 	pages     int64  // of memory; none if negative
 	table     uint32 // elements of a table, if any
+	elements  int    // of the table, all the first function
+	start     string // the function of the start section
 	data      []byte // at dataAt
+	locals    int    // of type i32, of each function
 
 	countData bool // it counts its segments of data
 	passive   bool // it has one that does nothing, the first
@@ -69,7 +75,11 @@ func (m module) bytes() []byte {
 			continue
 		}
 		defined = append(defined, index)
-		code = append(code, counted(slices.Concat([]byte{0}, f.body, []byte{opEnd})))
+		locals := []byte{0}
+		if m.locals > 0 {
+			locals = append(append([]byte{1}, leb(uint64(m.locals))...), i32)
+		}
+		code = append(code, counted(slices.Concat(locals, f.body, []byte{opEnd})))
 		exports = append(exports, slices.Concat(counted([]byte(f.name)), []byte{0x00}, index))
 	}
 	b = section(b, 1, types)
@@ -83,6 +93,12 @@ func (m module) bytes() []byte {
 		exports = append(exports, slices.Concat(counted([]byte("memory")), []byte{0x02, 0x00}))
 	}
 	b = section(b, 7, exports)
+	if i := slices.IndexFunc(m.functions, func(f function) bool { return f.name == m.start }); m.start != "" {
+		b = append(append(b, 8), counted(leb(uint64(i)))...)
+	}
+	if m.elements > 0 {
+		b = section(b, 9, [][]byte{slices.Concat([]byte{0x00, opI32Const, 0, opEnd}, leb(uint64(m.elements)), make([]byte, m.elements))})
+	}
 	var data [][]byte
 	if m.passive {
 		data = append(data, append([]byte{0x01}, counted(allow)...))

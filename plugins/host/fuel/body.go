@@ -96,7 +96,7 @@ func (f *body) plan(r *reader) {
 	// Entering costs, and setting the locals to zero.
 	f.points = append(f.points, point{at: r.at, kind: entry, cost: 2 + int64(f.locals)/4, parent: -1})
 	f.frames = append(f.frames, frame{isBlock, 0})
-	at, values := 0, 0
+	at, values, loops := 0, 0, 0
 	var in instruction
 	for len(f.frames) > 0 {
 		r.instruction(&in)
@@ -118,6 +118,7 @@ func (f *body) plan(r *reader) {
 			}
 		case isLoop:
 			f.frames = append(f.frames, frame{isLoop, at})
+			loops++
 			f.points = append(f.points, point{at: r.at, kind: header, cost: 1, parent: at})
 			at = len(f.points) - 1
 		case isElse:
@@ -154,7 +155,9 @@ func (f *body) plan(r *reader) {
 	if f.m.complex > MaxComplexity {
 		r.fail(errors.New("module is too complex: functions have too many blocks, branches and locals"))
 	}
-	f.slots = int64(8 + f.locals + values/4)
+	// A frame has room for each local, for each of them in each loop, and for
+	// some of the values.
+	f.slots = int64(8 + f.locals*(1+loops) + values/4)
 }
 
 // next adds a point for what follows a branch, or the end of a block, and

@@ -77,7 +77,7 @@ type instruction struct {
 	op    byte
 	kind  kind
 	index uint32 // of a function, a local, a global; how far a branch goes; a type
-	value bool   // it leaves a value that is neither a constant nor a local's
+	value bool   // it makes a value, other than a constant
 	cost  int64
 	keeps bool // tables and segments
 }
@@ -137,7 +137,7 @@ func (r *reader) instruction(in *instruction) {
 		in.value = true
 		r.skip(r.count())
 	case op >= opLocalGet && op <= opLocalTee:
-		in.kind, in.index = isLocal, r.u32()
+		in.kind, in.index, in.value = isLocal, r.u32(), op != opLocalGet
 	case op == opGlobalGet, op == opGlobalSet:
 		in.kind, in.index, in.value = isGlobal, r.u32(), true
 	case op == 0x25, op == opTableSet:
