@@ -72,10 +72,14 @@ type analysis struct {
 
 	flows  []flow
 	writes map[written]int // their indexes
-	steps  int
-	depth  int // of statements
-	nested int // of expressions
-	bodies int // of functions in each other
+	// control are the columns that may decide what is computed, and decided what
+	// decides about rows, anywhere in the statement.
+	control set
+	decided rows
+	steps   int
+	depth   int // of statements
+	nested  int // of expressions
+	bodies  int // of functions in each other
 }
 
 type casts struct {
@@ -215,7 +219,14 @@ func (a *analysis) result(r *relation) *Result {
 			})
 		}
 	}
+	a.decided = a.decided.with(r.rows)
 	for _, f := range a.flows {
+		if f.by != "" { // when a function is called is the server's choice
+			f.value.derived = f.value.derived.with(a.control)
+			if f.rows = f.rows.with(a.decided); f.value.plain() && f.rows.none() {
+				continue
+			}
+		}
 		reason := f.value.reason
 		if a.steps > maxSteps {
 			reason = tooMuch
@@ -266,9 +277,6 @@ func (a *analysis) tally(all []Comparison) (tallied []Comparison) {
 
 // flow notes that a value is written, for the rows that it is written in.
 func (a *analysis) flow(to Column, by string, v value, r rows) {
-	if by != "" && v.plain() && r.none() {
-		return
-	}
 	k := written{to, by}
 	if i, ok := a.writes[k]; ok {
 		f := &a.flows[i]

@@ -91,7 +91,11 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		v = a.aggregated(s, c, v)
 	}
 	if c.Filter != nil {
-		v.rows = v.rows.with(a.condition(s, c.Filter))
+		r := a.condition(s, c.Filter)
+		v.rows = v.rows.with(r)
+		if v.risky {
+			v.failing = v.failing.with(a.deciding(r))
+		}
 	}
 	v.typ, v.shaped = f.Returns, f.Shaped && slices.ContainsFunc(args, shaped)
 	if len(f.Columns) > 0 && v.record == nil {

@@ -6,7 +6,13 @@ func (a *analysis) condition(s *scope, e Expr) rows {
 		a.nested--
 		return rows{reason: tooMuch}
 	}
-	defer func() { a.nested-- }()
+	r := a.holding(s, e)
+	a.nested--
+	a.decided = a.decided.with(r)
+	return r
+}
+
+func (a *analysis) holding(s *scope, e Expr) rows {
 	switch e := e.(type) {
 	case nil:
 		return rows{}

@@ -32,7 +32,7 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	case *Computed:
 		return a.computed(s, e)
 	case *Logic:
-		return a.all(s, e.Args)
+		return a.controls(a.all(s, e.Args).chosen())
 	case *Test:
 		return a.expr(s, e.Arg).computed()
 	case *Operation:
@@ -110,10 +110,18 @@ func (a *analysis) record(s *scope, e *Record) value {
 
 // computed is what the language itself computes.
 func (a *analysis) computed(s *scope, e *Computed) value {
-	v := a.all(s, e.Args)
+	v := a.all(s, e.Args).chosen()
 	if e.Fails {
 		v = v.fails()
 	}
+	return a.controls(v)
+}
+
+// controls notes that what is in v may decide what else is computed of the
+// statement, so that it shows in what functions keep.
+func (a *analysis) controls(v value) value {
+	a.control = a.control.with(v.all())
+	a.decided = a.decided.with(v.rows)
 	return v
 }
 
@@ -280,6 +288,10 @@ func (a *analysis) castsTo(to Name) casts {
 func (a *analysis) subquery(s *scope, e *Subquery) value {
 	r := a.statement(s.inner(), e.Query)
 	v := value{rows: r.rows.selecting()}
+	v.risky = slices.ContainsFunc(r.columns, func(c column) bool { return c.risky })
+	if v.risky {
+		v.failing = a.deciding(v.rows) // whether a row is computed
+	}
 	switch {
 	case e.Kind == Exists:
 		v.outer = true // which rows there are may be for what is outside
@@ -298,6 +310,7 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 			v = r.columns[0].value
 		}
 		v = v.of(r.rows.selecting(), failing)
+		v.risky = true
 	case Array:
 		v.rows = v.rows.with(r.rows)
 		for _, c := range r.columns {

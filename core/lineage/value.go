@@ -13,6 +13,7 @@ type value struct {
 	record  []column // the fields, of a row as a whole
 	outer   bool     // it has a column of an outer query in it
 	many    bool     // it is a row for each of a set
+	risky   bool     // computing it may fail, for some columns or for none
 	shaped  bool     // it may be a row of columns that are not known
 	typ     Name     // its type, where that is known
 }
@@ -69,6 +70,7 @@ func (v value) with(w value) value {
 	v.reason = first(v.reason, w.reason)
 	v.outer = v.outer || w.outer
 	v.many = v.many || w.many
+	v.risky = v.risky || w.risky
 	return v
 }
 
@@ -88,6 +90,7 @@ func (v value) or(w value) value {
 	u.reason = first(v.reason, w.reason)
 	u.outer = v.outer || w.outer
 	u.many = v.many || w.many
+	u.risky = v.risky || w.risky
 	u.shaped = v.shaped || w.shaped
 	u.record = nil
 	if v.typ != w.typ {
@@ -123,7 +126,16 @@ func (v value) of(r rows, failing set) value {
 
 // fails is v where computing it may fail.
 func (v value) fails() value {
-	v.failing = v.failing.with(v.all())
+	v.failing, v.risky = v.failing.with(v.all()), true
+	return v
+}
+
+// chosen is what is chosen from v's parts, or may end before it comes to all of
+// them: if any may fail, then all that it depends on decides whether it does.
+func (v value) chosen() value {
+	if v.risky {
+		return v.fails()
+	}
 	return v
 }
 

@@ -90,6 +90,9 @@ func told(r *lineage.Result) string {
 		}
 		lines = append(lines, line)
 	}
+	if lines == nil {
+		return "nothing"
+	}
 	return strings.Join(lines, "\n")
 }
 
@@ -120,7 +123,7 @@ func dependence(d lineage.Dependence) string {
 		}
 		s += " " + short(c.Column)
 	}
-	s += listed(" matched ", d.Matched) + listed(" ordered ", d.Ordered) + listed(" failing ", d.Failing)
+	s += listed(" matched ", d.Matched) + listed(" counted ", d.Counted) + listed(" ordered ", d.Ordered) + listed(" failing ", d.Failing)
 	if d.Reason != "" {
 		s += " unknown (" + d.Reason + ")"
 	}
