@@ -95,9 +95,16 @@ type answer struct {
 	outcome []string
 }
 
-// ask sends messages up to a ReadyForQuery and collects the answer.
+// ask sends messages up to a ReadyForQuery, or as many as it has Syncs, and
+// collects the answer.
 func (r *raw) ask(ms ...pgproto3.FrontendMessage) (a answer) {
 	r.t.Helper()
+	syncs := 0
+	for _, m := range ms {
+		if _, is := m.(*pgproto3.Sync); is {
+			syncs++
+		}
+	}
 	r.send(ms...)
 	for {
 		kind, body := r.message()
@@ -116,16 +123,32 @@ func (r *raw) ask(ms ...pgproto3.FrontendMessage) (a answer) {
 		case 'D':
 			a.outcome = append(a.outcome, short(kind, body))
 		case 'Z':
-			a.status = string(body)
-			return a
+			if syncs--; syncs <= 0 {
+				a.status = string(body)
+				return a
+			}
 		}
 	}
 }
 
+// modes are the ways in which the corpus is sent.
+var modes = []string{"simple", "extended", "pipelined", "named"}
+
 // in returns the messages that send sql in a mode.
 func in(mode, sql string, params [][]byte) []pgproto3.FrontendMessage {
-	if mode == "simple" {
+	run := func(name, sql string, params [][]byte) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{&pgproto3.Parse{Name: name, Query: sql}, &pgproto3.Bind{PreparedStatement: name, Parameters: params}, &pgproto3.Execute{}}
+	}
+	switch mode {
+	case "simple":
 		return []pgproto3.FrontendMessage{&pgproto3.Query{String: sql}}
+	case "pipelined": // between what is harmless
+		ms := slices.Concat(run("", "SELECT 1", nil), run("", sql, params), run("", "SELECT 2", nil))
+		return append(ms, &pgproto3.Sync{})
+	case "named": // prepared once, and run later
+		ms := run("once", sql, params)
+		return slices.Concat(ms[:1], []pgproto3.FrontendMessage{&pgproto3.Sync{}}, run("", "SELECT 1", nil), []pgproto3.FrontendMessage{&pgproto3.Sync{}},
+			ms[1:], []pgproto3.FrontendMessage{&pgproto3.Sync{}, &pgproto3.Close{ObjectType: 'S', Name: "once"}, &pgproto3.Sync{}})
 	}
 	return []pgproto3.FrontendMessage{&pgproto3.Parse{Query: sql}, &pgproto3.Bind{Parameters: params}, &pgproto3.Execute{}, &pgproto3.Sync{}}
 }
@@ -137,7 +160,11 @@ func (e *entry) takes(t testing.TB, mode string) bool {
 		return e.params == nil
 	}
 	facts, err := analyzer().Analyze(t.Context(), e.sql)
-	return err != nil || facts.Len() == 1
+	if err != nil || facts.Len() != 1 {
+		return err != nil
+	}
+	// Others may need to be alone.
+	return mode != "pipelined" || e.action != "allow" || strings.HasPrefix(e.sql, "SELECT ")
 }
 
 // inLog finds the texts in a server's log, and how far they came.
@@ -255,7 +282,7 @@ func TestGuardCorpus(t *testing.T) {
 			}
 			t.Run("the bare server takes it", func(t *testing.T) { l.takesAll(t, harmful) })
 			t.Run("harmful", func(t *testing.T) { l.stopsAll(t, harmful) })
-			for _, mode := range []string{"simple", "extended"} {
+			for _, mode := range modes {
 				t.Run("harmless, "+mode, func(t *testing.T) { l.passesAll(t, harmless, mode) })
 			}
 		})
@@ -322,7 +349,7 @@ func (l *laboratory) stopsAll(t *testing.T, harmful []*entry) {
 	}()
 	bare := l.bare(t, g.database)
 	harm := func(e *entry) []string { return bare.ask(&pgproto3.Query{String: e.harm}).outcome }
-	for _, mode := range []string{"simple", "extended"} {
+	for _, mode := range modes {
 		r := g.raw(t)
 		for _, e := range harmful {
 			if !e.takes(t, mode) {
