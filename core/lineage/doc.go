@@ -38,6 +38,7 @@
 //	ORDER BY ssn LIMIT 1                   matched: the first is the lowest
 //	FROM generate_series(1, pin)           matched, and counted: as many rows
 //	ORDER BY ssn                           ordered
+//	ORDER BY upper(ssn)                    matched: it may put any row first
 //	SELECT 1 / (pin - 5), ssn::int         failing: the statement ends, or it does not
 //
 // A comparison counts as one only where operators are the server's own, the other

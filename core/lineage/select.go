@@ -28,7 +28,8 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 	for _, k := range q.Order {
 		v := a.key(s, r, k, true)
 		r.rows = r.rows.with(v.rows)
-		r.rows.ordered = r.rows.ordered.with(v.all())
+		r.rows.ordered = r.rows.ordered.with(v.exact)
+		r.rows.matched = r.rows.matched.with(v.derived) // an order may tell whatever is computed
 		r.rows.reason = first(r.rows.reason, v.reason)
 		r.rows.failing = r.rows.failing.with(v.failing)
 	}

@@ -147,6 +147,7 @@ func (a *analysis) met(s *scope, w *Insert, c *Conflict, into *target) (r rows) 
 	}
 	for _, e := range keys {
 		name, plain := e.(*Ref)
+		plain = plain && len(name.Parts) == 1
 		given := value{}
 		if plain {
 			for _, found := range into.table.find(name.Parts[0]) {

@@ -50,6 +50,28 @@ func TestLineage(t *testing.T) {
 	}
 }
 
+// Texts of one shape share what is told of them, but for the places of results,
+// which are literals.
+func TestLineageOfShapes(t *testing.T) {
+	c := shop(t)
+	one, two := read(t, "SELECT id FROM people WHERE ssn = 'x' LIMIT 10"), read(t, "SELECT id FROM people WHERE ssn = 'yy' LIMIT 99")
+	if one != two {
+		t.Error("a shape is translated for each text")
+	}
+	for _, by := range []string{"ORDER BY %s LIMIT 1", "GROUP BY ROLLUP (1, %s)", "GROUP BY GROUPING SETS (1, (%s))"} {
+		for place, matches := range map[string]bool{"1": false, "2": true} {
+			sql := "SELECT id, ssn FROM people " + strings.ReplaceAll(by, "%s", place)
+			r, err := lineage.Analyze(context.Background(), read(t, sql), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := r.Rows.On(isProtected); e.Matched != matches {
+				t.Errorf("%s: %+v", sql, e)
+			}
+		}
+	}
+}
+
 // isProtected is whether a column is one of people's ssn and pin.
 func isProtected(c lineage.Column) bool {
 	return c.Relation == "public.people" && (c.Name == "ssn" || c.Name == "pin")
