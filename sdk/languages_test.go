@@ -10,6 +10,7 @@ import (
 	"gatehouse/plugins/cases"
 	"gatehouse/plugins/host"
 	"gatehouse/plugins/plugintest"
+	"gatehouse/sdk/module"
 )
 
 // sources are what the plugins of the READMEs are called in their commands.
@@ -53,7 +54,7 @@ cases:
 			sh := exec.Command("sh", "-ec", string(blocks[1][2]))
 			sh.Dir = dir
 			if language == "rust" {
-				sh.Env = append(os.Environ(), "PATH="+filepath.Dir(plugintest.Rustc(t))+":"+os.Getenv("PATH"))
+				sh.Env = append(os.Environ(), "PATH="+filepath.Dir(rustc(t))+":"+os.Getenv("PATH"))
 			}
 			if said, err := sh.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, said)
@@ -75,13 +76,22 @@ cases:
 	}
 }
 
+func rustc(t *testing.T) string {
+	t.Helper()
+	name, err := module.Rustc(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // The crate is one for Cargo too, which runs its tests.
 func TestCargo(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("rust")); err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Dir(plugintest.Rustc(t))
+	bin := filepath.Dir(rustc(t))
 	for _, args := range [][]string{{"build", "--target", "wasm32-unknown-unknown"}, {"test"}} {
 		cargo := exec.Command(filepath.Join(bin, "cargo"), append(args, "--offline")...)
 		cargo.Dir = dir

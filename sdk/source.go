@@ -7,5 +7,5 @@ import "embed"
 // Source is the source of the SDKs, for tools that copy one beside a plugin: of this
 // package, and in a folder each those of other languages.
 //
-//go:embed *.go c/gatehouse.c c/gatehouse.h rust/Cargo.toml rust/src
+//go:embed *.go c/gatehouse.c c/gatehouse.h rust/Cargo.toml rust/src assemblyscript/package.json assemblyscript/schema.mjs assemblyscript/assembly
 var Source embed.FS

@@ -28,6 +28,7 @@ var Languages = []*Language{
 	{"go", "main.go", "Go 1.26 or newer", compileGo},
 	{"c", "plugin.c", "clang and lld", compileC},
 	{"rust", "plugin.rs", "rustc with its target wasm32-unknown-unknown (in Debian the packages rustc, lld and libstd-rust-dev-wasm32)", compileRust},
+	{"assemblyscript", "plugin.ts", "asc (npm install assemblyscript in the plugin's folder)", compileAssemblyScript},
 }
 
 // LanguageOf returns the language of the plugin in dir.
@@ -145,4 +146,17 @@ func Rustc(ctx context.Context) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("rustc for %s: %w", rustTarget, ErrNoCompiler)
+}
+
+// compileAssemblyScript takes the compiler that npm installed in the plugin's folder
+// or the SDK's, or else the first one in the PATH.
+func compileAssemblyScript(c *compilation) error {
+	asc := "asc"
+	for _, dir := range []string{c.sdk, c.dir} {
+		installed := filepath.Join(dir, "node_modules", ".bin", "asc")
+		if _, err := os.Stat(installed); err == nil {
+			asc = installed
+		}
+	}
+	return c.run(nil, asc, "plugin.ts", "-O", "--runtime", "minimal", "--exportStart", "_initialize", "--use", "abort=", "--pedantic", "-o", c.out())
 }

@@ -35,6 +35,11 @@ func mustRun(t *testing.T, args ...string) string {
 // cases say.
 func TestNewPlugins(t *testing.T) {
 	t.Setenv("GOPROXY", "off")
+	asc, err := filepath.Abs("../../../sdk/assemblyscript/node_modules/.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", asc+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	for _, lang := range languageNames() {
 		t.Run(lang, func(t *testing.T) {
 			dir := t.TempDir()
