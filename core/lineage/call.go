@@ -73,7 +73,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	a.kept(s, f, v)
 	switch {
 	case f.Body != nil:
-		v = a.body(f, f.placed(c, args))
+		v = a.body(f, a.placed(f, c, args))
 	case f.Counts:
 		v.exact, v.derived = nil, nil
 	case f.Kind == Opaque:
@@ -150,18 +150,22 @@ func (s *scope) window(name string) *Windowing {
 	return nil
 }
 
-// placed are the arguments of a call in the order in which the function has them.
-func (f *Function) placed(c *Call, args []value) []value {
-	if c.Names == nil {
-		return args
-	}
-	placed := make([]value, max(len(args), f.Most))
+// placed are the arguments of a call in the order in which the function has them,
+// with the defaults of those that the call does not give.
+func (a *analysis) placed(f *Function, c *Call, args []value) []value {
+	n := max(len(args), f.Least+len(f.Defaults))
+	placed, given := make([]value, n), make([]bool, n)
 	for i, v := range args {
-		if c.Names[i] != "" {
+		if c.Names != nil && c.Names[i] != "" {
 			i = slices.Index(f.Names, c.Names[i])
 		}
-		if i >= 0 && i < len(placed) {
-			placed[i] = v
+		if i >= 0 && i < n {
+			placed[i], given[i] = v, true
+		}
+	}
+	for i, e := range f.Defaults {
+		if i += n - len(f.Defaults); !given[i] {
+			placed[i] = a.expr(&scope{}, e)
 		}
 	}
 	return placed

@@ -134,6 +134,8 @@ type Function struct {
 	Volatile bool
 	// Names are those of its arguments, as far as it has them.
 	Names []string
+	// Defaults are what its last arguments are where a call does not give them.
+	Defaults []Expr
 	// Accepts are the types that each argument may have: its own, and those that
 	// become it by themselves. None is any, as is no list at all. Where an
 	// argument is known to be of another type, the function is not meant.

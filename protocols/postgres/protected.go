@@ -466,7 +466,7 @@ func (r *reading) isConstant(h *head, i int) bool {
 
 // witness sets the origins and lineage of h's fields to what the statement's
 // lineage tells, where the server's own description agrees: a field that it says
-// comes from a column must show that column as it is. Otherwise nothing is known
+// comes from a column must be one that depends on it. Otherwise nothing is known
 // of the field.
 func (r *reading) witness(h *head, columns []column) {
 	for i := range h.Fields {
@@ -484,7 +484,7 @@ func (r *reading) witness(h *head, columns []column) {
 			continue
 		}
 		told := &r.told.fields[i]
-		if columns[i].table != 0 && !slices.Contains(told.exact, columns[i]) && !told.isTemporary(columns[i], h.origins[i]) {
+		if columns[i].table != 0 && !slices.Contains(told.shown, columns[i]) && !told.isTemporary(columns[i], h.origins[i]) {
 			f.Origins, f.Lineage = append(f.Origins, told.origins...), event.LineageUnknown
 			continue
 		}

@@ -47,7 +47,7 @@ type told struct {
 type toldField struct {
 	origins []string
 	lineage event.Lineage
-	exact   []column // that the server may say it comes from
+	shown   []column // that the server may say it comes from
 	// temporary is the number of the column of a temporary table that it shows.
 	temporary uint16
 	reason    string
@@ -305,9 +305,14 @@ func (j *judgement) field(f *lineage.Field) toldField {
 		of, is := columnOf(c)
 		switch {
 		case is:
-			t.exact = append(t.exact, of)
+			t.shown = append(t.shown, of)
 		case c.ID >= firstTemporary:
 			t.temporary = of.number
+		}
+	}
+	for _, c := range f.Derived {
+		if of, is := columnOf(c); is {
+			t.shown = append(t.shown, of) // by a cast that does nothing
 		}
 	}
 	if chosen, reason := j.decides(&f.Rows); chosen && t.reason == "" {

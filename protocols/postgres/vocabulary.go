@@ -442,10 +442,10 @@ func (v *vocabulary) read(ctx context.Context, r *routine, f *lineage.Function) 
 		f.Reason = "it has settings of its own"
 		return
 	}
-	var source string
+	var source, defaults string
 	err := v.catalog.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return ifAnswered(conn.QueryRow(ctx, `SELECT (to_jsonb(p) ->> 'prosqlbody' IS NOT NULL)::text || ' ' || p.prosrc
-			FROM pg_proc p WHERE p.oid = $1`, r.oid).Scan(&source))
+		return ifAnswered(conn.QueryRow(ctx, `SELECT (to_jsonb(p) ->> 'prosqlbody' IS NOT NULL)::text || ' ' || p.prosrc, COALESCE(pg_get_expr(p.proargdefaults, 0), '')
+			FROM pg_proc p WHERE p.oid = $1`, r.oid).Scan(&source, &defaults))
 	})
 	if err != nil || source == "" {
 		return
@@ -466,6 +466,7 @@ func (v *vocabulary) read(ctx context.Context, r *routine, f *lineage.Function) 
 		return
 	}
 	f.Kind, f.Body, f.Reason = lineage.Scalar, body, ""
+	f.Defaults = v.defaultsOf(ctx, r, defaults)
 	var calls []string
 	for i := range facts.Statements {
 		for _, called := range facts.Statements[i].Functions {
@@ -478,6 +479,26 @@ func (v *vocabulary) read(ctx context.Context, r *routine, f *lineage.Function) 
 	if r.set {
 		f.Kind = lineage.Set
 	}
+}
+
+// defaultsOf returns the defaults of a function's last arguments, of which sql is a
+// list.
+func (v *vocabulary) defaultsOf(ctx context.Context, r *routine, sql string) []lineage.Expr {
+	defaults := make([]lineage.Expr, r.defaults)
+	if facts, err := v.analyzer.Analyze(ctx, "SELECT "+sql); err == nil && facts.Len() == 1 {
+		if q, is := facts.Query(0).(*lineage.Query); is {
+			if body, is := q.Body.(*lineage.Select); is && len(body.Targets) == len(defaults) {
+				for i := range defaults {
+					defaults[i] = body.Targets[i].Expr
+				}
+				return defaults
+			}
+		}
+	}
+	for i := range defaults {
+		defaults[i] = &lineage.Not{What: "the default of an argument of " + r.named() + " cannot be read"}
+	}
+	return defaults
 }
 
 // mayWrite returns one of the functions of these names, in lower case, in any
