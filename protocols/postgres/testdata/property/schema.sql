@@ -1,0 +1,29 @@
+-- Random statements run on two databases of this schema that are equal but for the
+-- columns whose names begin with secret.
+CREATE TABLE people (
+	id int PRIMARY KEY, name text, age int, team int, secret_code text, secret_n int, secret_on date, secret_flag bool,
+	loud text GENERATED ALWAYS AS (upper(name)) STORED, secret_loud text GENERATED ALWAYS AS (lower(secret_code)) STORED
+);
+CREATE TABLE orders (id int PRIMARY KEY, person_id int, amount int, kind text, note text, placed date, open bool);
+CREATE TABLE items (id int PRIMARY KEY, order_id int, n int, tag text, doc jsonb, numbers int[], secret_n int);
+CREATE TABLE nodes (id int PRIMARY KEY, parent_id int, label text, secret_label text);
+CREATE TABLE parts (id int, n int, label text, secret_n int) PARTITION BY RANGE (id);
+CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (5);
+CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (5) TO (100);
+CREATE TABLE log (id int, note text, n int DEFAULT 7, made text GENERATED ALWAYS AS (note || '!') STORED);
+
+CREATE VIEW plain_people AS SELECT id, name, age, team FROM people;
+CREATE VIEW all_people AS SELECT id, name, secret_code AS hidden, age, secret_n AS pin FROM people;
+CREATE VIEW some_people AS SELECT id, name, age FROM people WHERE secret_n % 2 = 0;
+CREATE VIEW teams AS SELECT team AS id, count(*)::int AS n, max(name) AS label, max(secret_n) AS secret_n FROM people GROUP BY team;
+CREATE VIEW orders_of AS SELECT o.id, p.name, o.amount, o.kind FROM orders o JOIN people p ON p.id = o.person_id;
+CREATE VIEW matched AS SELECT o.id, p.id AS who, o.kind, p.name FROM orders o LEFT JOIN people p ON p.secret_n = o.amount;
+
+CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
+CREATE FUNCTION name_of(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM people WHERE id = who';
+CREATE FUNCTION code_of(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT secret_code FROM people WHERE id = who';
+CREATE FUNCTION kinds(above int) RETURNS TABLE (id int, kind text) LANGUAGE sql STABLE AS 'SELECT id, kind FROM orders WHERE amount >= above';
+
+INSERT INTO orders SELECT i, i % 6 + 1, (i * 7) % 20, (ARRAY['a', 'b', 'c'])[i % 3 + 1], CASE WHEN i % 4 > 0 THEN 'note ' || i END, date '2025-01-01' + i, i % 2 = 0 FROM generate_series(1, 9) i;
+INSERT INTO nodes (id, parent_id, label) SELECT i, nullif(i / 2, 0), 'node ' || i FROM generate_series(1, 9) i;
+INSERT INTO log SELECT i, 'log ' || i, i FROM generate_series(1, 3) i;
