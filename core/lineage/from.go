@@ -58,6 +58,9 @@ func (a *analysis) source(s *scope, src Source, prior []*item) (*item, []*item) 
 // item makes a source of what a query returns.
 func (a *analysis) item(s *scope, r *relation, alias Alias) *item {
 	s.rows = s.rows.with(r.rows)
+	for _, c := range r.columns { // they may be computed where nothing asks for them
+		s.rows.failing = s.rows.failing.with(c.failing)
+	}
 	return &item{
 		name: alias.Name, byName: alias.Name != "", byColumn: true,
 		columns: renamed(r.columns, alias.Columns), unknown: r.unknown,

@@ -79,6 +79,11 @@ func (a *analysis) flowing(c column) (v value) {
 			v = v.or(a.flows[i].value)
 		}
 	}
+	for _, to := range c.derived { // it is computed again
+		if i, ok := a.writes[written{to: a.columns[to]}]; ok {
+			v = v.or(a.flows[i].value.computed())
+		}
+	}
 	return v
 }
 
