@@ -77,9 +77,9 @@ type analysis struct {
 	control set
 	decided rows
 	steps   int
-	depth   int // of statements
-	nested  int // of expressions
-	bodies  int // of functions in each other
+	depth   int         // of statements
+	nested  int         // of expressions
+	bodies  []Statement // of functions, each called by the one before
 }
 
 type casts struct {

@@ -174,13 +174,19 @@ func (a *analysis) placed(f *Function, c *Call, args []value) []value {
 // maxBodies is how deep functions may call each other.
 const maxBodies = 8
 
-// body is what a function returns whose body can be read.
+// body is what a function returns whose body can be read. One that calls itself
+// depends on what it gives itself, beside what it depends on anyhow.
 func (a *analysis) body(f *Function, args []value) value {
-	if a.bodies++; a.bodies > maxBodies {
-		a.bodies--
+	if slices.Contains(a.bodies, f.Body) {
+		v := joined(args).computed().fails()
+		v.many = v.many || f.Kind == Set
+		return v
+	}
+	if len(a.bodies) >= maxBodies {
 		return unknown(f.named() + " calls others too deep")
 	}
-	defer func() { a.bodies-- }()
+	a.bodies = append(a.bodies, f.Body)
+	defer func() { a.bodies = a.bodies[:len(a.bodies)-1] }()
 	r := a.statement(within{arguments: &arguments{f, args}}, f.Body)
 	if r.unknown != "" || len(r.columns) == 0 {
 		return unknown(first(r.unknown, f.named()+" returns nothing"))

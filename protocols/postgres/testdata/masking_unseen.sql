@@ -53,3 +53,5 @@ CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.body 
 CREATE TRIGGER instead INSTEAD OF INSERT OR UPDATE ON instead FOR EACH ROW EXECUTE FUNCTION instead();
 CREATE VIEW chosen AS SELECT i, d.digit FROM people p, generate_series(1, 11) i, digits d WHERE p.id = 1 AND d.digit = substr(p.ssn, i, 1);
 CREATE VIEW swapped (name, ssn) AS SELECT ssn, name FROM people;
+CREATE FUNCTION back(n int, t text) RETURNS text LANGUAGE sql STABLE AS 'SELECT t';
+CREATE OR REPLACE FUNCTION back(n int, t text) RETURNS text LANGUAGE sql STABLE AS 'SELECT CASE WHEN n = 0 THEN t ELSE back(n - 1, (SELECT ssn FROM people WHERE id = n)) END';
