@@ -110,9 +110,26 @@ func (r *copyReader) line() (int, bool) {
 		}
 	}
 	for r.at < len(r.buf) {
-		c := r.buf[r.at]
-		switch {
-		case r.in && c == r.escape && r.escape != r.quote:
+		if !r.in { // up to the next quote
+			rest := r.buf[r.at:]
+			end := bytes.IndexByte(rest, '\n')
+			if end >= 0 {
+				rest = rest[:end]
+			}
+			n := bytes.IndexByte(rest, r.quote)
+			switch {
+			case n >= 0:
+				r.in = true
+				r.at += n + 1
+			case end >= 0:
+				return r.at + end + 1, true
+			default:
+				r.at = len(r.buf)
+			}
+			continue
+		}
+		switch c := r.buf[r.at]; {
+		case c == r.escape && r.escape != r.quote:
 			if r.at+1 == len(r.buf) {
 				return 0, false // the next byte tells
 			}
@@ -120,9 +137,7 @@ func (r *copyReader) line() (int, bool) {
 				r.at++
 			}
 		case c == r.quote:
-			r.in = !r.in // a doubled quote leaves and comes back
-		case c == '\n' && !r.in:
-			return r.at + 1, true
+			r.in = false // a doubled quote leaves and comes back
 		}
 		r.at++
 	}
