@@ -109,7 +109,7 @@ func TestShadow(t *testing.T) {
 	want := []event.Notice{
 		{Code: "shadow", Text: "would block: no", Attrs: ownAttrs(event.Attr{Key: pipeline.AttrAction, Value: "block"}, event.Attr{Key: pipeline.AttrRule, Value: "r"}, event.Attr{Key: "risk", Value: "9"})},
 		{Code: "shadow", Text: "would treat the result", Attrs: ownAttrs(
-			event.Attr{Key: pipeline.AttrTreatment, Value: "a: redact"}, event.Attr{Key: pipeline.AttrTreatment, Value: "b: inspect"}, event.Attr{Key: pipeline.AttrTreatment, Value: "d: detect email=null"},
+			event.Attr{Key: pipeline.AttrTreatment, Value: "a: redact"}, event.Attr{Key: pipeline.AttrTreatment, Value: "b: inspect"}, event.Attr{Key: pipeline.AttrTreatment, Value: "d: detect email null"},
 		)},
 		{Code: "shadow", Text: "would block the upload", Attrs: ownAttrs(event.Attr{Key: pipeline.AttrAction, Value: "block"})},
 		{Code: "shadow", Text: "would have changed values", Attrs: ownAttrs(event.Attr{Key: pipeline.AttrChanged, Value: "b: 4"}, event.Attr{Key: pipeline.AttrChanged, Value: "d: 2"})},

@@ -5,31 +5,24 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/core/event"
-	"gatehouse/plugins/plugintest"
 	"gatehouse/sdk"
+	"gatehouse/sdk/sdktest"
 )
 
-func writing(table string) *sdk.Request {
-	return &sdk.Request{Statements: []sdk.Statement{{Kind: "UPDATE", Parent: -1, Runs: true, Writes: []sdk.Object{{Name: table}}}}}
+func writing(table string) sdk.Request {
+	return sdk.Request{Statements: []sdk.Statement{{Kind: "UPDATE", Parent: -1, Runs: true, Writes: []sdk.Object{{Name: table}}}}}
 }
 
+// As it is, and compiled to WebAssembly in the gate's host.
 func TestHoldsWritesToTheLedger(t *testing.T) {
-	if v := (plugin{}).Judge(nil, writing("ledger")); v.Action != sdk.Hold {
-		t.Errorf("a write to the ledger: %v", v.Action)
-	}
-	if v := (plugin{}).Judge(nil, writing("notes")); v.Action != sdk.Allow {
-		t.Errorf("a write to another table: %v", v.Action)
-	}
-}
-
-// The same in the host, compiled to WebAssembly.
-func TestInHost(t *testing.T) {
-	judge := plugintest.Judge(t, plugintest.Load(t, ""))
-	v, err := judge.Judge(t.Context(), &event.Session{}, writing("ledger"))
-	if err != nil || v.Action != sdk.Hold || v.Rule != "nightshift/ledger" {
-		t.Errorf("a write to the ledger: %+v, %v", v, err)
-	}
+	sdktest.Run(t, plugin{}, "", func(t *testing.T, s *sdktest.Session) {
+		if v := s.Judge(writing("ledger")); v.Action != sdk.Hold || v.Rule != "nightshift/ledger" {
+			t.Errorf("a write to the ledger: %v", v)
+		}
+		if v := s.Judge(writing("notes")); v.Action != sdk.Allow {
+			t.Errorf("a write to another table: %v", v)
+		}
+	})
 }
 
 func TestReadmeShowsThisPlugin(t *testing.T) {
