@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,8 +15,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gatehouse/core/cmd/gatehouse/config"
+	"gatehouse/core/event"
+	"gatehouse/core/pipeline"
+	"gatehouse/plugins"
+	"gatehouse/sdk/module"
 )
 
 // configure puts an edited configuration in the place of the gate's, as editors
@@ -70,6 +77,8 @@ func testReload(t *testing.T, d *demo) {
 	}
 	for name, test := range map[string]func(*testing.T, *demo){
 		"under load":             testReloadUnderLoad,
+		"modules":                testReloadModules,
+		"sessions that stay":     testReloadStays,
 		"a bad one is refused":   testReloadRefused,
 		"what needs a restart":   testReloadRestart,
 		"a password":             testReloadPassword,
@@ -185,6 +194,177 @@ func testReloadUnderLoad(t *testing.T, d *demo) {
 	}
 	until(t, "the plugins of old policies are closed", func() bool { return d.gate.rules.loaded() == 1 })
 	t.Logf("%d queries of %d clients during %d reloads", queries.Load(), clients, reloads)
+}
+
+// module puts a module in the guard's place and returns the configuration with it.
+func (d *demo) module(t *testing.T, text, name string, wasm []byte) string {
+	t.Helper()
+	if err := os.WriteFile(d.path(name), wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(text, "builtin: guard", fmt.Sprintf("module: %s\n    sha256: %x", name, sha256.Sum256(wasm)), 1)
+}
+
+// plugins returns what the recording of a session says of its plugins, at its
+// beginning and at each change of the policy.
+func (d *demo) plugins(t *testing.T, session string) (all [][]string) {
+	t.Helper()
+	for f, err := range d.gate.recorder.Reader().Frames(t.Context(), session) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var attrs []event.Attr
+		var s event.Session
+		var n event.Notice
+		switch {
+		case f.Kind == event.KindOpen && s.Decode(f.Payload) == nil:
+			attrs = s.Attrs
+		case f.Kind == event.KindNotice && n.Decode(f.Payload) == nil && n.Code == "policy":
+			attrs = n.Attrs
+		default:
+			continue
+		}
+		var plugins []string
+		for _, a := range attrs {
+			if a.Key == pipeline.AttrPlugin {
+				plugins = append(plugins, a.Value)
+			}
+		}
+		all = append(all, plugins)
+	}
+	return all
+}
+
+// Modules take the place of others while clients run queries, and bad ones do
+// not. No connection drops, what each judges is refused under all of them, and
+// the recordings say which was in force.
+func testReloadModules(t *testing.T, d *demo) {
+	const clients = 4
+	ctx := t.Context()
+	plain, err := os.ReadFile(d.path("gatehouse.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := plugins.Builtin("guard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var queries atomic.Int64
+	var running sync.WaitGroup
+	for i := range clients {
+		a, err := d.connect(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			defer a.close(context.WithoutCancel(ctx))
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				var n int
+				if err := a.conn.QueryRow(ctx, "SELECT 1").Scan(&n); err != nil {
+					t.Errorf("client %d: %v", i, err)
+					return
+				}
+				var refused *pgconn.PgError
+				if _, err := a.conn.Exec(ctx, "DROP TABLE customers"); !errors.As(err, &refused) || refused.Code != "42501" {
+					t.Errorf("client %d: DROP TABLE: %v", i, err)
+					return
+				}
+				queries.Add(1)
+			}
+		})
+	}
+	a, err := d.connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{nil}
+	for i := range 4 {
+		wasm := module.Append(guard, "version", []byte{byte(i)})
+		d.write(t, "gatehouse.yaml", d.module(t, string(plain), fmt.Sprintf("guard-%d.wasm", i), wasm))
+		if err := d.gate.reload(ctx); err != nil {
+			t.Fatal(err)
+		}
+		before := d.gate.rules.version()
+		bad := [][]byte{[]byte("no module"), guard[:len(guard)/2], module.Append([]byte("\x00asm\x01\x00\x00\x00"), "empty", nil), make([]byte, 9<<20)}[i]
+		d.write(t, "gatehouse.yaml", d.module(t, string(plain), "bad.wasm", bad))
+		if d.gate.reload(ctx) == nil || d.gate.rules.version() != before {
+			t.Errorf("bad module %d was taken", i)
+		}
+		since := queries.Load()
+		until(t, "queries run after the reload", func() bool { return queries.Load() > since+clients || t.Failed() })
+		if _, err := a.conn.Exec(ctx, "SELECT 1"); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, []string{fmt.Sprintf("guard sha256:%x", sha256.Sum256(wasm))})
+	}
+	close(stop)
+	running.Wait()
+	if !strings.Contains(d.log(t), "configuration refused") {
+		t.Error("the log does not say that bad modules were refused")
+	}
+	if err := a.close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ended(ctx, a.session); err != nil {
+		t.Fatal(err)
+	}
+	got := d.plugins(t, a.session)
+	if len(got) != len(want) {
+		t.Fatalf("the recording names plugins %d times, want %d: %q", len(got), len(want), got)
+	}
+	for i, names := range got {
+		if len(names) != 4 || i > 0 && !slices.Contains(names, want[i][0]) {
+			t.Errorf("after change %d the recording names %q, want %q", i, names, want[i])
+		}
+	}
+	t.Logf("%d queries of %d clients", queries.Load(), clients)
+}
+
+// Where the policy says so, sessions that are open keep to the policy that they
+// began with, and new ones get the new one.
+func testReloadStays(t *testing.T, d *demo) {
+	ctx := t.Context()
+	masked := func(a *agent) (v string) {
+		if err := a.conn.QueryRow(ctx, "SELECT card FROM customers LIMIT 1", pgx.QueryExecModeSimpleProtocol).Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	d.configure(t, func(text string) string { return strings.Replace(text, "hold: 30m", "hold: 30m\n    open: stay", 1) })
+	if err := d.gate.reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	old, err := d.connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := masked(old)
+	d.configure(t, func(text string) string {
+		return strings.Replace(text, "public.customers.card: keep_last:4", "public.customers.card: redact", 1)
+	})
+	if err := d.gate.reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := masked(old); got != before || !strings.HasPrefix(got, "*") {
+		t.Errorf("the session that was open gets %q, before %q", got, before)
+	}
+	fresh, err := d.connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := masked(fresh); got != "[redacted]" {
+		t.Errorf("a new session gets %q", got)
+	}
+	if err := errors.Join(old.close(ctx), fresh.close(ctx)); err != nil {
+		t.Error(err)
+	}
+	until(t, "the plugins of old policies are closed", func() bool { return d.gate.rules.loaded() == 1 })
 }
 
 func testReloadRefused(t *testing.T, d *demo) {
