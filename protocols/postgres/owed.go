@@ -46,6 +46,7 @@ type owed struct {
 	uploads   bool             // the server has asked for COPY data
 	settles   bool             // the Sync that tells which of those in doubt were answered
 	redefines bool             // it may change definitions
+	renames   bool             // it may change what names of relations stand for
 	guarded   *protect.Columns // what is protected, where something is
 	subjects  []*subject       // its statements, where columns are protected strictly
 	calls     []string         // protected functions that its result may come from
@@ -68,6 +69,7 @@ type queue struct {
 	resumes bool // a Sync in doubt was answered since the last error
 	closed  bool
 	ddl     int   // statements that change definitions in the transaction that is open
+	renamed bool  // one of them may change what names of relations stand for
 	status  byte  // of the last ReadyForQuery
 	copyIn  *owed // what the server reads COPY data for
 	// implicit is whether something ran since, outside a transaction block.
@@ -116,6 +118,7 @@ func (q *queue) push(e *owed) bool {
 	}
 	if e.redefines {
 		q.ddl++
+		q.renamed = q.renamed || e.renames
 	}
 	return true
 }
@@ -185,7 +188,7 @@ func (q *queue) ready(status byte) (settled int) {
 	}
 	q.remove(1)
 	if status == 'I' && len(q.items) == 0 {
-		settled, q.ddl = q.ddl, 0
+		settled, q.ddl, q.renamed = q.ddl, 0, false
 	}
 	return settled
 }
@@ -204,6 +207,14 @@ func (q *queue) redefines() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.ddl > 0
+}
+
+// renames reports whether what names of relations stand for may change in the
+// transaction that is open.
+func (q *queue) renames() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.renamed
 }
 
 // report takes a ReadyForQuery into account that answers nothing which is owed.

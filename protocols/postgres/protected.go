@@ -128,6 +128,14 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 			return r, err
 		}
 	}
+	for i := range facts.Statements {
+		if st := &facts.Statements[i]; st.Kind == "CREATE VIEW" {
+			if shadows, err := s.shadows(ctx, facts, st); shadows || err != nil {
+				r, _ := refuse("a view that is, or may be, temporary is refused", "Name its schema, and let it read tables that are committed.")
+				return r, err
+			}
+		}
+	}
 	if name, err := s.volatile(ctx, protected, facts); name != "" || err != nil {
 		r, _ := refuse("function "+name+", which may write what it reads, is refused", "A policy can clear its principals for "+name+".")
 		return r, err
@@ -493,6 +501,41 @@ func (r *reading) witness(h *head, columns []column) {
 			f.Lineage = event.LineageUnknown
 		}
 	}
+}
+
+// renames is whether facts may make the name of a relation stand for another, or a
+// view for another query.
+func renames(facts *statement.Result) bool {
+	return facts != nil && facts.DDL && slices.ContainsFunc(facts.Statements, func(st event.Statement) bool {
+		return st.Opaque || st.Kind == "CREATE VIEW" || strings.HasPrefix(st.Kind, "DROP ") || strings.HasPrefix(st.Kind, "ALTER ") && moves(st.Options)
+	})
+}
+
+// shadows is whether a CREATE VIEW may make a temporary view, whose name then hides
+// others that the gate sees from those that it does not: by its own name, by the
+// path, or since it reads what only the session sees.
+func (s *session) shadows(ctx context.Context, facts *statement.Result, st *event.Statement) (bool, error) {
+	if slices.Contains(st.Options, "TEMPORARY") {
+		return true, nil
+	}
+	for _, o := range st.Writes {
+		if o.Schema != "" {
+			continue
+		}
+		path := searchPath(s.path(ctx))
+		if len(path) < 2 || strings.HasPrefix(path[1], "pg_temp") || slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return movesPath(&st) }) {
+			return true, nil
+		}
+	}
+	for i := range facts.Statements {
+		for _, o := range facts.Statements[i].Reads {
+			found, err := s.vocabulary().relationsNamed(ctx, o.Name)
+			if err != nil || len(found) == 0 || strings.HasPrefix(o.Schema, "pg_temp") {
+				return true, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // redefines is whether facts may change what relations and functions there are,

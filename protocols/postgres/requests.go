@@ -156,6 +156,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 
 // forward sends f on, unless the server would discard it.
 func (s *session) forward(f []byte, e *owed) error {
+	e.renames = renames(e.facts)
 	if e.redefines = redefines(e.facts); e.redefines {
 		s.catalog.change()
 	}

@@ -20,6 +20,7 @@ type subject struct {
 	path      string       // as session.path has it
 	temps     *temporaries // nil: none
 	redefined bool         // definitions change in the transaction, which only the session sees
+	renamed   bool         // what names of relations stand for, too
 }
 
 // An analysis is a subject under what is protected.
@@ -103,6 +104,7 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected *protec
 	if j.names, err = v.namesOf(ctx, r, sub.temps); err != nil {
 		return nil, err
 	}
+	j.renamed = sub.renamed
 	j.judge(sub.facts.Statements[sub.facts.Top(sub.index)].Kind)
 	if explained {
 		t.explain()
@@ -180,6 +182,7 @@ type judgement struct {
 	names     map[lineage.Column][]string
 	risky     bool // casts that no text shows may run code
 	constants []bool
+	renamed   bool // what names stand for is not known
 }
 
 // isProtected is whether one of columns is.
@@ -221,6 +224,8 @@ func (j *judgement) judge(kind string) {
 	switch {
 	case r.Unknown != "":
 		j.unknown = r.Unknown
+	case j.renamed && len(r.Fields) > 0 && !j.plain():
+		j.unknown = "what names stand for changes in the transaction"
 	case chosen:
 		j.unknown = reason
 	}
@@ -324,12 +329,19 @@ func (j *judgement) field(f *lineage.Field) toldField {
 	return t
 }
 
+// plain is whether no column has a part in the result.
+func (j *judgement) plain() bool {
+	r := &j.result.Rows
+	return !slices.ContainsFunc(j.result.Fields, func(f lineage.Field) bool { return len(f.Exact)+len(f.Derived) > 0 || f.Reason != "" }) &&
+		len(r.Compared)+len(r.Matched)+len(r.Ordered) == 0
+}
+
 // writes decides about what is written.
 func (j *judgement) writes() {
 	for i := range j.result.Flows {
 		f := &j.result.Flows[i]
 		chosen, reason := j.decides(&f.Rows)
-		if f.Reason == "" && !chosen && !j.isProtected(f.Exact, f.Derived) {
+		if f.Reason == "" && !chosen && !j.isProtected(f.Exact, f.Derived) && !(j.renamed && len(f.Exact)+len(f.Derived) > 0) {
 			continue
 		}
 		if f.Reason != "" {
@@ -371,7 +383,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		if p == nil {
 			return nil
 		}
-		return &subject{facts: p.facts, index: p.index, path: path, temps: s.temps, redefined: s.queue.redefines()}
+		return &subject{facts: p.facts, index: p.index, path: path, temps: s.temps, redefined: s.queue.redefines(), renamed: s.queue.renames()}
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -379,7 +391,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, temps: s.temps, redefined: s.queue.redefines() || redefines(facts)}
+	return &subject{facts: facts, index: i, path: path, temps: s.temps, redefined: s.queue.redefines() || redefines(facts), renamed: s.queue.renames() || renames(facts)}
 }
 
 // subjects returns the statements of a text as the server would read them.
