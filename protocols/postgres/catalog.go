@@ -76,6 +76,7 @@ type catalog struct {
 
 	mu        sync.Mutex
 	path      string // search_path that sessions begin with, once there was a connection
+	pathSince time.Time
 	origins   map[column]origin
 	heads     map[string]*head     // by RowDescription, and what the text tells of it
 	functions map[uint32]*function // that were called by the fast path
@@ -377,7 +378,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 				return err
 			}
 			c.mu.Lock()
-			c.path = path
+			c.path, c.pathSince = path, time.Now()
 			c.mu.Unlock()
 			c.conn = conn
 		}

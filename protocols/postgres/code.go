@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -477,6 +478,32 @@ func (c *catalog) remember(key expanded, list []event.Statement, generation uint
 	if c.changes == generation && len(c.expansions) < maxExpanded {
 		c.expansions[key] = list
 	}
+}
+
+// newPath returns the search path of a session that begins now, as far as it can
+// be told: ALTER ROLE and ALTER DATABASE may have changed it.
+func (c *catalog) newPath(ctx context.Context) string {
+	c.mu.Lock()
+	path, fresh := c.path, time.Since(c.pathSince) < CatalogAge
+	c.mu.Unlock()
+	if path != "" && fresh {
+		return path
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
+	conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
+	if err != nil {
+		return path
+	}
+	defer giveUp(conn)
+	now, err := pathOf(ctx, conn)
+	if err != nil {
+		return path
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.path, c.pathSince = now, time.Now()
+	return now
 }
 
 // firstPath returns the search path that sessions begin with, or "".

@@ -86,6 +86,7 @@ type settings struct {
 	mu       sync.Mutex
 	reported map[string]string
 	path     string // search_path where it is not reported
+	first    string // the one that the session began with then, if it is known
 	role     string
 	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
@@ -159,7 +160,7 @@ func (k *settings) move() {
 }
 
 // searched returns the search path, empty where it is the one that sessions
-// begin with. It reports false where that is not known.
+// begin with, and could not be found out. It reports false where that is not known.
 func (k *settings) searched() (path string, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -170,7 +171,7 @@ func (k *settings) searched() (path string, known bool) {
 	case k.moved:
 		return "", false
 	case k.path == unknown:
-		return "", true
+		return k.first, true
 	}
 	return k.path, true
 }
