@@ -61,7 +61,11 @@ type Config struct {
 	// the zero time if they are. Auditors and approvers get to know. Nil where
 	// nothing is recorded. It is called often, by many at a time.
 	Outage func() (since time.Time, why error)
-	Log    *slog.Logger
+	// Failing returns the plugins that keep failing, so that all requests that
+	// need them are refused, by name. Auditors and approvers get to know. Nil
+	// where there are none. It is called as Outage is.
+	Failing func() []Failing
+	Log     *slog.Logger
 }
 
 // A Console serves the page and its API. Close it when the server that uses it

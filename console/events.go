@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,14 +39,15 @@ const closeSignedOut = 4401
 // An Event is one message on the WebSocket. A new reader gets what waits, then
 // "ready": what it has not heard of by then is gone. A slow reader gets what
 // changed since its last message. "alive" comes with every ping, so that a
-// page notices a connection that is broken. "outage" comes when an outage
-// begins or ends; it, "ready" and "alive" have the outage that there is, if
-// there is one and the reader may know.
+// page notices a connection that is broken. "outage" comes when an outage of the
+// store, or of a plugin, begins or ends; it, "ready" and "alive" have those that
+// there are, if the reader may know.
 type Event struct {
 	Type     string    `json:"type"` // "approval", "ended", "outage", "ready" or "alive"
 	Approval *Approval `json:"approval,omitempty"`
 	Ending   *Ending   `json:"ending,omitempty"`
 	Outage   *Outage   `json:"outage,omitempty"`
+	Failing  []Failing `json:"failing,omitempty"`
 }
 
 // An Outage is a time in which recordings only wait in the gate's spool: the
@@ -53,6 +55,31 @@ type Event struct {
 type Outage struct {
 	Since time.Time `json:"since"`
 	Why   Text      `json:"why"`
+}
+
+// Failing is a plugin that keeps failing: all requests that need it are refused.
+type Failing struct {
+	Plugin string    `json:"plugin"`
+	Since  time.Time `json:"since"`
+	Why    Text      `json:"why"`
+}
+
+// NewFailing returns what the console tells of a plugin that keeps failing.
+func NewFailing(plugin string, since time.Time, why error) Failing {
+	return Failing{plugin, since, text([]byte(why.Error()), whyHead, whyTail)}
+}
+
+// outages are what a reader knows of.
+type outages struct {
+	store   *Outage
+	plugins []Failing
+}
+
+// same is whether o and p are the same outages, whatever is why.
+func (o outages) same(p outages) bool {
+	return o.store.since().Equal(p.store.since()) && slices.EqualFunc(o.plugins, p.plugins, func(a, b Failing) bool {
+		return a.Plugin == b.Plugin && a.Since.Equal(b.Since)
+	})
 }
 
 // Of a longer reason, this much is shown.
@@ -110,7 +137,7 @@ type socket struct {
 	request *http.Request // whose credential is checked again at each ping
 	by      event.Principal
 	sent    map[string]bool // the approvals that the reader knows
-	away    time.Time       // since when the outage is of which the reader knows
+	told    outages         // that the reader knows
 }
 
 // serve returns when the socket is over.
@@ -142,7 +169,7 @@ func (s *socket) read() {
 func (s *socket) write(ctx context.Context) (code int, reason string) {
 	changes, stop := s.Approvals.Watch()
 	defer stop()
-	if s.update() != nil || s.tell("ready", s.outage()) != nil {
+	if s.update() != nil || s.tell("ready", s.outages()) != nil {
 		return 0, ""
 	}
 	look := time.NewTicker(s.limits.look)
@@ -158,7 +185,7 @@ func (s *socket) write(ctx context.Context) (code int, reason string) {
 				return 0, ""
 			}
 		case <-look.C:
-			if o := s.outage(); !o.since().Equal(s.away) && s.tell("outage", o) != nil {
+			if o := s.outages(); !o.same(s.told) && s.tell("outage", o) != nil {
 				return 0, ""
 			}
 		case <-ping.C:
@@ -168,23 +195,28 @@ func (s *socket) write(ctx context.Context) (code int, reason string) {
 			}
 			s.by = by
 			ping := s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(s.limits.write))
-			if ping != nil || s.tell("alive", s.outage()) != nil || s.update() != nil {
+			if ping != nil || s.tell("alive", s.outages()) != nil || s.update() != nil {
 				return 0, ""
 			}
 		}
 	}
 }
 
-// outage returns the outage that there is and the reader may know of, or nil.
-func (s *socket) outage() *Outage {
-	if s.Outage == nil || !s.mayHear(s.by) {
-		return nil
+// outages returns those that there are, if the reader may know of them.
+func (s *socket) outages() (o outages) {
+	if !s.mayHear(s.by) {
+		return o
 	}
-	since, why := s.Console.Outage()
-	if since.IsZero() {
-		return nil
+	if s.Failing != nil {
+		o.plugins = s.Failing()
 	}
-	return &Outage{since, text([]byte(why.Error()), whyHead, whyTail)}
+	if s.Outage == nil {
+		return o
+	}
+	if since, why := s.Outage(); !since.IsZero() {
+		o.store = &Outage{since, text([]byte(why.Error()), whyHead, whyTail)}
+	}
+	return o
 }
 
 func (o *Outage) since() time.Time {
@@ -194,10 +226,10 @@ func (o *Outage) since() time.Time {
 	return o.Since
 }
 
-// tell sends an event that says whether there is an outage.
-func (s *socket) tell(kind string, o *Outage) error {
-	s.away = o.since()
-	return s.send(Event{Type: kind, Outage: o})
+// tell sends an event that says which outages there are.
+func (s *socket) tell(kind string, o outages) error {
+	s.told = o
+	return s.send(Event{Type: kind, Outage: o.store, Failing: o.plugins})
 }
 
 // update tells the reader how what waits differs from what it knows.

@@ -48,6 +48,8 @@ func next(t *testing.T, conn *websocket.Conn) string {
 			continue
 		case e.Approval != nil:
 			return e.Type + " " + e.Approval.ID
+		case e.Failing != nil:
+			return fmt.Sprint(e.Type, " ", e.Failing[0].Plugin, " ", e.Failing[0].Since.Unix(), " ", e.Failing[0].Why.Head)
 		case e.Outage != nil:
 			return fmt.Sprint(e.Type, " ", e.Outage.Since.Unix(), " ", e.Outage.Why.Head)
 		case e.Ending != nil:
@@ -132,6 +134,33 @@ func TestOutage(t *testing.T) {
 	set(2000, errors.New("it is away"))
 	for _, conn := range []*websocket.Conn{bob, carol} {
 		want(t, conn, "outage 2000 it is away")
+	}
+	g.hold(t.Context(), sample.Held("A", "UPDATE t"))
+	want(t, agent, "ready", "approval A")
+}
+
+// So they do of a plugin that keeps failing.
+func TestFailingPlugin(t *testing.T) {
+	var mu sync.Mutex
+	failing := []console.Failing{console.NewFailing("guard", time.Unix(1000, 0), errors.New("it trapped"))}
+	g := newGate(t, func(c *console.Console) {
+		console.SetSocketLimits(c, time.Minute, time.Second)
+		c.Approvers = func() []string { return []string{"dba"} }
+		c.Failing = func() []console.Failing {
+			mu.Lock()
+			defer mu.Unlock()
+			return failing
+		}
+	})
+	bob, carol, agent := g.dial("bob"), g.dial("carol"), g.dial("agent")
+	for _, conn := range []*websocket.Conn{bob, carol} {
+		want(t, conn, "ready guard 1000 it trapped")
+	}
+	mu.Lock()
+	failing = nil
+	mu.Unlock()
+	for _, conn := range []*websocket.Conn{bob, carol} {
+		want(t, conn, "outage")
 	}
 	g.hold(t.Context(), sample.Held("A", "UPDATE t"))
 	want(t, agent, "ready", "approval A")

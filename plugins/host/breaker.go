@@ -14,7 +14,8 @@ type breaker struct {
 
 	mu       sync.Mutex
 	failures int
-	until    time.Time // zero if it is closed
+	since    time.Time // when it opened; zero if it is closed
+	until    time.Time // when a call is tried
 	why      error
 	trying   bool // a call that it let through is under way
 	opened   uint64
@@ -25,7 +26,7 @@ type breaker struct {
 func (b *breaker) allow() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.until.IsZero() {
+	if b.since.IsZero() {
 		return nil
 	}
 	if wait := time.Until(b.until); wait > 0 || b.trying {
@@ -41,7 +42,7 @@ func (b *breaker) done(why error) (opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if why == nil {
-		b.failures, b.until, b.why, b.trying = 0, time.Time{}, nil, false
+		b.failures, b.since, b.until, b.why, b.trying = 0, time.Time{}, time.Time{}, nil, false
 		return false
 	}
 	b.failures++
@@ -49,9 +50,10 @@ func (b *breaker) done(why error) (opened bool) {
 	if b.failures < b.limit && !b.trying {
 		return false
 	}
-	opened = b.until.IsZero()
+	opened = b.since.IsZero()
 	if opened {
 		b.opened++
+		b.since = time.Now()
 	}
 	b.until, b.trying = time.Now().Add(b.pause), false
 	return opened
@@ -64,19 +66,20 @@ func (b *breaker) skip() {
 	b.trying = false
 }
 
-// state returns why the breaker is open, or nil, and how often it opened.
-func (b *breaker) state() (why error, opened uint64) {
+// state returns since when the breaker is open, and why, and how often it
+// opened.
+func (b *breaker) state() (since time.Time, why error, opened uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.until.IsZero() {
-		return nil, b.opened
+	if b.since.IsZero() {
+		return time.Time{}, nil, b.opened
 	}
-	return b.why, b.opened
+	return b.since, b.why, b.opened
 }
 
 // isOpen is whether calls are refused, or one is tried.
 func (b *breaker) isOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.until.IsZero()
+	return !b.since.IsZero()
 }

@@ -41,7 +41,7 @@ func TestBreaker(t *testing.T) {
 		refuses()
 		time.Sleep(9 * time.Second)
 		refuses()
-		if why, n := b.state(); !errors.Is(why, trap) || n != 1 {
+		if since, why, n := b.state(); time.Since(since) != 9*time.Second || !errors.Is(why, trap) || n != 1 {
 			t.Errorf("%v, opened %d times", why, n)
 		}
 		time.Sleep(time.Second)
@@ -61,7 +61,7 @@ func TestBreaker(t *testing.T) {
 		call(nil)
 		call(trap)
 		call(nil)
-		if why, n := b.state(); why != nil || n != 1 {
+		if since, why, n := b.state(); !since.IsZero() || why != nil || n != 1 {
 			t.Errorf("%v, opened %d times", why, n)
 		}
 	})

@@ -73,6 +73,7 @@ type Stats struct {
 	Instances  int                     // that exist now
 	Opened     uint64                  // times that it was found to keep failing
 	Failing    error                   // why all requests are refused now, or nil
+	Since      time.Time               // since when
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
@@ -136,7 +137,7 @@ func (p *Plugin) Stats() Stats {
 	for a := range verdicts {
 		verdicts[a] = p.gave[a].Load()
 	}
-	failing, opened := p.breaker.state()
+	since, failing, opened := p.breaker.state()
 	return Stats{
 		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),
@@ -150,6 +151,7 @@ func (p *Plugin) Stats() Stats {
 		Instances:  p.pool.size(),
 		Opened:     opened,
 		Failing:    failing,
+		Since:      since,
 	}
 }
 

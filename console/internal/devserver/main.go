@@ -5,7 +5,8 @@
 //
 // POST /sample/hold?id=A&kind=update holds a request, POST /sample/withdraw?id=A
 // takes it away, GET /sample/decision?id=A waits for what was decided. POST
-// /sample/outage?why=W begins an outage of the store, and without why ends it.
+// /sample/outage?why=W begins an outage of the store, and without why ends it;
+// /sample/failing?why=W does so with a plugin that keeps failing.
 package main
 
 import (
@@ -55,7 +56,7 @@ func run(address string) error {
 	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, issuer: signIn.issuer}
 	c, err := console.New(console.Config{
 		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
-		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Protected: d.protected, Log: log,
+		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Failing: d.failing, Protected: d.protected, Log: log,
 	})
 	if err != nil {
 		return err
@@ -65,6 +66,7 @@ func run(address string) error {
 	mux.HandleFunc("POST /sample/withdraw", d.withdraw)
 	mux.HandleFunc("GET /sample/decision", d.decision)
 	mux.HandleFunc("POST /sample/outage", d.setOutage)
+	mux.HandleFunc("POST /sample/failing", d.setFailing)
 	mux.Handle("/", c)
 	stop := serve(listener, mux)
 	fmt.Println(url)
@@ -129,6 +131,7 @@ type server struct {
 	held  map[string]*held
 	since time.Time // of the outage
 	why   error
+	fails error // why the sample's plugin keeps failing
 }
 
 type held struct {
@@ -228,6 +231,24 @@ func (d *server) outage() (time.Time, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.since, d.why
+}
+
+func (d *server) setFailing(_ http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fails = nil
+	if why := r.URL.Query().Get("why"); why != "" {
+		d.fails = errors.New(why)
+	}
+}
+
+func (d *server) failing() []console.Failing {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fails == nil {
+		return nil
+	}
+	return []console.Failing{console.NewFailing("guard", outageBegan, d.fails)}
 }
 
 func (d *server) find(w http.ResponseWriter, r *http.Request) *held {

@@ -42,6 +42,9 @@ export type Ending = { id: string; how: string; by?: string; comment?: string; a
 /** A time in which the store takes no recordings. */
 export type Outage = { since: string; why: Text };
 
+/** A plugin that keeps failing: all requests that need it are refused. */
+export type Failing = { plugin: string; since: string; why: Text };
+
 export type Session = {
   id: string;
   gate: string;

@@ -1,9 +1,9 @@
 // What waits for approval, and whether recordings are stored, as the gate tells
 // it over a WebSocket.
 
-import { ask, Problem, type Approval, type Ending, type Outage } from "./api.ts";
+import { ask, Problem, type Approval, type Ending, type Failing, type Outage } from "./api.ts";
 
-type Message = { type: "approval" | "ended" | "outage" | "ready" | "alive"; approval?: Approval; ending?: Ending; outage?: Outage };
+type Message = { type: "approval" | "ended" | "outage" | "ready" | "alive"; approval?: Approval; ending?: Ending; outage?: Outage; failing?: Failing[] };
 
 /** The approvals that wait, in the order in which they began to. */
 export type Change = { appeared?: Approval; ended?: Ending };
@@ -22,6 +22,8 @@ export class Live extends EventTarget {
   connection: Connection = "connecting";
   /** Why recordings are not stored, if they are not. */
   outage?: Outage;
+  /** The plugins that keep failing. */
+  failing: Failing[] = [];
 
   #socket?: WebSocket;
   #pause = firstPause;
@@ -86,6 +88,7 @@ export class Live extends EventTarget {
     if (m.ending) this.end(m.ending);
     if (m.type === "outage" || m.type === "ready" || m.type === "alive") {
       this.outage = m.outage;
+      this.failing = m.failing ?? [];
       this.dispatchEvent(new Event("outage"));
     }
     if (m.type === "ready") {

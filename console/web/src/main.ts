@@ -1,5 +1,5 @@
 import "./style.css";
-import { ask, Problem, type Me, type Outage } from "./api.ts";
+import { ask, Problem, type Me, type Failing, type Outage } from "./api.ts";
 import { approvals } from "./approvals.ts";
 import { h, when } from "./dom.ts";
 import { line } from "./hostile.ts";
@@ -26,6 +26,7 @@ function start(me: Me): void {
   const badge = h("span", { class: "badge", hidden: true });
   const connection = h("span", { class: "connection", role: "status" });
   const outage = h("div", { class: "outage", role: "status" });
+  const failing = h("div", { class: "failing", role: "status" });
   const links = [
     h("a", { href: "/approvals" }, "Approvals", badge),
     me.auditor && h("a", { href: "/sessions" }, "Sessions"),
@@ -47,6 +48,7 @@ function start(me: Me): void {
       ),
     ),
     outage,
+    failing,
     content,
   );
 
@@ -98,7 +100,10 @@ function start(me: Me): void {
     connection.textContent = words[live.connection]!;
     connection.dataset.state = live.connection;
   });
-  live.addEventListener("outage", () => tell(outage, live.outage));
+  live.addEventListener("outage", () => {
+    tell(outage, live.outage);
+    tellFailing(failing, live.failing);
+  });
   show();
   live.start();
 }
@@ -112,6 +117,19 @@ function tell(place: HTMLElement, o?: Outage): void {
   place.replaceChildren(
     h("p", {}, h("strong", {}, "Recordings are not being stored since ", when(o.since), ": "), h("span", { "aria-live": "off" }, why)),
     h("p", {}, "They wait in the gate’s spool. When that is full, sessions stop."),
+  );
+}
+
+/** Says which plugins keep failing. A reason that changes is not read out. */
+function tellFailing(place: HTMLElement, failing: Failing[]): void {
+  const known = failing.map((f) => `${f.plugin} ${f.since}`).join(", ");
+  const why = (f: Failing) => line(f.why.head + (f.why.hidden ? `…${f.why.tail ?? ""}` : ""));
+  if (place.dataset.known === known) return place.querySelectorAll("[aria-live]").forEach((e, i) => e.replaceChildren(why(failing[i]!)));
+  place.dataset.known = known;
+  place.replaceChildren(
+    ...failing.map((f) =>
+      h("p", {}, h("strong", {}, `The plugin ${f.plugin} keeps failing since `, when(f.since), ": "), h("span", { "aria-live": "off" }, why(f)), " Requests that need it are refused."),
+    ),
   );
 }
 

@@ -21,6 +21,11 @@ export class Gate {
     await this.#post(`outage?why=${encodeURIComponent(why)}`);
   }
 
+  /** Lets a plugin keep failing, and without a reason lets it be well again. */
+  async failing(why = ""): Promise<void> {
+    await this.#post(`failing?why=${encodeURIComponent(why)}`);
+  }
+
   /** Waits for what was decided. */
   async decision(id: string): Promise<{ approved: boolean; by: string; comment: string; failed: boolean }> {
     const r = await fetch(`${this.url}/sample/decision?id=${id}`);

@@ -43,3 +43,20 @@ test("why the store is away is text", async ({ gate, open }) => {
   await expect(why.locator("img, script")).toHaveCount(0);
   expect((await why.textContent())!.length).toBeLessThan(400);
 });
+
+test("a plugin that keeps failing shows at once, and goes when it is well again", async ({ gate, open }) => {
+  const page = await open("/sessions", "carol");
+  await expect(page.getByText("Live")).toBeVisible();
+  await expect(page.locator(".failing")).toBeEmpty();
+
+  await gate.failing("the plugin took too long: more than 1000000000 instructions<b>");
+  const line = page.getByRole("status").filter({ hasText: "The plugin guard keeps failing since" });
+  await expect(line).toContainText("took too long: more than 1000000000 instructions<b>");
+  await expect(line).toContainText("Requests that need it are refused.");
+  await expect(page.locator(".failing time")).toHaveAttribute("datetime", "2026-11-23T09:30:00Z");
+  await page.reload();
+  await expect(line).toBeVisible();
+
+  await gate.failing();
+  await expect(page.locator(".failing")).toBeEmpty();
+});

@@ -154,7 +154,8 @@ func (g *gate) openConsole() error {
 	g.console, err = console.New(console.Config{
 		URL: c.URL, SignIn: signIn, Approvals: g.approvals,
 		Sessions: &archive{reader: g.recorder.Reader().With(g.parts.identities), store: g.parts.store}, Auditors: c.Viewers,
-		Approvers: g.rules.approvers, Protected: g.rules.protected, Outage: g.recorder.Outage, Log: g.log,
+		Approvers: g.rules.approvers, Protected: g.rules.protected, Outage: g.recorder.Outage,
+		Failing: g.rules.failingPlugins, Log: g.log,
 	})
 	return err
 }

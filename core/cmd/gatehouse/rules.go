@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/console"
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/policy"
@@ -193,6 +194,17 @@ func (r *rules) stats() map[string]host.Stats {
 		stats[name] = p.Stats()
 	}
 	return stats
+}
+
+// failingPlugins are those that keep failing, for the console.
+func (r *rules) failingPlugins() (all []console.Failing) {
+	stats := r.stats()
+	for _, name := range slices.Sorted(maps.Keys(stats)) {
+		if s := stats[name]; s.Failing != nil {
+			all = append(all, console.NewFailing(name, s.Since, s.Failing))
+		}
+	}
+	return all
 }
 
 // failing names the plugins that keep failing, and says why.
