@@ -239,3 +239,28 @@ func TestPredicatesAreHeld(t *testing.T) {
 		t.Errorf("approved: %q", v)
 	}
 }
+
+// A temporary table from before its source was protected hides behind no name.
+func TestTemporaryTablesFromBefore(t *testing.T) {
+	g := startGate(t, gateConfig{sql: lineageSchema})
+	c := g.connect(t, "")
+	if got := values(c, "CREATE TEMP TABLE teams AS SELECT id, ssn AS title FROM people"); got != "" {
+		t.Fatal(got)
+	}
+	if got := values(c, "SELECT lower(title) FROM teams WHERE id = 1"); got != "219-09-9471" {
+		t.Fatal(got)
+	}
+	g.policy.mu.Lock()
+	g.policy.columns = protectedPeople(t, protect.Strict)
+	g.policy.mu.Unlock()
+	g.policy.change(nil)
+	for sql, want := range map[string]string{
+		"SELECT lower(title) FROM teams WHERE id = 1": "[redacted]",
+		"SELECT title FROM teams WHERE id = 1":        "[redacted]",
+		"SHOW transaction_isolation":                  "read committed",
+	} {
+		if got := values(c, sql); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}

@@ -492,7 +492,7 @@ func (r *reading) witness(h *head, columns []column) {
 			continue
 		}
 		told := &r.told.fields[i]
-		if columns[i].table != 0 && !slices.Contains(told.shown, columns[i]) && !told.isTemporary(columns[i], h.origins[i]) {
+		if columns[i].table != 0 && !slices.Contains(told.shown, columns[i]) {
 			f.Origins, f.Lineage = append(f.Origins, told.origins...), event.LineageUnknown
 			continue
 		}

@@ -46,6 +46,7 @@ func (s *session) goOver(ctx context.Context) error {
 		return s.barred
 	}
 	if s.ps.Terms().Protected.Identity() != before {
+		s.untold = s.untold || s.temporary
 		s.reexamine(ctx)
 	}
 	s.renewals++

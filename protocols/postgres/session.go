@@ -46,7 +46,8 @@ type session struct {
 	renewals   uint64                         // requests: counts changes of the policy
 	segment    uint64                         // requests: counts Syncs and simple queries, from 1
 	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
-	temps      *temporaries                   // requests: the session's temporary tables
+	temporary  bool                           // requests: it may have temporary relations
+	untold     bool                           // requests: they may hold what is protected since, so that no name is certain
 	uploading  *owed                          // requests: what the server may read COPY data for
 	within     bool                           // requests: a part of a message went up, and the rest did not
 	misplaced  atomic.Int32                   // type of a message in the place of COPY data, at which the gate gave the upload up

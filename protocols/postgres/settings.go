@@ -43,6 +43,7 @@ func (s *session) stale(p *portal) bool {
 // note takes into account what a request that goes to the server may change.
 func (s *session) note(facts *statement.Result) {
 	s.listens.note(facts.Statements)
+	s.temporary = s.temporary || slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return st.Opaque || slices.Contains(st.Options, "TEMPORARY") })
 	if facts.Context || facts.Code {
 		s.context.runs++
 	}

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"gatehouse/core/event"
@@ -17,10 +16,9 @@ import (
 type subject struct {
 	facts     *statement.Result
 	index     int
-	path      string       // as session.path has it
-	temps     *temporaries // nil: none
-	redefined bool         // definitions change in the transaction, which only the session sees
-	renamed   bool         // what names of relations stand for, too
+	path      string // as session.path has it
+	redefined bool   // definitions change in the transaction, which only the session sees
+	renamed   bool   // what names of relations stand for, too
 }
 
 // An analysis is a subject under what is protected.
@@ -49,9 +47,7 @@ type toldField struct {
 	origins []string
 	lineage event.Lineage
 	shown   []column // that the server may say it comes from
-	// temporary is the number of the column of a temporary table that it shows.
-	temporary uint16
-	reason    string
+	reason  string
 }
 
 var tolds atomic.Uint64
@@ -95,13 +91,13 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected *protec
 		t.unknown, t.touches = "the statement is not followed", true
 		return t, nil
 	}
-	w := &world{vocabulary: v, path: searchPath(sub.path), temps: sub.temps.list(), redefined: sub.redefined, protected: protected}
+	w := &world{vocabulary: v, path: searchPath(sub.path), redefined: sub.redefined, protected: protected}
 	r, err := lineage.Analyze(ctx, q, w)
 	if err != nil {
 		return nil, err
 	}
 	j := &judgement{told: t, protected: protected, result: r, risky: w.risky, constants: sub.facts.Constants(sub.index)}
-	if j.names, err = v.namesOf(ctx, r, sub.temps); err != nil {
+	if j.names, err = v.namesOf(ctx, r); err != nil {
 		return nil, err
 	}
 	j.renamed = sub.renamed
@@ -124,7 +120,7 @@ func (t *told) explain() {
 
 // namesOf returns the names that the columns of a result go by: their own, and
 // those of the columns that they inherit from, or that inherit them.
-func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result, temps *temporaries) (map[lineage.Column][]string, error) {
+func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (map[lineage.Column][]string, error) {
 	names := make(map[lineage.Column][]string)
 	var asked []column
 	add := func(lists ...[]lineage.Column) {
@@ -133,7 +129,7 @@ func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result, temps *temp
 				if _, known := names[c]; known {
 					continue
 				}
-				names[c] = append([]string{c.String()}, temps.sources(c)...)
+				names[c] = []string{c.String()}
 				if of, is := columnOf(c); is {
 					asked = append(asked, of)
 				}
@@ -171,7 +167,7 @@ func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result, temps *temp
 
 // columnOf returns the server's identity of a column, if it has one.
 func columnOf(c lineage.Column) (column, bool) {
-	return column{uint32(c.ID), uint16(int16(c.Number))}, c.ID > 0 && c.ID < firstTemporary
+	return column{uint32(c.ID), uint16(int16(c.Number))}, c.ID > 0
 }
 
 // A judgement is what a lineage means where columns are protected.
@@ -307,12 +303,8 @@ func (j *judgement) field(f *lineage.Field) toldField {
 		t.lineage = event.LineageExact
 	}
 	for _, c := range f.Exact {
-		of, is := columnOf(c)
-		switch {
-		case is:
+		if of, is := columnOf(c); is {
 			t.shown = append(t.shown, of)
-		case c.ID >= firstTemporary:
-			t.temporary = of.number
 		}
 	}
 	for _, c := range f.Derived {
@@ -355,13 +347,6 @@ func (j *judgement) writes() {
 	}
 }
 
-// isTemporary is whether the field shows a column of a temporary table as it is,
-// and the server says that it is of a relation that may be that table: one that
-// the gate does not see, or sees to be temporary.
-func (t *toldField) isTemporary(c column, o origin) bool {
-	return t.temporary == c.number && c.number != 0 && (len(o.names) == 0 || strings.HasPrefix(o.names[0], "pg_temp_"))
-}
-
 // refused returns the refusal of what t is told of.
 func (t *told) refused() *refusal {
 	return &refusal{code: codeAccessDenied, message: "gatehouse: " + t.refusal + because, hint: t.hint}
@@ -373,7 +358,7 @@ var notLookedUp = &refusal{code: codeAccessDenied, message: "gatehouse: what the
 // subjectOf returns the i-th statement of a text as the server would read it now.
 // What it runs by name stands in its place. It is nil where that is not known.
 func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int, path string) *subject {
-	if facts == nil || i >= facts.Len() {
+	if facts == nil || i >= facts.Len() || s.untold {
 		return nil
 	}
 	st := &facts.Statements[facts.Top(i)]
@@ -383,7 +368,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		if p == nil {
 			return nil
 		}
-		return &subject{facts: p.facts, index: p.index, path: path, temps: s.temps, redefined: s.queue.redefines(), renamed: s.queue.renames()}
+		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), renamed: s.queue.renames()}
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -391,7 +376,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, temps: s.temps, redefined: s.queue.redefines() || redefines(facts), renamed: s.queue.renames() || renames(facts)}
+	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts), renamed: s.queue.renames() || renames(facts)}
 }
 
 // subjects returns the statements of a text as the server would read them.

@@ -553,8 +553,9 @@ func ifAnswered(err error) error {
 	return err
 }
 
-// relationsNamed returns the relations of a name in all schemas. Temporary ones
-// are left out: which are the session's, the session knows.
+// relationsNamed returns the relations of a name in all schemas. Temporary ones are
+// left out, as those of all sessions. What one of the session's own hides is not
+// what the server says that a field comes from; and nothing protected gets into one.
 func (v *vocabulary) relationsNamed(ctx context.Context, name string) ([]*lineage.Relation, error) {
 	v.mu.Lock()
 	all, known := v.relations[name]
@@ -799,13 +800,12 @@ func relationName(r *lineage.Relation) string {
 }
 
 // A world is what the names of a statement stand for in one session: the
-// vocabulary under the session's search path, with its temporary tables, as far
+// vocabulary under the session's search path, as far
 // as policy lets the principal call functions. It implements lineage.Catalog.
 type world struct {
 	*vocabulary
 	path      []string // schemas, in their order; nil: any
-	temps     []*lineage.Relation
-	redefined bool // what views and functions stand for only the session sees
+	redefined bool     // what views and functions stand for only the session sees
 	protected *protect.Columns
 	// risky is whether values of a type may have been met that code which is
 	// not followed casts unseen.
@@ -837,21 +837,10 @@ func (w *world) Relations(ctx context.Context, name lineage.Name) ([]*lineage.Re
 	return found, err
 }
 
-// find returns the relations that a name may stand for. A temporary table counts beside what else
-// may have its name, since it may be gone again; and so do PostgreSQL's own, as
-// which the definitions of views mean them.
+// find returns the relations that a name may stand for. PostgreSQL's own count
+// beside what else may have their names, since the definitions of views mean them.
 func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relation, error) {
 	var found []*lineage.Relation
-	if name.Schema == "" || name.Schema == "pg_temp" {
-		for _, r := range w.temps {
-			if r.Name == name.Name {
-				found = append(found, r)
-			}
-		}
-		if name.Schema != "" {
-			return found, nil
-		}
-	}
 	if name.Schema == functionSchema {
 		return []*lineage.Relation{valueOf(name.Name)}, nil
 	}
