@@ -16,6 +16,10 @@
 // A start section becomes the export Start, for the host to call once it has
 // set the counters. Globals that can change are exported, so that a host can
 // put them back. Custom sections are left out.
+//
+// Ordinary code takes 10 to 30 per cent longer for it, calls of tiny functions
+// 80, and the shortest of loops, of two cycles a turn, twice as long; the
+// runtime's own check of a context takes 3 to 30 times (BenchmarkWork).
 package fuel
 
 import (
