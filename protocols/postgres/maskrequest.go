@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -30,12 +31,50 @@ func (s *session) mask(ctx context.Context, req *event.Request, facts *statement
 	req.Sent = &event.Sent{Payload: req.Payload, Params: req.Params}
 	m := masking{s: s, ctx: ctx, protected: protected, req: req, facts: facts}
 	if len(req.Payload) > 0 {
-		req.Payload = m.text(req.Payload)
+		req.Payload = s.shownTexts.of(&m, req)
 	}
 	if len(req.Params) > 0 {
 		req.Params = m.params(req.Params, cut)
 	}
 	req.Masked = m.masked
+}
+
+// Shown texts are those of prepared statements as they may be shown, so that they
+// are not masked anew whenever one is bound.
+type shownTexts struct {
+	renewals, changes uint64 // of the policy and of the catalogue, when they were masked
+	texts             map[*statement.Result]shownText
+}
+
+type shownText struct {
+	sql, shown []byte
+	masked     []string
+}
+
+// Limits of the texts that a session keeps.
+const (
+	maxShownTexts = 64
+	maxShownText  = 16 << 10
+)
+
+// of returns the text of req, which m masks.
+func (t *shownTexts) of(m *masking, req *event.Request) []byte {
+	sql := req.Payload
+	if req.Operation != "execute" || m.facts == nil || len(sql) > maxShownText {
+		return m.text(sql)
+	}
+	renewals, changes := m.s.renewals, m.s.catalog.changed()
+	if t.texts == nil || t.renewals != renewals || t.changes != changes || len(t.texts) >= maxShownTexts {
+		*t = shownTexts{renewals, changes, map[*statement.Result]shownText{}}
+	}
+	// Texts that differ in their constants may have the same facts.
+	if known, is := t.texts[m.facts]; is && bytes.Equal(known.sql, sql) {
+		m.masked = slices.Clone(known.masked)
+		return known.shown
+	}
+	shown := m.text(sql)
+	t.texts[m.facts] = shownText{sql, shown, slices.Clone(m.masked)}
+	return shown
 }
 
 // A masking masks one request.

@@ -61,9 +61,10 @@ type session struct {
 	cut  *pipeline.Exchange // responses: whose result could not be treated, recorded as such
 	rows rowBuffers
 
-	made    made
-	listens listens
-	shown   shown // responses
+	made       made
+	shownTexts shownTexts
+	listens    listens
+	shown      shown // responses
 
 	reported atomic.Uint64 // counts changes of settings that the server reported
 	settings settings

@@ -7,6 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// changed counts how often what is remembered of the catalogue was dropped.
+func (c *catalog) changed() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh()
+	return c.changes
+}
+
 // A table is a relation as statements name it.
 type table struct {
 	schema string
