@@ -66,15 +66,14 @@ func (b *breaker) skip() {
 	b.trying = false
 }
 
-// state returns since when the breaker is open, and why, and how often it
-// opened.
-func (b *breaker) state() (since time.Time, why error, opened uint64) {
+// state returns how often the breaker opened, and since when it is open, and why.
+func (b *breaker) state() (opened uint64, since time.Time, why error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.since.IsZero() {
-		return time.Time{}, nil, b.opened
+		return b.opened, time.Time{}, nil
 	}
-	return b.since, b.why, b.opened
+	return b.opened, b.since, b.why
 }
 
 // isOpen is whether calls are refused, or one is tried.

@@ -41,7 +41,7 @@ func TestBreaker(t *testing.T) {
 		refuses()
 		time.Sleep(9 * time.Second)
 		refuses()
-		if since, why, n := b.state(); time.Since(since) != 9*time.Second || !errors.Is(why, trap) || n != 1 {
+		if n, since, why := b.state(); time.Since(since) != 9*time.Second || !errors.Is(why, trap) || n != 1 {
 			t.Errorf("%v, opened %d times", why, n)
 		}
 		time.Sleep(time.Second)
@@ -61,7 +61,7 @@ func TestBreaker(t *testing.T) {
 		call(nil)
 		call(trap)
 		call(nil)
-		if since, why, n := b.state(); !since.IsZero() || why != nil || n != 1 {
+		if n, since, why := b.state(); !since.IsZero() || why != nil || n != 1 {
 			t.Errorf("%v, opened %d times", why, n)
 		}
 	})

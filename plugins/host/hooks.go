@@ -14,7 +14,7 @@ import (
 
 // abiVersion is the version of the interface that this package speaks: major
 // and minor. sdk/ABI.md specifies it.
-const abiVersion = 1<<16 | 0
+const abiVersion = 1 << 16
 
 // A hook is a function that a guest may have for the host to call.
 type hook int

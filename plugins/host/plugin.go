@@ -137,7 +137,7 @@ func (p *Plugin) Stats() Stats {
 	for a := range verdicts {
 		verdicts[a] = p.gave[a].Load()
 	}
-	since, failing, opened := p.breaker.state()
+	opened, since, failing := p.breaker.state()
 	return Stats{
 		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),
