@@ -44,6 +44,9 @@ func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, [
 		return facts, statements, ref, nil
 	}
 	ref, err := s.refuseByLineage(ctx, facts)
+	if ref == nil && err == nil {
+		ref, err = s.refuseUnseen(ctx, statements)
+	}
 	return facts, statements, ref, err
 }
 

@@ -345,7 +345,10 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	}
 	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
 	e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &m, st: st, portal: e.portal}
-	if r, err = s.bound(ctx, e.portal); err != nil {
+	if r, err = s.bound(ctx, e.portal); r == nil && err == nil {
+		r, err = s.refuseUnseen(ctx, req.Statements)
+	}
+	if err != nil {
 		return err
 	}
 	if r != nil {
@@ -453,7 +456,15 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			e.x = s.reject(ctx, p.req, p.st.facts, r)
 			return s.refuseExtended(e, r)
 		}
-		ref, err := s.judge(ctx, e, p.req, p.st.facts)
+		ref, err := s.refuseUnseen(ctx, p.req.Statements)
+		if err != nil {
+			return err
+		}
+		if ref != nil {
+			e.x = s.reject(ctx, p.req, p.st.facts, ref)
+			return s.refuseExtended(e, ref)
+		}
+		ref, err = s.judge(ctx, e, p.req, p.st.facts)
 		if err != nil || ref == errSkipped {
 			return err
 		}

@@ -66,9 +66,10 @@ func TestStrictModePassesWhatIsClean(t *testing.T) {
 		{"SELECT current_user, pg_is_in_recovery()", "postgres|f"},
 		{"SHOW transaction_isolation", "read committed"},
 		{"INSERT INTO notes (body) VALUES ('third') RETURNING id, body", "3|third"},
-		{"UPDATE notes SET body = 'last' WHERE id = 3 RETURNING body", "last"},
+		{"UPDATE digits SET n = 77 WHERE digit = '7' RETURNING n", "77"},
+		{"UPDATE notes SET body = 'last' WHERE id = 3 RETURNING body", "42501"}, // a trigger of it reads people
 		{"UPDATE people SET ssn = '000-00-0000' WHERE id = 3 RETURNING id, ssn", "3|[redacted]"},
-		{"INSERT INTO notes (body) SELECT body FROM notes WHERE id = 3 RETURNING body", "last"},
+		{"INSERT INTO notes (body) SELECT body FROM notes WHERE id = 3 RETURNING body", "third"},
 		{"SELECT relname FROM pg_class WHERE relname = 'notes'", "notes"},
 		// What is not known is masked, and what is not to be known refused.
 		{"SELECT count(*) FROM notes", "4"},

@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"gatehouse/core/event"
+)
+
+// refuseUnseen returns why statements are refused where columns are strictly
+// protected for what a write runs unseen: triggers, rules and defaults that read a
+// protected column, or cannot be read. What they store, and RETURNING then shows,
+// is of no known column. Functions that a policy clears its principals for may.
+func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement) (*refusal, error) {
+	protected := s.ps.Terms().Protected
+	if !protected.Strict() {
+		return nil, nil
+	}
+	targets := make([][]event.Object, len(statements)) // of the write beside which each runs
+	for i := range statements {
+		st := &statements[i]
+		if st.Parent < 0 || st.Parent >= i {
+			continue
+		}
+		above := &statements[st.Parent]
+		if targets[i] = targets[st.Parent]; st.Within == "trigger" || st.Within == "rule" {
+			if !above.Runs || writes(above) == "" {
+				continue
+			}
+			targets[i] = slices.Concat(targets[i], above.Writes)
+		}
+		if len(targets[i]) == 0 {
+			continue
+		}
+		if len(st.Functions) > 0 && !slices.ContainsFunc(st.Functions, func(f string) bool { return !protected.Clears(f + "()") }) {
+			targets[i] = nil
+			continue
+		}
+		reads := st.Opaque
+		if !reads {
+			columns := make([]string, len(st.Columns))
+			for j, name := range st.Columns {
+				columns[j] = name[strings.LastIndexByte(name, '.')+1:]
+			}
+			var err error
+			if reads, err = s.protectedAmong(ctx, protected, columns, slices.Concat(st.Reads, st.Writes, targets[i]), s.queue.redefines()); err != nil {
+				return nil, err
+			}
+		}
+		if reads {
+			return &refusal{code: codeAccessDenied, message: "gatehouse: a write is refused whose triggers, rules or defaults read protected columns, or cannot be read" + because,
+				hint: "A policy can clear its principals for the functions that they call."}, nil
+		}
+	}
+	return nil, nil
+}
