@@ -102,7 +102,8 @@ func (s *session) expandIn(ctx context.Context, list []event.Statement, path str
 // path returns the schemas in which the server looks for names that have none,
 // as an array. It is empty, for all schemas, where the gate does not know.
 func (s *session) path(ctx context.Context) string {
-	path, known := s.settings.searched()
+	_, settled := s.queue.transaction()
+	path, known := s.settings.searched(settled)
 	if known && path == "" {
 		path = s.catalog.firstPath(ctx)
 	}

@@ -91,7 +91,8 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 	if !asked {
 		return "", nil
 	}
-	path, known := s.settings.searched()
+	_, settled := s.queue.transaction()
+	path, known := s.settings.searched(settled)
 	if !known {
 		path, known = s.anyPath(ctx, w.list)
 	}

@@ -162,9 +162,13 @@ func (k *settings) move() {
 
 // searched returns the search path, empty where it is the one that sessions
 // begin with, and could not be found out. It reports false where that is not known.
-func (k *settings) searched() (path string, known bool) {
+// Settled is whether the server has answered all that was sent.
+func (k *settings) searched(settled bool) (path string, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if settled {
+		k.unsure = false
+	}
 	path, reports := k.reported["search_path"]
 	switch {
 	case reports:
