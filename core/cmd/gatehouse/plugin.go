@@ -89,34 +89,42 @@ from the limits. Then start it with its configuration.`,
 		Args: arguments("MODULE"),
 	}
 	settings := settingsFlag(c)
-	c.RunE = func(c *cobra.Command, args []string) (err error) {
-		module, err := loadModule(args[0])
-		if err != nil {
-			return err
-		}
-		config, err := pluginConfig(*settings)
-		if err != nil {
-			return err
-		}
-		h, err := pluginHost(c.Context())
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.Close(c.Context())) }()
-		w := c.OutOrStdout()
-		d, err := h.Describe(c.Context(), module)
-		describe(w, d)
-		if err != nil {
-			return fmt.Errorf("%s is refused: %w", args[0], err)
-		}
-		p, err := h.Load(c.Context(), pluginName(args[0]), module, config)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "It starts, takes its configuration, and uses %s.\n", orNone(p.Hooks()))
-		return errors.Join(err, p.Close(c.Context()))
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return withModule(c.Context(), args[0], *settings, func(h *host.Host, wasm, config []byte) error {
+			w := c.OutOrStdout()
+			d, err := h.Describe(c.Context(), wasm)
+			describe(w, d)
+			if err != nil {
+				return fmt.Errorf("%s is refused: %w", args[0], err)
+			}
+			p, err := h.Load(c.Context(), pluginName(args[0]), wasm, config)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(w, "It starts, takes its configuration, and uses %s.\n", orNone(p.Hooks()))
+			return errors.Join(err, p.Close(c.Context()))
+		})
 	}
 	return c
+}
+
+// withModule calls f with a host, the module in a file, and its configuration, which
+// is in another file if that has a name.
+func withModule(ctx context.Context, file, settings string, f func(h *host.Host, wasm, config []byte) error) (err error) {
+	wasm, err := loadModule(file)
+	if err != nil {
+		return err
+	}
+	config, err := pluginConfig(settings)
+	if err != nil {
+		return err
+	}
+	h, err := pluginHost(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	return f(h, wasm, config)
 }
 
 // pluginName is what a module in a file is called.
@@ -168,52 +176,45 @@ are written.`,
 		Args: arguments("MODULE"),
 	}
 	c.Flags().StringArrayVar(&files, "cases", nil, "`file` of cases, YAML or JSON Lines; may be given several times")
-	c.RunE = func(c *cobra.Command, args []string) (err error) {
-		module, err := loadModule(args[0])
-		if err != nil {
-			return err
-		}
+	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(files) == 0 {
 			files = []string{filepath.Join(filepath.Dir(args[0]), "cases.yaml")}
 		}
-		h, err := pluginHost(c.Context())
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.Close(c.Context())) }()
-		analyzer := statement.NewAnalyzer(statement.Limits{Instances: 1})
-		passed, failed := 0, 0
-		w := c.OutOrStdout()
-		for _, file := range files {
-			f, err := readCases(file)
-			if err != nil {
-				return err
-			}
-			f.Statements = func(ctx context.Context, sql string) ([]event.Statement, error) {
-				facts, err := analyzer.Analyze(ctx, sql)
+		return withModule(c.Context(), args[0], "", func(h *host.Host, wasm, _ []byte) error {
+			analyzer := statement.NewAnalyzer(statement.Limits{Instances: 1})
+			passed, failed := 0, 0
+			w := c.OutOrStdout()
+			for _, file := range files {
+				f, err := readCases(file)
 				if err != nil {
-					return nil, err
+					return err
 				}
-				return facts.Statements, nil
-			}
-			results, err := f.Run(c.Context(), h, module)
-			if err != nil {
-				return err
-			}
-			for i, result := range results {
-				if result.Err == nil {
-					passed++
-					continue
+				f.Statements = func(ctx context.Context, sql string) ([]event.Statement, error) {
+					facts, err := analyzer.Analyze(ctx, sql)
+					if err != nil {
+						return nil, err
+					}
+					return facts.Statements, nil
 				}
-				failed++
-				fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(result.Err.Error()))
+				results, err := f.Run(c.Context(), h, wasm)
+				if err != nil {
+					return err
+				}
+				for i, result := range results {
+					if result.Err == nil {
+						passed++
+						continue
+					}
+					failed++
+					fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(result.Err.Error()))
+				}
 			}
-		}
-		fmt.Fprintf(w, "%s passed, %d failed\n", count(passed, "case"), failed)
-		if failed > 0 {
-			return fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
-		}
-		return nil
+			fmt.Fprintf(w, "%s passed, %d failed\n", count(passed, "case"), failed)
+			if failed > 0 {
+				return fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
+			}
+			return nil
+		})
 	}
 	return c
 }

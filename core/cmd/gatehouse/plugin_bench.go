@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -35,30 +34,17 @@ A result has eight text columns, public.customers.a to h, of 12 bytes a value.`,
 	}
 	settings := settingsFlag(c)
 	c.Flags().DurationVar(&each, "time", 300*time.Millisecond, "how long each figure is measured")
-	c.RunE = func(c *cobra.Command, args []string) (err error) {
-		wasm, err := loadModule(args[0])
-		if err != nil {
-			return err
-		}
-		config, err := pluginConfig(*settings)
-		if err != nil {
-			return err
-		}
-		h, err := pluginHost(c.Context())
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.Close(c.Context())) }()
-		b := bench{ctx: c.Context(), each: each}
-		for i, m := range []struct {
-			name         string
-			wasm, config []byte
-		}{{pluginName(args[0]), wasm, config}, {"passing", module.Passing(len(benchHead.Fields)), []byte("{}")}} {
-			if b.sides[i], err = newBenched(c.Context(), h, m.name, m.wasm, m.config); err != nil {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return withModule(c.Context(), args[0], *settings, func(h *host.Host, wasm, config []byte) (err error) {
+			b := bench{ctx: c.Context(), each: each}
+			if b.sides[0], err = newBenched(c.Context(), h, pluginName(args[0]), wasm, config); err != nil {
 				return err
 			}
-		}
-		return b.run(c.OutOrStdout())
+			if b.sides[1], err = newBenched(c.Context(), h, "passing", module.Passing(len(benchHead.Fields)), []byte("{}")); err != nil {
+				return err
+			}
+			return b.run(c.OutOrStdout())
+		})
 	}
 	return c
 }

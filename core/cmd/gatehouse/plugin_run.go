@@ -40,54 +40,43 @@ what views and expressions come from, only a gate finds out.`,
 	c.Flags().StringVar(&user, "as", "agent@example.com", "who asks: a `name`")
 	c.Flags().StringSliceVar(&groups, "group", nil, "a `group` of who asks; may be given several times")
 	c.Flags().IntVar(&rows, "rows", 20, "how many rows are shown at most")
-	c.RunE = func(c *cobra.Command, args []string) (err error) {
+	c.RunE = func(c *cobra.Command, args []string) error {
 		ctx := c.Context()
-		module, err := loadModule(args[0])
-		if err != nil {
-			return err
-		}
-		config, err := pluginConfig(*settings)
-		if err != nil {
-			return err
-		}
-		h, err := pluginHost(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, h.Close(ctx)) }()
-		p, err := h.Load(ctx, pluginName(args[0]), module, config)
-		if err != nil {
-			return err
-		}
-		session := &event.Session{
-			ID: "run", Protocol: "postgres", Resource: "run",
-			Principal: event.Principal{Issuer: "run", Subject: user, Name: user, Groups: groups},
-		}
-		s, err := p.Open(ctx, session)
-		if err != nil {
-			return err
-		}
-		w := c.OutOrStdout()
-		if allowed, err := judgeSQL(ctx, w, s, session, args[1]); err != nil || !allowed {
-			return err
-		}
-		head, values, err := askReadOnly(ctx, target, args[1], rows)
-		if err != nil {
-			return advise(err, "Name the database with --target postgres://user@host/database.")
-		}
-		fmt.Fprintln(w, "\nbefore")
-		table(w, head, values)
-		if s.Roles().Masker == nil {
-			_, err = fmt.Fprintln(w, "\nThe plugin masks nothing.")
-			return err
-		}
-		masked, err := cases.Mask(ctx, s, session, head, values)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(w, "\nafter")
-		table(w, head, masked)
-		return nil
+		return withModule(ctx, args[0], *settings, func(h *host.Host, wasm, config []byte) error {
+			p, err := h.Load(ctx, pluginName(args[0]), wasm, config)
+			if err != nil {
+				return err
+			}
+			session := &event.Session{
+				ID: "run", Protocol: "postgres", Resource: "run",
+				Principal: event.Principal{Issuer: "run", Subject: user, Name: user, Groups: groups},
+			}
+			s, err := p.Open(ctx, session)
+			if err != nil {
+				return err
+			}
+			w := c.OutOrStdout()
+			if allowed, err := judgeSQL(ctx, w, s, session, args[1]); err != nil || !allowed {
+				return err
+			}
+			head, values, err := askReadOnly(ctx, target, args[1], rows)
+			if err != nil {
+				return advise(err, "Name the database with --target postgres://user@host/database.")
+			}
+			fmt.Fprintln(w, "\nbefore")
+			table(w, head, values)
+			if s.Roles().Masker == nil {
+				_, err = fmt.Fprintln(w, "\nThe plugin masks nothing.")
+				return err
+			}
+			masked, err := cases.Mask(ctx, s, session, head, values)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(w, "\nafter")
+			table(w, head, masked)
+			return nil
+		})
 	}
 	return c
 }
