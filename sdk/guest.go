@@ -4,6 +4,8 @@ package sdk
 
 import (
 	"bytes"
+	"math"
+	"runtime"
 	"unsafe"
 
 	"gatehouse/core/event"
@@ -57,10 +59,16 @@ func section(s event.Section, encode func([]byte) []byte) {
 	out = event.EndSection(encode(out), at)
 }
 
+// large is an input with which a call may leave much garbage. The collector marks on a
+// goroutine of its own, which a guest has to give way to: nothing interrupts it.
+const large = 4 << 10
+
 // input decodes the first n bytes of the buffer to message, and the session in
 // them, and reports whether that went well. It clears out.
 func input(n uint32) bool {
-	out = out[:0]
+	if out = out[:0]; n > large {
+		runtime.Gosched()
+	}
 	if n > uint32(len(in)) || message.Decode(in[:n]) != nil {
 		return false
 	}
@@ -79,6 +87,17 @@ func input(n uint32) bool {
 //go:wasmexport configure
 func configure(n uint32) int64 {
 	if !input(n) {
+		return failed
+	}
+	err := event.Elements(message.Section(event.SectionHost), func(tag uint64, v []byte) error {
+		if tag != 1 {
+			return nil
+		}
+		n, err := event.DecodeUint(v, math.MaxUint32)
+		host = uint32(n)
+		return err
+	})
+	if err != nil {
 		return failed
 	}
 	if c, is := registered.(Configurer); is {

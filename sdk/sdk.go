@@ -47,6 +47,13 @@ import (
 // ABIVersion is the version of the interface that this package speaks: 1.0.
 const ABIVersion = 1 << 16
 
+// host is the version of the gate that the plugin runs in.
+var host uint32 = ABIVersion
+
+// HostVersion returns the version of the interface that the gate speaks, which may be
+// higher than ABIVersion within the same major version: major<<16 | minor.
+func HostVersion() uint32 { return host }
+
 // A Configurer gets the plugin's configuration, a JSON object, before any other
 // call; it is {} where there is none. An error refuses it. A plugin that is no
 // Configurer takes no configuration.

@@ -109,16 +109,12 @@ func TestCallsThatTakeTooMuch(t *testing.T) {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		judge := plugintest.Judge(t, p)
-		begin := time.Now()
 		v, err := judge.Judge(t.Context(), new(event.Session), long)
 		if !errors.Is(err, c.want) || v.Action != event.Block {
 			t.Errorf("%s: %v, %v", c.name, v, err)
 		}
 		if c.want == host.ErrTimeout && err != nil && !strings.Contains(err.Error(), "more than 100000000 instructions") {
 			t.Errorf("%s: %v", c.name, err)
-		}
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("%s: took %v", c.name, took)
 		}
 		if v, err := judge.Judge(t.Context(), new(event.Session), short); err != nil || v.Action != event.Allow {
 			t.Errorf("after %s: %v, %v", c.name, v, err)

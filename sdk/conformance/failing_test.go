@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"gatehouse/core/event"
@@ -16,9 +15,7 @@ import (
 // call and of none else. A guest that does not fail is there to compare.
 func TestFailingGuests(t *testing.T) {
 	h := plugintest.Host(t, host.Options{Instances: 1, Fuel: 20_000_000, Failures: 1000})
-	for _, language := range plugintest.Languages {
-		dir := filepath.Join("..", language, "conformance")
-		wasm := plugintest.BuildIn(t, language, dir, dir)
+	for language, wasm := range guests(t) {
 		for _, how := range []string{"", "trap", "outside", "memory", "recursion", "loop"} {
 			t.Run(language+"/"+how, func(t *testing.T) {
 				config := fmt.Appendf(nil, `{"fail": %q}`, how)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"os"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -22,7 +23,7 @@ const (
 
 var hooks = []string{"configure", "on_open", "on_request", "on_head", "on_rows", "on_upload", "on_end", "on_close"}
 
-var instanceConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize")
+var instanceConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").WithStderr(os.Stderr)
 
 // A module is a compiled conformance guest.
 type module struct {

@@ -140,7 +140,7 @@ func testCheckBad(t *testing.T, d *demo) {
 		{"tls: {certificate", "listen.postgres.tls"},
 		{"issuer: http://localhost:1", "identity.providers.0.issuer"},
 		{"shop:", "resources.shop"},
-		{"guard:\n", "plugins.guard"},
+		{"config: {no_such_key", "plugins.guard.config"},
 		{"mask:\n", "plugins.mask"},
 		{"hash: file:gatehouse.yaml.none", "keys.hash"},
 		{"signing: file:", "keys.signing"},
