@@ -156,10 +156,11 @@ func (o Object) String() string {
 }
 
 // The attributes of a request that name the protected columns, one each, that it
-// names at all, and that it uses in a predicate.
+// names at all, that it uses in a predicate, and whose values it stores elsewhere.
 const (
 	AttrColumn    = "gatehouse.column"
 	AttrPredicate = "gatehouse.predicate"
+	AttrStored    = "gatehouse.stored"
 )
 
 // A Scope says which rows a statement's condition selects from its target.

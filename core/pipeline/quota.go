@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"slices"
 
 	"gatehouse/core/event"
 	"gatehouse/core/protect"
@@ -36,6 +37,7 @@ type ColumnQuotas struct {
 const (
 	quotaRule     = "gatehouse/quota"
 	predicateRule = "protect/predicates"
+	storedRule    = "protect/writes"
 )
 
 // afford returns v, or what becomes of req where a quota has nothing left for
@@ -81,31 +83,38 @@ func (t *terms) afford(req *event.Request, v event.Verdict) (event.Verdict, erro
 }
 
 // permit returns v, or what becomes of req where it has a column in a condition that
-// is protected from the principal. What only prepares a statement waits for
+// is protected from the principal, or stores values of one. What only prepares a statement waits for
 // nobody.
 func (t *terms) permit(req *event.Request, v event.Verdict) event.Verdict {
-	permission := t.Protected.Uses().Predicates
-	if permission != protect.Held && permission != protect.Refused {
-		return v
-	}
-	for _, a := range req.Attrs {
-		if a.Key != event.AttrPredicate {
+	uses := t.Protected.Uses()
+	for _, use := range []struct {
+		key        string
+		permission protect.Permission
+		rule, does string
+	}{
+		{event.AttrPredicate, uses.Predicates, predicateRule, "it has a condition on "},
+		{event.AttrStored, uses.Writes, storedRule, "it stores values of "},
+	} {
+		if use.permission != protect.Held && use.permission != protect.Refused {
 			continue
 		}
-		if _, is := t.Protected.Column(a.Value); !is {
+		i := slices.IndexFunc(req.Attrs, func(a event.Attr) bool {
+			_, is := t.Protected.Column(a.Value)
+			return a.Key == use.key && is
+		})
+		if i < 0 {
 			continue
 		}
-		reason := "it has a condition on " + a.Value + ", which is protected"
+		reason := use.does + req.Attrs[i].Value + ", which is protected"
 		switch {
-		case permission == protect.Refused:
-			return event.Verdict{Rule: predicateRule, Reason: reason}
-		case req.Operation == "prepare":
+		case use.permission == protect.Refused:
+			return event.Verdict{Rule: use.rule, Reason: reason}
+		case req.Operation == "prepare" || v.Action == event.Block:
 		case v.Action == event.Hold:
 			v.Reason += "; " + reason
 		default:
-			v = event.Verdict{Action: event.Hold, Rule: predicateRule, Reason: reason}
+			v = event.Verdict{Action: event.Hold, Rule: use.rule, Reason: reason}
 		}
-		return v
 	}
 	return v
 }

@@ -64,6 +64,10 @@ type Uses struct {
 	// decides which rows there are by more than comparisons with constants, in
 	// mode Strict: Usual, Allowed or Refused.
 	Matches Permission
+	// Writes is what becomes of a statement that stores values of a protected
+	// column elsewhere, in mode Strict: Usual, which is that it is refused, or
+	// Held. Where they are stored they are not protected.
+	Writes Permission
 	// Counts is whether it may be seen how many values there are, in mode
 	// Strict.
 	Counts bool
@@ -203,7 +207,7 @@ func (p *Columns) Clears(name string) bool { return p == nil || p.isCleared(name
 // Uses returns what may be done with the columns. Of nil nothing is restricted.
 func (p *Columns) Uses() Uses {
 	if p == nil {
-		return Uses{Allowed, Allowed, true}
+		return Uses{Predicates: Allowed, Matches: Allowed, Counts: true}
 	}
 	return p.uses
 }

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -237,6 +238,40 @@ func TestPredicatesAreHeld(t *testing.T) {
 	g.desk.decide <- event.Decision{Approved: true, By: event.Principal{Subject: "boss"}}
 	if v := <-got; v != "Bob" {
 		t.Errorf("approved: %q", v)
+	}
+}
+
+// What stores protected values elsewhere waits for somebody where policy says so, and
+// what RETURNING shows of it is masked all the same.
+func TestWritesAreHeld(t *testing.T) {
+	columns, err := protect.New(protect.Config{Uses: protect.Uses{Writes: protect.Held}, Columns: map[string]event.Treatment{"public.people.ssn": {Kind: event.Redact}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range queryModes {
+		g := startGate(t, gateConfig{sql: lineageSchema + "; CREATE TABLE copies (v text)", columns: columns})
+		c := g.connect(t, "&default_query_exec_mode="+mode)
+		for _, sql := range []string{"INSERT INTO copies SELECT ssn FROM people WHERE id = 1 RETURNING v", "UPDATE copies SET v = ssn FROM people WHERE people.id = 1 RETURNING v"} {
+			got := make(chan string)
+			go func() {
+				var v string
+				if err := c.QueryRow(context.Background(), sql).Scan(&v); err != nil {
+					v = err.Error()
+				}
+				got <- v
+			}()
+			p := <-g.desk.pending
+			if p.Verdict.Rule != "protect/writes" || !strings.Contains(p.Verdict.Reason, "public.people.ssn") {
+				t.Errorf("%s: held by %q: %s", mode, p.Verdict.Rule, p.Verdict.Reason)
+			}
+			g.desk.decide <- event.Decision{Approved: true, By: event.Principal{Subject: "boss"}}
+			if v := <-got; v != "[redacted]" {
+				t.Errorf("%s: %s: %q", mode, sql, v)
+			}
+		}
+		if v := values(c, "INSERT INTO copies SELECT unknown_to_all(ssn) FROM people"); v != "42501" && v != "42883" {
+			t.Errorf("%s: what is not known: %q", mode, v)
+		}
 	}
 }
 

@@ -40,6 +40,9 @@ type told struct {
 	// refusal is why the statement is refused, if it is.
 	refusal string
 	hint    string
+	// stores are the protected columns whose values are stored elsewhere, where
+	// somebody may approve that.
+	stores []string
 }
 
 // A toldField is one of a result, in its order.
@@ -193,6 +196,20 @@ func (j *judgement) isProtected(lists ...[]lineage.Column) bool {
 	return false
 }
 
+// protectedOf returns the names of those of columns that are protected.
+func (j *judgement) protectedOf(lists ...[]lineage.Column) (names []string) {
+	for _, list := range lists {
+		for _, c := range list {
+			for _, name := range j.names[c] {
+				if _, is := j.protected.Column(name); is && !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return names
+}
+
 // decides is whether protected columns decide which rows there are, more than by
 // comparisons with constants, or why that is not known.
 func (j *judgement) decides(d *lineage.Dependence) (bool, string) {
@@ -339,6 +356,10 @@ func (j *judgement) writes() {
 		if f.Reason != "" {
 			reason = f.Reason
 		}
+		if reason == "" && !j.renamed && j.protected.Uses().Writes == protect.Held {
+			j.stores = append(j.stores, j.protectedOf(f.Exact, f.Derived)...)
+			continue
+		}
 		hint := ""
 		if reason != "" {
 			hint = "What is written is not known: " + reason + "."
@@ -406,6 +427,30 @@ func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.C
 		return nil, nil
 	}
 	return s.vocabulary().tell(ctx, *sub, protected)
+}
+
+// addStored adds to req the protected columns whose values the statements of facts
+// store elsewhere, where policy lets somebody approve that.
+func (s *session) addStored(ctx context.Context, req *event.Request, facts *statement.Result) error {
+	protected := s.ps.Terms().Protected
+	if !protected.Strict() || protected.Uses().Writes != protect.Held || facts == nil {
+		return nil
+	}
+	for _, sub := range s.subjects(ctx, facts) {
+		t, err := s.tellOf(ctx, sub, protected)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			continue
+		}
+		for _, name := range t.stores {
+			if a := (event.Attr{Key: event.AttrStored, Value: name}); !slices.Contains(req.Attrs, a) {
+				req.Attrs = append(req.Attrs, a)
+			}
+		}
+	}
+	return nil
 }
 
 // refuseByLineage returns why statements are refused for what they do with

@@ -223,6 +223,10 @@ type Protect struct {
 	// with constants, as in a join or a GROUP BY: masked, all of its fields are;
 	// allowed, they are as if it did not; refused.
 	Matches string `json:"matches" jsonschema:"enum=masked,enum=allowed,enum=refused,default=masked"`
+	// Writes is what becomes, in mode strict, of a statement that stores values
+	// of a protected column elsewhere, where they are not protected: refused; or
+	// held, somebody has to approve it.
+	Writes string `json:"writes" jsonschema:"enum=refused,enum=held,default=refused"`
 	// Counts is whether, in mode strict, count of a protected column passes.
 	// What else is computed from one is masked.
 	Counts bool `json:"counts,omitempty"`

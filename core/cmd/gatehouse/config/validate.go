@@ -142,6 +142,9 @@ func (p *Protect) Protected() protect.Config {
 	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment), Uses: protect.Uses{
 		Predicates: permissions[p.Predicates], Matches: permissions[p.Matches], Counts: p.Counts,
 	}}
+	if p.Writes == "held" { // refused is the usual
+		c.Uses.Writes = protect.Held
+	}
 	for pattern, t := range p.Columns {
 		c.Columns[pattern] = event.Treatment(t)
 	}
