@@ -19,7 +19,8 @@ const (
 )
 
 // A copyReader cuts the stream of a COPY into its parts, wherever messages cut
-// it. It keeps no more than what is not cut yet, which is bounded by limit.
+// it. It keeps no more than what is not cut yet, which is bounded by limit, and the
+// data that came last.
 type copyReader struct {
 	copyFormat
 	limit int
@@ -46,9 +47,9 @@ func (r *copyReader) restart() {
 	r.buf, r.from, r.at, r.in, r.left = nil, 0, 0, false, 0
 }
 
-// feed adds data.
+// feed adds data, once all parts of what came before are cut.
 func (r *copyReader) feed(data []byte) error {
-	if len(r.buf)-r.from+len(data) > r.limit {
+	if len(r.buf)-r.from > r.limit {
 		return violated("a row of COPY is longer than the limit of %d bytes", r.limit)
 	}
 	r.buf = append(r.buf, data...)

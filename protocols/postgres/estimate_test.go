@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -188,10 +189,13 @@ func TestEstimateIsAskedLast(t *testing.T) {
 	if err := pg.CreateDatabase(t.Context(), "watched", "CREATE TABLE many (id int PRIMARY KEY, n int); INSERT INTO many SELECT i, i FROM generate_series(1, 1000) i; ANALYZE"); err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	judged := map[string]int{}
 	g := startGate(t, gateConfig{
 		record: func(*event.Session) pipeline.Recorder { return &disk{} },
 		plugins: []pipeline.Plugin{rule(words), rule(func(r *event.Request) event.Verdict {
+			mu.Lock()
+			defer mu.Unlock()
 			judged[string(r.Payload)]++
 			for _, a := range r.Attrs {
 				if a.Key == "db.estimated_rows" && a.Value != "1" {
@@ -240,6 +244,8 @@ func TestEstimateIsAskedLast(t *testing.T) {
 	if explained == 0 {
 		t.Error("nothing was explained")
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if judged[blocked] != 2 || judged[asked] != 3 || judged[many] != 5 { // a Parse is judged too, and an estimate makes one more
 		t.Errorf("judged %v", judged)
 	}

@@ -357,7 +357,7 @@ func nothingComesBack(t *testing.T, version int, schema string, cases []string) 
 	open := g.pg.NewDatabase(t, schema)
 	direct := &tap{t: t, dial: func() net.Conn { return dialServer(t, g, open) }}
 	through := &tap{t: t, dial: func() net.Conn { return g.patient(t) }}
-	for _, sql := range cases {
+	for sql := range some(cases) {
 		statements := split(t, sql)
 		direct.stream = nil
 		for _, w := range ways[:2] {

@@ -136,8 +136,8 @@ func lying(f []byte) (all [][]byte) {
 }
 
 // some are every nth of all.
-func some(all [][]byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
+func some[T any](all []T) iter.Seq[T] {
+	return func(yield func(T) bool) {
 		for i := 0; i < len(all) && yield(all[i]); i += nth {
 		}
 	}

@@ -2,4 +2,4 @@
 
 package postgres_test
 
-const nth = 1 // of the mutations all are tried: see race_test.go
+const nth = 1 // all are tried: see race_test.go
