@@ -1,0 +1,201 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/core/lineage"
+)
+
+// A dictionary has functions, operators, types and casts by their names without a
+// schema.
+type dictionary struct {
+	functions map[string][]*routine
+	folded    map[string][]*routine // by their names in lower case
+	byOID     map[uint32]*routine
+	operators map[string][]operator
+	types     map[string][]typeEntry
+	casts     map[uint32][]uint32 // functions, by the OID of the type that they cast to
+	// unseen are the types from which a function may cast where the text shows
+	// no cast, or within the server's own functions.
+	unseen map[uint32][]uint32
+	// becomes are the types that become another by themselves, by that one.
+	becomes map[uint32][]uint32
+	// risky are the types of which values may be cast unseen by code that is
+	// not followed, and those that hold such values.
+	risky map[lineage.Name]bool
+}
+
+type operator struct {
+	oid          uint32
+	schema, name string
+	function     uint32
+	boolean      bool
+	extension    string
+}
+
+type typeEntry struct {
+	oid          uint32
+	schema, name string
+	kind         byte   // pg_type.typtype
+	base         uint32 // of a domain
+	input        uint32 // the function that reads its text, where that is not the server's own
+}
+
+// maxEntries bounds a dictionary. A database that has more is one of which
+// nothing is known.
+const maxEntries = 50_000
+
+var errTooManyEntries = fmt.Errorf("the database has more than %d functions, operators and types", maxEntries)
+
+// The server's own are those that initdb made (FirstNormalObjectId).
+const (
+	routinesQuery = `SELECT p.oid, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset, p.provariadic <> 0,
+			COALESCE(g.aggkind <> 'n', false), p.pronargs::int4, p.pronargdefaults::int4, p.proargtypes::oid[], p.prorettype, l.lanname, COALESCE(x.extname, ''),
+			COALESCE(p.proargnames, '{}'), COALESCE(p.proargmodes::text[], '{}'),
+			ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+			p.proconfig IS NOT NULL,
+			CASE WHEN g.aggfnoid IS NULL THEN '{}' ELSE ARRAY[g.aggtransfn::oid, g.aggfinalfn::oid, g.aggcombinefn::oid, g.aggserialfn::oid,
+				g.aggdeserialfn::oid, g.aggmtransfn::oid, g.aggminvtransfn::oid, g.aggmfinalfn::oid] END
+		FROM pg_proc p
+		JOIN pg_namespace n ON n.oid = p.pronamespace
+		JOIN pg_language l ON l.oid = p.prolang
+		JOIN pg_type t ON t.oid = p.prorettype
+		LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid
+		LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+		LEFT JOIN pg_extension x ON x.oid = d.refobjid
+		WHERE (p.oid < 16384 AND n.nspname = 'pg_catalog') = $1 LIMIT $2`
+	operatorsQuery = `SELECT o.oid, n.nspname, o.oprname, o.oprcode::oid, o.oprresult = 'bool'::regtype, COALESCE(x.extname, '')
+		FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+		LEFT JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
+		LEFT JOIN pg_extension x ON x.oid = d.refobjid
+		WHERE (o.oid < 16384 AND n.nspname = 'pg_catalog') = $1 LIMIT $2`
+	typesQuery = `SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typbasetype,
+			CASE WHEN t.typtype = 'b' AND t.typinput::oid >= 16384 THEN t.typinput::oid ELSE 0 END
+		FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+		WHERE (t.oid < 16384 AND n.nspname = 'pg_catalog') = $1 AND NOT (t.typelem <> 0 AND t.typcategory = 'A') LIMIT $2`
+	castsQuery = `SELECT c.castsource, c.casttarget, c.castfunc, c.castcontext = 'i', c.castcontext <> 'e' OR c.casttarget IN ('json'::regtype, 'jsonb'::regtype)
+		FROM pg_cast c WHERE (c.castfunc >= 16384 OR c.castcontext = 'i') AND NOT $1 LIMIT $2`
+	riskyQuery = `WITH RECURSIVE risky (t) AS (
+			SELECT unnest($1::oid[])
+			UNION
+			SELECT t.oid FROM risky r JOIN pg_type t ON t.typelem = r.t OR t.typbasetype = r.t OR EXISTS (
+				SELECT FROM pg_attribute a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.atttypid = r.t AND a.attnum > 0 AND NOT a.attisdropped
+			) OR EXISTS (SELECT FROM pg_range g WHERE g.rngtypid = t.oid AND g.rngsubtype = r.t)
+		)
+		SELECT n.nspname, t.typname FROM risky r JOIN pg_type t ON t.oid = r.t JOIN pg_namespace n ON n.oid = t.typnamespace`
+)
+
+func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary, error) {
+	d := &dictionary{functions: map[string][]*routine{}, folded: map[string][]*routine{}, byOID: map[uint32]*routine{},
+		operators: map[string][]operator{}, types: map[string][]typeEntry{}, casts: map[uint32][]uint32{}, unseen: map[uint32][]uint32{}, becomes: map[uint32][]uint32{}}
+	n := 0
+	count := func() error {
+		if n++; n > maxEntries {
+			return errTooManyEntries
+		}
+		return nil
+	}
+	each := func(query string, into []any, take func()) error {
+		rows, err := conn.Query(ctx, query, own, maxEntries+1)
+		if err != nil {
+			return err
+		}
+		_, err = pgx.ForEachRow(rows, into, func() error { take(); return count() })
+		return err
+	}
+	var r routine
+	var kind, volatility string
+	err := each(routinesQuery, []any{&r.oid, &r.schema, &r.name, &kind, &volatility, &r.set, &r.variadic, &r.ordered, &r.arguments, &r.defaults,
+		&r.takes, &r.returns, &r.language, &r.extension, &r.names, &r.modes, &r.composite, &r.configured, &r.parts}, func() {
+		one := r
+		one.kind, one.volatility = kind[0], volatility[0]
+		d.functions[one.name] = append(d.functions[one.name], &one)
+		d.byOID[one.oid] = &one
+		if folded := strings.ToLower(one.name); !own {
+			d.folded[folded] = append(d.folded[folded], &one)
+		}
+		r.names, r.modes, r.composite, r.parts, r.takes = nil, nil, nil, nil, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var o operator
+	err = each(operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.boolean, &o.extension}, func() {
+		d.operators[o.name] = append(d.operators[o.name], o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var t typeEntry
+	err = each(typesQuery, []any{&t.oid, &t.schema, &t.name, &kind, &t.base, &t.input}, func() {
+		t.kind = kind[0]
+		d.types[t.name] = append(d.types[t.name], t)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var source, target, function uint32
+	var implicit, unseen bool
+	err = each(castsQuery, []any{&source, &target, &function, &implicit, &unseen}, func() {
+		if implicit {
+			d.becomes[target] = append(d.becomes[target], source)
+		}
+		if function < firstUserOID {
+			return
+		}
+		d.casts[target] = append(d.casts[target], function)
+		if unseen {
+			d.unseen[source] = append(d.unseen[source], function)
+		}
+	})
+	return d, err
+}
+
+// readRisky finds the types of which values may be cast unseen by code that is
+// not known to be harmless.
+func (v *vocabulary) readRisky(ctx context.Context, own, others *dictionary) error {
+	others.risky = map[lineage.Name]bool{}
+	var sources []uint32
+	for source, functions := range others.unseen {
+		for _, oid := range functions {
+			r := others.byOID[oid]
+			if r == nil {
+				r = own.byOID[oid]
+			}
+			if r == nil || !r.harmless() {
+				sources = append(sources, source)
+			}
+		}
+	}
+	if len(sources) == 0 {
+		return nil
+	}
+	return v.catalog.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, riskyQuery, sources)
+		if err != nil {
+			return err
+		}
+		var name lineage.Name
+		_, err = pgx.ForEachRow(rows, []any{&name.Schema, &name.Name}, func() error {
+			others.risky[name] = true
+			return nil
+		})
+		return err
+	})
+}
+
+// typeOf returns the type of an OID.
+func (d *dictionary) typeOf(oid uint32) (typeEntry, bool) {
+	for _, list := range d.types {
+		for _, t := range list {
+			if t.oid == oid {
+				return t, true
+			}
+		}
+	}
+	return typeEntry{}, false
+}

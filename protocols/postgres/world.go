@@ -1,0 +1,297 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"gatehouse/core/lineage"
+	"gatehouse/core/protect"
+)
+
+// A world is what the names of a statement stand for in one session: the
+// vocabulary under the session's search path, as far
+// as policy lets the principal call functions. It implements lineage.Catalog.
+type world struct {
+	*vocabulary
+	path      []string // schemas, in their order; nil: any
+	redefined bool     // what views and functions stand for only the session sees
+	protected *protect.Columns
+	// risky is whether values of a type may have been met that code which is
+	// not followed casts unseen.
+	risky bool
+}
+
+// met notes that a value of a type may be met.
+func (w *world) met(types ...lineage.Name) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.others == nil || len(w.others.risky) == 0 {
+		return
+	}
+	for _, t := range types {
+		w.risky = w.risky || w.others.risky[t]
+	}
+}
+
+func (w *world) Version() uint64 { return w.version }
+
+// Relations implements lineage.Catalog.
+func (w *world) Relations(ctx context.Context, name lineage.Name) ([]*lineage.Relation, error) {
+	found, err := w.find(ctx, name)
+	for _, r := range found {
+		for i := range r.Columns {
+			w.met(r.Columns[i].Type)
+		}
+	}
+	return found, err
+}
+
+// find returns the relations that a name may stand for. PostgreSQL's own count
+// beside what else may have their names, since the definitions of views mean them.
+func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relation, error) {
+	var found []*lineage.Relation
+	if name.Schema == functionSchema {
+		return []*lineage.Relation{valueOf(name.Name)}, nil
+	}
+	all, err := w.relationsNamed(ctx, name.Name)
+	if err != nil {
+		return nil, err
+	}
+	if w.redefined {
+		all = redefinedViews(all)
+	}
+	if name.Schema != "" {
+		for _, r := range all {
+			if r.Schema == name.Schema {
+				found = append(found, r)
+			}
+		}
+		return found, nil
+	}
+	if w.path == nil {
+		return append(found, all...), nil
+	}
+	first := false
+	for _, schema := range w.path {
+		for _, r := range all {
+			if r.Schema == schema && (!first || schema == "pg_catalog") {
+				found, first = append(found, r), first || schema != "pg_catalog"
+			}
+		}
+	}
+	return found, nil
+}
+
+// sees is whether a name is looked for in a schema.
+func (w *world) sees(name lineage.Name, schema string) bool {
+	if name.Schema != "" {
+		return name.Schema == schema
+	}
+	return w.path == nil || slices.Contains(w.path, schema)
+}
+
+// Functions implements lineage.Catalog.
+func (w *world) Functions(ctx context.Context, name lineage.Name) ([]*lineage.Function, error) {
+	own, others, err := w.dictionaries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []*lineage.Function
+	for _, d := range []*dictionary{own, others} {
+		for _, r := range d.functions[name.Name] {
+			if w.sees(name, r.schema) {
+				f := w.function(ctx, r)
+				w.met(f.Returns)
+				found = w.add(found, f)
+			}
+		}
+	}
+	return found, ctx.Err()
+}
+
+// add adds f to functions, unless one that tells the same is among them.
+func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*lineage.Function {
+	f = w.policy(f)
+	for _, g := range functions {
+		if g.Body == nil && f.Body == nil && g.Schema == f.Schema && g.Name == f.Name && g.Kind == f.Kind && g.Stores == f.Stores && g.Least == f.Least && g.Most == f.Most &&
+			g.Total == f.Total && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) && g.Returns == f.Returns && len(g.Accepts)+len(f.Accepts) == 0 {
+			return functions
+		}
+	}
+	return append(functions, f)
+}
+
+// policy returns what f is for the principal. One that returns what is protected
+// has a column of its own, by the name that policy has for it.
+func (w *world) policy(f *lineage.Function) *lineage.Function {
+	g := *f
+	if _, is := w.protected.Column(f.Named); is {
+		g.Kind, g.Reason = lineage.Scalar, ""
+		g.Body = &lineage.Query{Body: &lineage.Select{
+			From:    []lineage.Source{&lineage.Table{Name: lineage.Name{Schema: functionSchema, Name: f.Named}}},
+			Targets: []lineage.Target{{Name: f.Name, Expr: &lineage.Ref{Parts: []string{f.Name + "()"}}}},
+		}}
+		return &g
+	}
+	cleared := w.protected.Clears(f.Named)
+	switch {
+	case f.Named == "pg_catalog.count()" && w.protected.Uses().Counts:
+		g.Counts = true
+	case f.Kind == lineage.Opaque && cleared:
+		g.Kind, g.Stores, g.Reason = lineage.Scalar, false, ""
+	case f.Body != nil && w.redefined && !cleared:
+		g.Kind, g.Body, g.Reason = lineage.Opaque, nil, "definitions change in the transaction"
+	default:
+		return f
+	}
+	return &g
+}
+
+// functionSchema is where what protected functions return stands as a relation. No
+// text can name it.
+const functionSchema = "\x00function"
+
+// valueOf returns what a function returns as a relation of one column, so that
+// its name is that by which policy knows the function.
+func valueOf(named string) *lineage.Relation {
+	schema, name, _ := strings.Cut(named, ".")
+	return &lineage.Relation{Schema: functionSchema, Name: named,
+		Columns: []lineage.RelationColumn{{Column: lineage.Column{Relation: schema, Name: name}}}}
+}
+
+// redefinedViews returns relations of which no view is followed.
+func redefinedViews(all []*lineage.Relation) []*lineage.Relation {
+	all = slices.Clone(all)
+	for i, r := range all {
+		if r.Definition != nil {
+			hidden := *r
+			hidden.Definition, hidden.Opaque = nil, "definitions change in the transaction"
+			all[i] = &hidden
+		}
+	}
+	return all
+}
+
+// Operators implements lineage.Catalog.
+func (w *world) Operators(ctx context.Context, name lineage.Name) ([]*lineage.Function, error) {
+	own, others, err := w.dictionaries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []*lineage.Function
+	for _, d := range []*dictionary{own, others} {
+		for _, o := range d.operators[name.Name] {
+			if !w.sees(name, o.schema) {
+				continue
+			}
+			f := lineage.Function{ID: uint64(o.oid), Schema: o.schema, Name: o.name, Reason: "its function is not known"}
+			r := own.byOID[o.function]
+			if r == nil {
+				r = others.byOID[o.function]
+			}
+			if r != nil {
+				f = *w.function(ctx, r)
+				f.ID, f.Schema, f.Name, f.Names = uint64(o.oid), o.schema, o.name, nil
+			}
+			f.Least, f.Most = 1, 2
+			if f.Kind == lineage.Scalar && (d == own || knownExtensions[o.extension]) {
+				f.Compares = compares(o.name, o.boolean)
+				f.Total = f.Compares != lineage.ComparesNot || totalOperators[o.name]
+			}
+			found = w.add(found, &f)
+		}
+	}
+	return found, ctx.Err()
+}
+
+// compares returns what one of the server's own operators tells of a column that it
+// compares with a constant.
+func compares(name string, boolean bool) lineage.Compares {
+	switch {
+	case !boolean:
+		return lineage.ComparesNot
+	case name == "=" || name == "<>":
+		return lineage.ComparesWhole
+	}
+	return lineage.ComparesPart
+}
+
+// totals are functions, and totalOperators operators, of the server's own that
+// fail for no value.
+var (
+	totals = set(`count min max array_agg string_agg bool_and bool_or every json_agg jsonb_agg
+		upper lower initcap length char_length character_length octet_length bit_length btrim ltrim rtrim replace reverse left right md5
+		concat concat_ws to_json to_jsonb row_to_json array_length cardinality date_trunc date_part extract`)
+	totalOperators = set(`|| -> ->> #> #>>`)
+)
+
+// Casts implements lineage.Catalog.
+func (w *world) Casts(ctx context.Context, to lineage.Name) (functions []*lineage.Function, known bool, err error) {
+	own, others, err := w.dictionaries(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, d := range []*dictionary{own, others} {
+		for _, t := range d.types[to.Name] {
+			if !w.sees(to, t.schema) {
+				continue
+			}
+			known = true
+			w.met(lineage.Name{Schema: t.schema, Name: t.name})
+			functions = w.casts(ctx, own, others, t, functions)
+		}
+	}
+	return functions, known, ctx.Err()
+}
+
+// casts adds the functions that a cast to t may call.
+func (w *world) casts(ctx context.Context, own, others *dictionary, t typeEntry, functions []*lineage.Function) []*lineage.Function {
+	called := slices.Clone(others.casts[t.oid])
+	if t.input != 0 {
+		called = append(called, t.input)
+	}
+	for _, oid := range called {
+		r := others.byOID[oid]
+		if r == nil {
+			r = own.byOID[oid]
+		}
+		f := &lineage.Function{ID: uint64(oid), Reason: "a function that casts is not known", Least: 1, Most: 3}
+		if r != nil {
+			f = w.function(ctx, r)
+		}
+		functions = w.add(functions, f)
+	}
+	if t.kind == 'd' && t.base != 0 {
+		for _, d := range []*dictionary{own, others} {
+			if base, found := d.typeOf(t.base); found {
+				functions = w.casts(ctx, own, others, base, functions)
+			}
+		}
+	}
+	return functions
+}
+
+// searchPath returns the schemas of an array as session.path gives it; nil for any.
+func searchPath(array string) []string {
+	if array == "" {
+		return nil
+	}
+	var path []string
+	for rest := strings.Trim(array, "{}"); rest != ""; {
+		// Each is in quotes, with backslashes before quotes and backslashes.
+		var name strings.Builder
+		i := 1
+		for ; i < len(rest) && rest[i] != '"'; i++ {
+			if rest[i] == '\\' {
+				i++
+			}
+			name.WriteByte(rest[i])
+		}
+		path = append(path, name.String())
+		rest = strings.TrimPrefix(rest[min(i+1, len(rest)):], ",")
+	}
+	return path
+}
+
+var _ lineage.Catalog = (*world)(nil)
