@@ -29,8 +29,9 @@
 // specifies what passes between the gate and a plugin in any language.
 //
 // A plugin keeps no state between calls besides its configuration: the gate
-// runs several instances of it, and replaces them as it likes. It has no clock,
-// no randomness, no files, no network and no goroutines that outlive a call.
+// runs several instances of it, and replaces them as it likes. It has
+// no files, no network, no goroutines that outlive a call and, unless it is granted
+// them (NeedsClock, NeedsRandom), no clock and no randomness.
 // What it is given is valid until its method returns.
 package sdk
 
@@ -109,6 +110,26 @@ type Inspector interface {
 type FactsOnly struct{}
 
 func (FactsOnly) factsOnly() {}
+
+// NeedsClock, embedded in a plugin, has the gate refuse to load it without the grant
+// clock. Without that grant the clock tells some moment of 2022: a plugin that goes
+// by the time of day would be wrong in silence.
+type NeedsClock struct{}
+
+func (NeedsClock) needsClock() {}
+
+// NeedsRandom, embedded in a plugin, has the gate refuse to load it without the grant
+// random. Without that grant random numbers are the same in every instance.
+type NeedsRandom struct{}
+
+func (NeedsRandom) needsRandom() {}
+
+// Needs reports which grants a plugin is not to run without.
+func Needs(p any) (clock, random bool) {
+	_, clock = p.(interface{ needsClock() })
+	_, random = p.(interface{ needsRandom() })
+	return clock, random
+}
 
 // SeesFactsOnly reports whether a plugin embeds FactsOnly.
 func SeesFactsOnly(p any) bool {
@@ -205,7 +226,9 @@ const (
 	hookEnd
 	hookClose
 
-	factsOnly = 1 << 16
+	factsOnly   = 1 << 16
+	needsClock  = 1 << 17
+	needsRandom = 1 << 18
 )
 
 var registered any
@@ -246,6 +269,9 @@ func hooksOf(p any) (bits int32) {
 	_, closer := p.(Closer)
 	set(hookClose, closer)
 	set(factsOnly, SeesFactsOnly(p))
+	clock, random := Needs(p)
+	set(needsClock, clock)
+	set(needsRandom, random)
 	return bits
 }
 

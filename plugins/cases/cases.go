@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -22,22 +24,40 @@ import (
 	"gatehouse/plugins/host"
 )
 
+// Readme is README.md.
+//
+//go:embed README.md
+var Readme []byte
+
 // A File is a file of cases.
 type File struct {
 	Config  map[string]any `yaml:"config"`  // of cases that have none
 	Session Session        `yaml:"session"` // of cases that have none
+	Clock   *time.Time     `yaml:"clock"`   // of cases that have none
 	Cases   []Case         `yaml:"cases"`
 
 	// Statements reads what the SQL of requests does, as the gate does. Nil is
 	// not at all: then cases with sql fail.
 	Statements func(ctx context.Context, sql string) ([]event.Statement, error) `yaml:"-"`
+
+	now time.Time // of the case that runs
 }
+
+// Clocked reports whether cases say what the clock tells. Then they are to run in a
+// host whose real clock is Now.
+func (f *File) Clocked() bool {
+	return f.Clock != nil || slices.ContainsFunc(f.Cases, func(c Case) bool { return c.Clock != nil })
+}
+
+// Now returns what the clock tells in the case that runs.
+func (f *File) Now() time.Time { return f.now }
 
 // A Case is one thing that a plugin gets, and what is expected.
 type Case struct {
 	Name    string          `yaml:"name"`
 	Config  *map[string]any `yaml:"config"`
 	Session *Session        `yaml:"session"`
+	Clock   *time.Time      `yaml:"clock"` // what it tells
 
 	Request *Request    `yaml:"request"`
 	Fields  []Field     `yaml:"fields"` // of rows, or of an upload
@@ -277,6 +297,11 @@ func (f *File) Run(ctx context.Context, h *host.Host, wasm []byte) ([]Result, er
 		config, err := json.Marshal(settings)
 		if err != nil {
 			return nil, fmt.Errorf("case %d, %q: configuration: %w", i+1, c.Name, err)
+		}
+		if clock := cmp.Or(c.Clock, f.Clock); clock != nil {
+			f.now = *clock
+		} else {
+			f.now = time.Unix(0, 0)
 		}
 		l := plugins[string(config)]
 		if l == nil {

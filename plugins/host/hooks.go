@@ -31,8 +31,12 @@ const (
 	hookCount
 )
 
-// factsOnly is the bit that says that a guest sees facts only.
-const factsOnly = 1 << 16
+// Bits beside those of the hooks.
+const (
+	factsOnly   = 1 << 16 // the guest sees facts only
+	needsClock  = 1 << 17 // it is not to run without the grant clock
+	needsRandom = 1 << 18 // nor without the grant random
+)
 
 var hookNames = [hookCount]string{"configure", "on_open", "on_request", "on_head", "on_rows", "on_upload", "on_end", "on_close"}
 
@@ -70,8 +74,16 @@ func (in *instance) prepare(config []byte) error {
 			return err
 		}
 	}
-	if unknown := bits &^ (1<<hookCount - 1 | factsOnly); unknown != 0 {
+	if unknown := bits &^ (1<<hookCount - 1 | factsOnly | needsClock | needsRandom); unknown != 0 {
 		return fmt.Errorf("hooks: unknown bits %#x", unknown)
+	}
+	for _, g := range []struct {
+		name            string
+		needed, granted bool
+	}{{"clock", bits&needsClock != 0, in.limits.Clock}, {"random", bits&needsRandom != 0, in.limits.Random}} {
+		if g.needed && !g.granted {
+			return &GrantError{g.name}
+		}
 	}
 	in.factsOnly = bits&factsOnly != 0
 	for h := range hookCount {
@@ -83,6 +95,13 @@ func (in *instance) prepare(config []byte) error {
 		return errors.New("uses none of " + purposes)
 	}
 	return in.configure(config)
+}
+
+// A GrantError says that a plugin needs a grant that it has not been given.
+type GrantError struct{ Grant string }
+
+func (e *GrantError) Error() string {
+	return "the plugin needs the grant " + e.Grant + ": give it with grants: [" + e.Grant + "]"
 }
 
 // purposes are the hooks of which a plugin has at least one.

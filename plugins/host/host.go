@@ -99,8 +99,11 @@ type Options struct {
 	// one for each processor, since a call never blocks.
 	Instances int
 	// Clock and Random grant guests the real clock and real randomness. Then
-	// no answer is remembered.
+	// no answer is remembered. A plugin that needs one that it has not is not
+	// loaded.
 	Clock, Random bool
+	// Now is the real clock, for tests of plugins. The default is the system's.
+	Now func() time.Time
 	// Failures is how many calls of a plugin fail in succession before all
 	// that ask for it are refused, for a Pause. Then one call is tried.
 	Failures int

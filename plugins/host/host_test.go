@@ -94,6 +94,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"wrong version", module{functions: with(functions, function{name: "abi_version", results: []byte{i32}, body: i32Const(7)}), pages: 4}.bytes(), []string{"version 0.7 of the ABI, not 1.0"}},
 		{"a later version", module{functions: with(functions, function{name: "abi_version", results: []byte{i32}, body: i32Const(1<<16 | 1)}), pages: 4}.bytes(), []string{"version 1.1 of the ABI"}},
 		{"unknown hooks", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1 << 8)}), pages: 4}.bytes(), []string{"unknown bits"}},
+		{"no clock", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1<<17 | 4)}), pages: 4}.bytes(), []string{"needs the grant clock"}},
+		{"no randomness", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1<<18 | 4)}), pages: 4}.bytes(), []string{"needs the grant random"}},
 		{"hooks that are none", module{functions: with(functions, function{name: "hooks", results: []byte{i32}, body: i32Const(1)}), pages: 4}.bytes(), []string{"none of on_request"}},
 		{"an import", module{functions: slices.Concat([]function{{name: "exec", from: "env"}}, functions), pages: 4}.bytes(), []string{"imports env.exec"}},
 		{"invalid code", judging([]byte{opI32Const, 0}).bytes(), []string{"compile"}},

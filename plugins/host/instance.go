@@ -68,7 +68,13 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 		WithStartFunctions().
 		WithWalltime(in.world.walltime, sys.ClockResolution(readingTakes)).
 		WithNanotime(in.world.nanotime, sys.ClockResolution(readingTakes))
-	if options.Clock {
+	switch {
+	case options.Clock && options.Now != nil:
+		config = config.WithWalltime(func() (sec int64, nsec int32) {
+			now := options.Now()
+			return now.Unix(), int32(now.Nanosecond())
+		}, sys.ClockResolution(readingTakes))
+	case options.Clock:
 		config = config.WithSysWalltime().WithSysNanotime()
 	}
 	in.module, err = p.host.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocate), p.code, config)

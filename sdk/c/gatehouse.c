@@ -460,6 +460,23 @@ void gh_add(gh_batch *b, gh_edit e) {
 	b->edits.at[b->edits.len++] = e;
 }
 
+#define WASI(name) __attribute__((import_module("wasi_snapshot_preview1"), import_name(#name)))
+
+WASI(clock_time_get) uint32_t clock_time_get(uint32_t id, uint64_t precision, int64_t *time);
+WASI(random_get) uint32_t random_get(uint64_t *to, size_t n);
+
+int64_t gh_now(void) {
+	int64_t time;
+	if (clock_time_get(0, 1, &time)) __builtin_trap();
+	return time;
+}
+
+uint64_t gh_random(void) {
+	uint64_t n;
+	if (random_get(&n, sizeof n)) __builtin_trap();
+	return n;
+}
+
 // Exports.
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -469,7 +486,7 @@ EXPORT(abi_version) int32_t abi_version(void) { return 1 << 16; }
 EXPORT(hooks) int32_t hooks(void) {
 	return !!gatehouse.configure | !!gatehouse.open << 1 | !!gatehouse.request << 2 | !!gatehouse.head << 3 |
 		!!gatehouse.rows << 4 | !!gatehouse.upload << 5 | !!gatehouse.end << 6 | !!gatehouse.close << 7 |
-		gatehouse.facts_only << 16;
+		gatehouse.facts_only << 16 | gatehouse.clock << 17 | gatehouse.random << 18;
 }
 
 EXPORT(buffer) char *buffer(size_t n) {

@@ -161,6 +161,9 @@ typedef struct {
 	// The gate remembers answers, and keeps from the plugin what differs from
 	// request to request: payloads, parameters, a session's ID.
 	bool facts_only;
+	// The gate does not load the plugin without the grant clock, or random. Without
+	// them gh_now tells some moment of 2022, and gh_random the same in every instance.
+	bool clock, random;
 	// Takes the configuration, a JSON object, and may fill in detectors. What
 	// it returns is a problem that refuses the configuration, or empty.
 	// Version is the host's, major << 16 | minor.
@@ -200,6 +203,12 @@ gh_text gh_concat(size_t n, const gh_text *parts);
 
 // GH_CONCAT joins texts.
 #define GH_CONCAT(...) gh_concat(sizeof((gh_text[]){__VA_ARGS__}) / sizeof(gh_text), (gh_text[]){__VA_ARGS__})
+
+// gh_now returns the time, in nanoseconds since 1970: see gh_plugin.clock.
+int64_t gh_now(void);
+
+// gh_random returns a random number: see gh_plugin.random.
+uint64_t gh_random(void);
 
 // gh_decimal writes a number.
 gh_text gh_decimal(uint64_t n);

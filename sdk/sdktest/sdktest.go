@@ -88,7 +88,7 @@ type opener func(context.Context, *event.Session) (opened, error)
 func ways(p any) map[string]func(*testing.T, string) (opener, error) {
 	return map[string]func(*testing.T, string) (opener, error){
 		"native": func(t *testing.T, config string) (opener, error) { return loadNative(p, config) },
-		"host":   loadInHost,
+		"host":   func(t *testing.T, config string) (opener, error) { return loadInHost(t, p, config) },
 	}
 }
 
@@ -115,12 +115,13 @@ func build(ctx context.Context) ([]byte, error) {
 	return builds.wasm[dir], nil
 }
 
-func loadInHost(t *testing.T, config string) (opener, error) {
+func loadInHost(t *testing.T, p any, config string) (opener, error) {
 	wasm, err := build(t.Context())
 	if err != nil {
 		return nil, err
 	}
-	o := host.Options{}
+	var o host.Options
+	o.Clock, o.Random = sdk.Needs(p)
 	if cache, err := os.UserCacheDir(); err == nil {
 		o.CacheDir = filepath.Join(cache, "gatehouse", "test-plugins")
 	}
@@ -133,11 +134,11 @@ func loadInHost(t *testing.T, config string) (opener, error) {
 			t.Error(err)
 		}
 	})
-	p, err := h.Load(t.Context(), "plugin", wasm, []byte(config))
+	plugin, err := h.Load(t.Context(), "plugin", wasm, []byte(config))
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, s *event.Session) (opened, error) { return p.Open(ctx, s) }, nil
+	return func(ctx context.Context, s *event.Session) (opened, error) { return plugin.Open(ctx, s) }, nil
 }
 
 // Judge returns what the plugin says of a request.

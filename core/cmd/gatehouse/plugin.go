@@ -38,8 +38,7 @@ mask responses. None of these commands needs a gate.`,
 
 // pluginHost returns a host for a command, which keeps what it compiles for the
 // next one.
-func pluginHost(ctx context.Context) (*host.Host, error) {
-	var o host.Options
+func pluginHost(ctx context.Context, o host.Options) (*host.Host, error) {
 	if cache, err := os.UserCacheDir(); err == nil {
 		o.CacheDir = filepath.Join(cache, "gatehouse", "plugins")
 	}
@@ -72,9 +71,42 @@ func pluginConfig(file string) ([]byte, error) {
 	return json.Marshal(settings)
 }
 
-// settingsFlag adds --settings, a plugin's configuration.
-func settingsFlag(c *cobra.Command) *string {
-	return c.Flags().String("settings", "", "the plugin's configuration, a YAML or JSON `file`")
+// A moduleFlags is what a command takes beside a module: its configuration, and what
+// it is granted.
+type moduleFlags struct {
+	settings string
+	grants   []string
+}
+
+func (f *moduleFlags) addSettings(c *cobra.Command) {
+	c.Flags().StringVar(&f.settings, "settings", "", "the plugin's configuration, a YAML or JSON `file`")
+}
+
+func (f *moduleFlags) addGrants(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.grants, "grant", nil, "a `grant`, clock or random, as the gate's configuration may give it; may be given several times")
+}
+
+// options are those of a host with the grants.
+func (f *moduleFlags) options() (o host.Options, err error) {
+	for _, g := range f.grants {
+		switch g {
+		case "clock":
+			o.Clock = true
+		case "random":
+			o.Random = true
+		default:
+			return o, usage(fmt.Errorf("--grant %q is neither clock nor random", g))
+		}
+	}
+	return o, nil
+}
+
+// advised says how to give a grant that a plugin needs.
+func advised(err error) error {
+	if need, is := errors.AsType[*host.GrantError](err); is {
+		return advise(err, "That is for the gate's configuration. Here it is --grant %s.", need.Grant)
+	}
+	return err
 }
 
 func newPluginCheck() *cobra.Command {
@@ -88,9 +120,11 @@ from the limits. Then start it with its configuration.`,
   gatehouse plugin check tellers.wasm --settings tellers.yaml`,
 		Args: arguments("MODULE"),
 	}
-	settings := settingsFlag(c)
+	var flags moduleFlags
+	flags.addSettings(c)
+	flags.addGrants(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return withModule(c.Context(), args[0], *settings, func(h *host.Host, wasm, config []byte) error {
+		return flags.with(c.Context(), args[0], func(h *host.Host, wasm, config []byte) error {
 			w := c.OutOrStdout()
 			d, err := h.Describe(c.Context(), wasm)
 			describe(w, d)
@@ -108,23 +142,26 @@ from the limits. Then start it with its configuration.`,
 	return c
 }
 
-// withModule calls f with a host, the module in a file, and its configuration, which
-// is in another file if that has a name.
-func withModule(ctx context.Context, file, settings string, f func(h *host.Host, wasm, config []byte) error) (err error) {
+// with calls do with a host, the module in a file, and its configuration.
+func (f *moduleFlags) with(ctx context.Context, file string, do func(h *host.Host, wasm, config []byte) error) (err error) {
 	wasm, err := loadModule(file)
 	if err != nil {
 		return err
 	}
-	config, err := pluginConfig(settings)
+	config, err := pluginConfig(f.settings)
 	if err != nil {
 		return err
 	}
-	h, err := pluginHost(ctx)
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	h, err := pluginHost(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close(ctx)) }()
-	return f(h, wasm, config)
+	return advised(do(h, wasm, config))
 }
 
 // pluginName is what a module in a file is called.
@@ -169,54 +206,76 @@ func newPluginTest() *cobra.Command {
 		Short: "Try a module on cases: requests and rows with what must become of them",
 		Long: `Try a module on cases: requests and rows with what must become of them. The
 module runs in the gate's own host and pipeline. The cases are in cases.yaml beside
-the module unless --cases names others; plugins/cases/README.md says how they
-are written.`,
+the module unless --cases names others; gatehouse/CASES.md, in a plugin that
+"plugin new" wrote, says how they are written. Where cases say what the clock
+tells, that is what it does; else the plugin has one only with the grant.`,
 		Example: `  gatehouse plugin test tellers.wasm
   gatehouse plugin test tellers.wasm --cases last-week.jsonl --cases odd.yaml`,
 		Args: arguments("MODULE"),
 	}
 	c.Flags().StringArrayVar(&files, "cases", nil, "`file` of cases, YAML or JSON Lines; may be given several times")
+	var flags moduleFlags
+	flags.addGrants(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(files) == 0 {
 			files = []string{filepath.Join(filepath.Dir(args[0]), "cases.yaml")}
 		}
-		return withModule(c.Context(), args[0], "", func(h *host.Host, wasm, _ []byte) error {
-			analyzer := statement.NewAnalyzer(statement.Limits{Instances: 1})
-			passed, failed := 0, 0
-			w := c.OutOrStdout()
-			for _, file := range files {
-				f, err := readCases(file)
-				if err != nil {
-					return err
-				}
-				f.Statements = func(ctx context.Context, sql string) ([]event.Statement, error) {
-					facts, err := analyzer.Analyze(ctx, sql)
-					if err != nil {
-						return nil, err
-					}
-					return facts.Statements, nil
-				}
-				results, err := f.Run(c.Context(), h, wasm)
-				if err != nil {
-					return err
-				}
-				for i, result := range results {
-					if result.Err == nil {
-						passed++
-						continue
-					}
-					failed++
-					fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(result.Err.Error()))
-				}
+		wasm, err := loadModule(args[0])
+		if err != nil {
+			return err
+		}
+		o, err := flags.options()
+		if err != nil {
+			return err
+		}
+		passed, failed := 0, 0
+		w := c.OutOrStdout()
+		for _, file := range files {
+			results, err := runCases(c.Context(), o, file, wasm)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(w, "%s passed, %d failed\n", count(passed, "case"), failed)
-			if failed > 0 {
-				return fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
+			for i, result := range results {
+				if result.Err == nil {
+					passed++
+					continue
+				}
+				failed++
+				fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(advised(result.Err).Error()))
 			}
-			return nil
-		})
+		}
+		fmt.Fprintf(w, "%s passed, %d failed\n", count(passed, "case"), failed)
+		if failed > 0 {
+			return fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
+		}
+		return nil
 	}
 	return c
+}
+
+// runCases runs a file of cases in a host of its own.
+func runCases(ctx context.Context, o host.Options, file string, wasm []byte) (results []cases.Result, err error) {
+	f, err := readCases(file)
+	if err != nil {
+		return nil, err
+	}
+	analyzer := statement.NewAnalyzer(statement.Limits{Instances: 1})
+	f.Statements = func(ctx context.Context, sql string) ([]event.Statement, error) {
+		facts, err := analyzer.Analyze(ctx, sql)
+		if err != nil {
+			return nil, err
+		}
+		return facts.Statements, nil
+	}
+	if f.Clocked() {
+		o.Clock, o.Now = true, f.Now
+	}
+	h, err := pluginHost(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	return f.Run(ctx, h, wasm)
 }
 
 // maxCases is the size of a file of cases, in bytes.

@@ -32,10 +32,12 @@ A result has eight text columns, public.customers.a to h, of 12 bytes a value.`,
   gatehouse plugin bench tellers.wasm --settings tellers.yaml --time 2s`,
 		Args: arguments("MODULE"),
 	}
-	settings := settingsFlag(c)
+	var flags moduleFlags
+	flags.addSettings(c)
+	flags.addGrants(c)
 	c.Flags().DurationVar(&each, "time", 300*time.Millisecond, "how long each figure is measured")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return withModule(c.Context(), args[0], *settings, func(h *host.Host, wasm, config []byte) (err error) {
+		return flags.with(c.Context(), args[0], func(h *host.Host, wasm, config []byte) (err error) {
 			b := bench{ctx: c.Context(), each: each}
 			if b.sides[0], err = newBenched(c.Context(), h, pluginName(args[0]), wasm, config); err != nil {
 				return err

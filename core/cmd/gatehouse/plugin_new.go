@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/core/event"
+	"gatehouse/plugins/cases"
 	"gatehouse/sdk"
 )
 
@@ -95,7 +96,57 @@ func writePlugin(to, name, lang string) error {
 			return err
 		}
 	}
-	return copySDK(filepath.Join(to, sdkFolder), lang)
+	return errors.Join(copySDK(filepath.Join(to, sdkFolder), lang), copyDocs(filepath.Join(to, sdkFolder), lang))
+}
+
+// copyDocs copies what is written for authors of plugins in a language.
+func copyDocs(to, lang string) error {
+	about := "sdk/README.md"
+	if lang != "go" {
+		about = path.Join("sdk", lang, "README.md")
+	}
+	for from, name := range map[string]string{about: "README.md", "sdk/ABI.md": "ABI.md", "plugins/cases/README.md": "CASES.md"} {
+		text := cases.Readme
+		if of, is := strings.CutPrefix(from, "sdk/"); is {
+			var err error
+			if text, err = sdk.Source.ReadFile(of); err != nil {
+				return err
+			}
+		}
+		if err := writeNew(filepath.Join(to, name), relink(text, path.Dir(from), path.Join("sdk", lang))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var links = regexp.MustCompile(`\[([^\]]*)\]\(([^)]*)\)`)
+
+// relink has links of a text, which is in folder dir, lead to where a plugin has what
+// they lead to: what was in the folder of the SDK is beside the text. A link to what a
+// plugin has not becomes its text.
+func relink(text []byte, dir, source string) []byte {
+	return links.ReplaceAllFunc(text, func(link []byte) []byte {
+		m := links.FindSubmatch(link)
+		target, fragment, _ := strings.Cut(string(m[2]), "#")
+		if target == "" || strings.Contains(target, "://") {
+			return link
+		}
+		if fragment != "" {
+			fragment = "#" + fragment
+		}
+		switch target = path.Join(dir, target); target {
+		case "sdk/ABI.md":
+			return fmt.Appendf(nil, "[%s](ABI.md%s)", m[1], fragment)
+		case "plugins/cases", "plugins/cases/README.md":
+			return fmt.Appendf(nil, "[%s](CASES.md%s)", m[1], fragment)
+		}
+		file, is := strings.CutPrefix(target, source+"/")
+		if _, err := fs.Stat(sdk.Source, strings.TrimPrefix(target, "sdk/")); !is || err != nil {
+			return m[1]
+		}
+		return fmt.Appendf(nil, "[%s](%s)", m[1], file)
+	})
 }
 
 // copySDK copies what a plugin in a language is compiled with.
@@ -119,7 +170,7 @@ func copySource(to string, source fs.FS) error {
 			return err
 		case d.IsDir() && packaged && file != ".":
 			return fs.SkipDir
-		case d.IsDir() || strings.HasSuffix(file, "_test.go") || file == "source.go":
+		case d.IsDir() || strings.HasSuffix(file, "_test.go") || file == "source.go" || path.Ext(file) == ".md":
 			return nil
 		}
 		b, err := fs.ReadFile(source, file)

@@ -35,14 +35,16 @@ what views and expressions come from, only a gate finds out.`,
   PGPASSWORD=secret gatehouse plugin run tellers.wasm "TABLE orders" --target "host=localhost dbname=shop" --group tellers`,
 		Args: arguments("MODULE", "SQL"),
 	}
-	settings := settingsFlag(c)
+	var flags moduleFlags
+	flags.addSettings(c)
+	flags.addGrants(c)
 	c.Flags().StringVar(&target, "target", "", "the database, as a `URL` or as key=value pairs; the environment's PGHOST, PGPASSWORD, … count")
 	c.Flags().StringVar(&user, "as", "agent@example.com", "who asks: a `name`")
 	c.Flags().StringSliceVar(&groups, "group", nil, "a `group` of who asks; may be given several times")
 	c.Flags().IntVar(&rows, "rows", 20, "how many rows are shown at most")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ctx := c.Context()
-		return withModule(ctx, args[0], *settings, func(h *host.Host, wasm, config []byte) error {
+		return flags.with(ctx, args[0], func(h *host.Host, wasm, config []byte) error {
 			p, err := h.Load(ctx, pluginName(args[0]), wasm, config)
 			if err != nil {
 				return err

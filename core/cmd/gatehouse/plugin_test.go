@@ -57,6 +57,7 @@ func TestNewPlugins(t *testing.T) {
 			if code, text := said(t, "plugin", "check", module); code == 0 || !strings.Contains(text, "column") {
 				t.Errorf("without its settings: exit %d\n%s", code, text)
 			}
+			checkLinks(t, dir)
 			if code, text := said(t, "plugin", "new", "tellers", "--lang", lang, "--dir", filepath.Dir(dir)); code != exitUsage || !strings.Contains(text, "Nothing is overwritten") {
 				t.Errorf("once more: exit %d\n%s", code, text)
 			}
@@ -65,6 +66,136 @@ func TestNewPlugins(t *testing.T) {
 				if !strings.Contains(bench, want) {
 					t.Errorf("bench does not tell %q:\n%s", want, bench)
 				}
+			}
+		})
+	}
+}
+
+// checkLinks checks that what a plugin's documents lead to is there.
+func checkLinks(t *testing.T, dir string) {
+	t.Helper()
+	documents, err := filepath.Glob(filepath.Join(dir, "gatehouse", "*.md"))
+	if err != nil || len(documents) != 3 {
+		t.Errorf("documents: %v, %v", documents, err)
+	}
+	for _, file := range append(documents, filepath.Join(dir, "README.md")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range links.FindAllSubmatch(text, -1) {
+			target, _, _ := strings.Cut(string(m[2]), "#")
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target)); !strings.Contains(target, "://") && err != nil {
+				t.Errorf("%s leads to %s", file, target)
+			}
+		}
+	}
+}
+
+// A plugin that goes by the time is not taken without a clock, and its cases say what
+// the clock tells.
+func TestPluginThatNeedsTheClock(t *testing.T) {
+	t.Setenv("GOPROXY", "off")
+	asc, err := filepath.Abs("../../../sdk/assemblyscript/node_modules/.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", asc+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	for lang, source := range map[string]struct{ file, text string }{
+		"go": {"main.go", `package main
+
+import (
+	"time"
+
+	"gatehouse/sdk"
+)
+
+type plugin struct{ sdk.NeedsClock }
+
+func (plugin) Judge(_ *sdk.Session, r *sdk.Request) sdk.Verdict {
+	if hour := time.Now().UTC().Hour(); hour < 9 || hour >= 17 {
+		return sdk.Verdict{Rule: "hours/closed"}
+	}
+	return sdk.Verdict{Action: sdk.Allow}
+}
+
+func init() { sdk.Register(plugin{}) }
+func main() {}
+`},
+		"c": {"plugin.c", `#include "gatehouse.h"
+
+static gh_verdict judge(const gh_session *s, const gh_request *r) {
+	(void)s, (void)r;
+	int64_t hour = gh_now() / 1000000000 / 3600 % 24;
+	if (hour < 9 || hour >= 17) return (gh_verdict){.rule = GH("hours/closed")};
+	return (gh_verdict){.action = GH_ALLOW};
+}
+
+const gh_plugin gatehouse = {.clock = true, .request = judge};
+`},
+		"rust": {"plugin.rs", `use gatehouse::*;
+
+struct Hours;
+
+impl Plugin for Hours {
+    const HOOKS: u32 = REQUEST | CLOCK;
+
+    fn configure(_: &Config) -> Result<Self, String> {
+        Ok(Hours)
+    }
+
+    fn request(&self, _: &Session, _: &Request) -> Verdict {
+        match now() / 1_000_000_000 / 3600 % 24 {
+            9..=16 => Verdict::allow(),
+            _ => Verdict::block("hours/closed", ""),
+        }
+    }
+}
+
+plugin!(Hours);
+`},
+		"assemblyscript": {"plugin.ts", `import { Hook, now, Plugin, register, Request, Session, Verdict } from "./gatehouse/assembly";
+
+export * from "./gatehouse/assembly/guest";
+
+class Hours extends Plugin {
+  request(session: Session, request: Request): Verdict {
+    const hour = (now() / 1000000000 / 3600) % 24;
+    return hour < 9 || hour >= 17 ? Verdict.block("hours/closed", "") : Verdict.allow();
+  }
+}
+
+register(new Hours(), Hook.request | Hook.clock);
+`},
+	} {
+		t.Run(lang, func(t *testing.T) {
+			dir := t.TempDir()
+			mustRun(t, "plugin", "new", "hours", "--lang", lang, "--dir", dir)
+			dir = filepath.Join(dir, "hours")
+			cases := `
+cases:
+  - {name: open, clock: 2026-03-02T09:30:00Z, request: {sql: "UPDATE a SET b = 1"}, verdict: allow}
+  - {name: closed, clock: 2026-03-02T17:00:00Z, request: {sql: "UPDATE a SET b = 1"}, verdict: {action: block, rule: hours/closed}}
+`
+			for file, text := range map[string]string{source.file: source.text, "schema.json": "{}", "cases.yaml": cases} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			module := filepath.Join(dir, "hours.wasm")
+			if err := os.RemoveAll(filepath.Join(dir, "main_test.go")); err != nil {
+				t.Fatal(err)
+			}
+			mustRun(t, "plugin", "build", dir)
+			if code, text := said(t, "plugin", "check", module); code == 0 || !strings.Contains(text, "needs the grant clock") || !strings.Contains(text, "--grant clock") {
+				t.Errorf("exit %d\n%s", code, text)
+			}
+			mustRun(t, "plugin", "check", module, "--grant", "clock")
+			if code, text := said(t, "plugin", "check", module, "--grant", "files"); code != exitUsage {
+				t.Errorf("exit %d\n%s", code, text)
+			}
+			if text := mustRun(t, "plugin", "test", module); !strings.Contains(text, "2 cases passed") {
+				t.Error(text)
 			}
 		})
 	}

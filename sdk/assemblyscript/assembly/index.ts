@@ -26,6 +26,34 @@ export namespace Hook {
   // The gate remembers answers, and keeps from the plugin what differs from
   // request to request: payloads, parameters, a session's id.
   export const factsOnly: i32 = 1 << 16;
+  // The gate does not load the plugin without the grant clock, which now needs to
+  // tell more than some moment of 2022.
+  export const clock: i32 = 1 << 17;
+  // The gate does not load the plugin without the grant random, without which random
+  // tells the same in every instance.
+  export const random: i32 = 1 << 18;
+}
+
+// @ts-ignore: decorator
+@external("wasi_snapshot_preview1", "clock_time_get")
+declare function clock_time_get(id: u32, precision: u64, time: usize): u32;
+
+// @ts-ignore: decorator
+@external("wasi_snapshot_preview1", "random_get")
+declare function random_get(to: usize, n: usize): u32;
+
+const number = memory.data(8, 8);
+
+// Returns the time, in nanoseconds since 1970: see Hook.clock.
+export function now(): i64 {
+  if (clock_time_get(0, 1, number)) throw new Error("there is no clock");
+  return load<i64>(number);
+}
+
+// Returns a random number: see Hook.random.
+export function random(): u64 {
+  if (random_get(number, 8)) throw new Error("there is no randomness");
+  return load<u64>(number);
 }
 
 // A plugin. Its hooks are called only where it was registered with them.

@@ -37,6 +37,12 @@ pub const CLOSE: u32 = 1 << 7;
 /// The gate remembers answers, and keeps from the plugin what differs from request
 /// to request: payloads, parameters, a session's ID.
 pub const FACTS_ONLY: u32 = 1 << 16;
+/// The gate does not load the plugin without the grant clock, which `now` needs to
+/// tell more than some moment of 2022.
+pub const CLOCK: u32 = 1 << 17;
+/// The gate does not load the plugin without the grant random, without which `random`
+/// tells the same in every instance.
+pub const RANDOM: u32 = 1 << 18;
 
 /// A plugin. Its hooks are called only where HOOKS has them.
 #[allow(unused_variables)]
@@ -123,6 +129,29 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.0))
     }
+}
+
+#[cfg(target_arch = "wasm32")]
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+extern "C" {
+    fn clock_time_get(id: u32, precision: u64, time: *mut i64) -> u32;
+    fn random_get(to: *mut u64, n: usize) -> u32;
+}
+
+/// The time, in nanoseconds since 1970: see CLOCK.
+#[cfg(target_arch = "wasm32")]
+pub fn now() -> i64 {
+    let mut time = 0;
+    assert!(unsafe { clock_time_get(0, 1, &mut time) } == 0, "there is no clock");
+    time
+}
+
+/// A random number: see RANDOM.
+#[cfg(target_arch = "wasm32")]
+pub fn random() -> u64 {
+    let mut n = 0;
+    assert!(unsafe { random_get(&mut n, 8) } == 0, "there is no randomness");
+    n
 }
 
 // What the host says.
