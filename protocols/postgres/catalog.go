@@ -74,20 +74,20 @@ type catalog struct {
 
 	planner planner
 
-	mu        sync.Mutex
-	path      string // search_path that sessions begin with, once there was a connection
-	pathSince time.Time
-	origins   map[column]origin
-	heads     map[string]*head     // by RowDescription, and what the text tells of it
-	functions map[uint32]*function // that were called by the fast path
-	tables    map[string][]table   // by name without a schema
-	columns   map[event.Object][]namedColumn
-	types     map[uint32]byte // categories of the database's own types
-	kept      int             // bytes of the keys of heads
-	since     time.Time       // when the oldest of them was learnt
-	changing  int             // statements in open transactions that change definitions: nothing is kept meanwhile
-	codes     map[use][]code
-	changes   uint64 // counts how often all of it was dropped
+	mu         sync.Mutex
+	first      naming // what sessions begin with, once there was a connection
+	firstSince time.Time
+	origins    map[column]origin
+	heads      map[string]*head     // by RowDescription, and what the text tells of it
+	functions  map[uint32]*function // that were called by the fast path
+	tables     map[string][]table   // by name without a schema
+	columns    map[event.Object][]namedColumn
+	types      map[uint32]byte // categories of the database's own types
+	kept       int             // bytes of the keys of heads
+	since      time.Time       // when the oldest of them was learnt
+	changing   int             // statements in open transactions that change definitions: nothing is kept meanwhile
+	codes      map[use][]code
+	changes    uint64 // counts how often all of it was dropped
 	// expansions are what statements and the code that they run do.
 	expansions map[expanded][]event.Statement
 	words      *vocabulary
@@ -361,9 +361,9 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 		}
 		if c.conn == nil {
 			conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
-			var path string
+			var first naming
 			if err == nil {
-				if path, err = pathOf(ctx, conn); err == nil {
+				if first, err = newNaming(ctx, conn); err == nil {
 					err = askQuickly(ctx, conn)
 				}
 				if err != nil {
@@ -378,7 +378,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 				return err
 			}
 			c.mu.Lock()
-			c.path, c.pathSince = path, time.Now()
+			c.first, c.firstSince = first, time.Now()
 			c.mu.Unlock()
 			c.conn = conn
 		}
@@ -422,17 +422,21 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 		return nil, err
 	}
 	c.Config = *base
-	// Not by a start-up parameter, which would hide what pathOf asks for.
+	// Not by a start-up parameter, which would hide what newNaming asks for.
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		return conn.Exec(ctx, "SET search_path = pg_catalog; SET lock_timeout = '"+catalogLockTimeout+"'").Close()
 	}
 	return pgx.ConnectConfig(ctx, c)
 }
 
-// pathOf returns the search path that a new session has.
-func pathOf(ctx context.Context, conn *pgx.Conn) (path string, err error) {
-	err = conn.QueryRow(ctx, "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'search_path'").Scan(&path)
-	return path, err
+// A naming is the search path and the role of a session, which say what names
+// stand for. Of what is not known it has nothing.
+type naming struct{ path, role string }
+
+// newNaming returns what a new session begins with.
+func newNaming(ctx context.Context, conn *pgx.Conn) (n naming, err error) {
+	err = conn.QueryRow(ctx, "SELECT reset_val, pg_catalog.current_setting('role') FROM pg_catalog.pg_settings WHERE name = 'search_path'").Scan(&n.path, &n.role)
+	return n, err
 }
 
 // askQuickly makes questions on conn cost less: most of what they take is to be

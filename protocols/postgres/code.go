@@ -481,41 +481,41 @@ func (c *catalog) remember(key expanded, list []event.Statement, generation uint
 	}
 }
 
-// newPath returns the search path of a session that begins now, as far as it can
+// newNaming returns what a session begins with that begins now, as far as it can
 // be told: ALTER ROLE and ALTER DATABASE may have changed it.
-func (c *catalog) newPath(ctx context.Context) string {
+func (c *catalog) newNaming(ctx context.Context) naming {
 	c.mu.Lock()
-	path, fresh := c.path, time.Since(c.pathSince) < CatalogAge
+	first, fresh := c.first, time.Since(c.firstSince) < CatalogAge
 	c.mu.Unlock()
-	if path != "" && fresh {
-		return path
+	if first.path != "" && fresh {
+		return first
 	}
 	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 	defer cancel()
 	conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
 	if err != nil {
-		return path
+		return first
 	}
 	defer giveUp(conn)
-	now, err := pathOf(ctx, conn)
+	now, err := newNaming(ctx, conn)
 	if err != nil {
-		return path
+		return first
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.path, c.pathSince = now, time.Now()
+	c.first, c.firstSince = now, time.Now()
 	return now
 }
 
 // firstPath returns the search path that sessions begin with, or "".
 func (c *catalog) firstPath(ctx context.Context) string {
 	c.mu.Lock()
-	path := c.path
+	path := c.first.path
 	c.mu.Unlock()
 	if path == "" {
 		_ = c.ask(ctx, func(context.Context, *pgx.Conn) error { return nil }) // then it is not known
 		c.mu.Lock()
-		path = c.path
+		path = c.first.path
 		c.mu.Unlock()
 	}
 	return path

@@ -54,14 +54,14 @@ func (r *Resource) Explain(ctx context.Context, database string, analyzer *state
 		return nil, err
 	}
 	defer giveUp(x.conn)
-	path, err := pathOf(ctx, x.conn)
+	first, err := newNaming(ctx, x.conn)
 	if err == nil {
-		_, err = x.conn.Exec(ctx, "SELECT set_config('search_path', $1, false)", path)
+		_, err = x.conn.Exec(ctx, "SELECT set_config('search_path', $1, false)", first.path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("explain: %w", err)
 	}
-	x.path = schemas(path, r.User)
+	x.path = schemas(first.path, r.User)
 	all := make([]Explanation, facts.Len())
 	for i := range all {
 		start, end := facts.Span(sql, i)

@@ -270,8 +270,8 @@ func TestJudgesKnowTheSearchPathAndTheRole(t *testing.T) {
 	})
 	const standard = `"$user", public`
 	for version, c := range map[int][]struct{ sql, path, role string }{
-		15: {{"SELECT 1", "unknown", "unknown"}, {"SET search_path = x", "unknown", "unknown"}, {"SET ROLE postgres", "unknown", "postgres"}, {"DISCARD ALL", "unknown", "unknown"}},
-		18: {{"SELECT 1", standard, "unknown"}, {"SET search_path = x", "x", "unknown"}, {"SET ROLE postgres", "x", "postgres"},
+		15: {{"SELECT 1", standard, "none"}, {"SET search_path = x", "unknown", "none"}, {"SET ROLE postgres", "unknown", "postgres"}, {"DISCARD ALL", "unknown", "unknown"}},
+		18: {{"SELECT 1", standard, "none"}, {"SET search_path = x", "x", "none"}, {"SET ROLE postgres", "x", "postgres"},
 			{"BEGIN; SET LOCAL search_path = y", "y", "postgres"}, {"ROLLBACK", "x", "postgres"}, {"RESET ROLE", "x", "unknown"},
 			{"BEGIN; SET ROLE postgres", "x", "unknown"}, {"SELECT set_config('search_path', 'z', false)", "z", "unknown"}, {"ROLLBACK", "x", "unknown"}},
 	} {
@@ -290,6 +290,9 @@ func TestJudgesKnowTheSearchPathAndTheRole(t *testing.T) {
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{see}})
 	if err := g.connect(t, "&search_path=mine").Ping(t.Context()); err != nil || path != "mine" {
 		t.Errorf("a search path from the start: %q, %v", path, err)
+	}
+	if err := g.connect(t, "&search_path=").Ping(t.Context()); err != nil || path != `""` {
+		t.Errorf("an empty search path from the start: %q, %v", path, err)
 	}
 }
 

@@ -102,10 +102,7 @@ func (s *session) dial(ctx context.Context, st *startup) error {
 	s.server = u
 	s.catalog = s.resource.catalogs.of(s.resource, s.database, u.address)
 	s.readOnly.Store(u.params[paramReadOnly] == "on")
-	s.settings.begin(u.params, st.params)
-	if _, reports := u.params["search_path"]; !reports {
-		s.settings.first = s.catalog.newPath(ctx)
-	}
+	s.settings.begin(u.params, st.params, s.catalog.newNaming(ctx))
 	s.shown.begin(u.params)
 	s.fromServer = newReader(u.conn, s.protocol.config.Limits.MessageSize)
 	s.key = s.protocol.cancels.add(u.pid, st.secretLength(), func() { s.cancel(context.WithoutCancel(ctx)) })

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -87,7 +88,6 @@ type settings struct {
 	mu       sync.Mutex
 	reported map[string]string
 	path     string // search_path where it is not reported
-	first    string // the one that the session began with then, if it is known
 	role     string
 	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
@@ -96,10 +96,11 @@ type settings struct {
 
 // begin sets what is known when a session begins. A client's start-up
 // parameter wins over what ALTER ROLE and ALTER DATABASE have set.
-func (k *settings) begin(reported, asked map[string]string) {
-	k.reported, k.path, k.role = maps.Clone(reported), unknown, unknown
+func (k *settings) begin(reported, asked map[string]string, first naming) {
+	k.reported = maps.Clone(reported)
+	k.path, k.role = cmp.Or(first.path, unknown), cmp.Or(first.role, unknown)
 	if v, ok := asked["search_path"]; ok {
-		k.path = v
+		k.path = cmp.Or(v, `""`) // as SET writes an empty one
 	}
 }
 
@@ -176,7 +177,7 @@ func (k *settings) searched(settled bool) (path string, known bool) {
 	case k.moved:
 		return "", false
 	case k.path == unknown:
-		return k.first, true
+		return "", true
 	}
 	return k.path, true
 }
