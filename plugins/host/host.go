@@ -18,7 +18,8 @@
 //
 // After a trap, a malformed answer or a call that takes too much the instance is
 // thrown away, and the call fails. A plugin whose calls keep failing is not
-// called for a while: all that ask for it are refused at once (ErrFailing).
+// called for a while: those that ask for it are refused at once (ErrFailing). If it
+// is one principal whose calls fail, only that one is.
 //
 // A guest may import functions of wasi_snapshot_preview1 only, because the
 // runtimes of ordinary languages ask for them at start. What stands behind them
@@ -104,8 +105,9 @@ type Options struct {
 	Clock, Random bool
 	// Now is the real clock, for tests of plugins. The default is the system's.
 	Now func() time.Time
-	// Failures is how many calls of a plugin fail in succession before all
-	// that ask for it are refused, for a Pause. Then one call is tried.
+	// Failures is how many calls of a plugin fail in succession before those
+	// that ask for it are refused, for a Pause: the principal all of whose calls
+	// they are, or everybody if they are of several. Then one call is tried.
 	Failures int
 	Pause    time.Duration
 	Log      *slog.Logger

@@ -74,6 +74,7 @@ type Stats struct {
 	Opened     uint64                  // times that it was found to keep failing
 	Failing    error                   // why all requests are refused now, or nil
 	Since      time.Time               // since when
+	Principals int                     // whose requests are refused now, because their calls keep failing
 }
 
 func newPlugin(h *Host, name string, code wazero.CompiledModule, config []byte) *Plugin {
@@ -137,7 +138,7 @@ func (p *Plugin) Stats() Stats {
 	for a := range verdicts {
 		verdicts[a] = p.gave[a].Load()
 	}
-	opened, since, failing := p.breaker.state()
+	opened, since, failing, principals := p.breaker.state()
 	return Stats{
 		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),
@@ -152,6 +153,7 @@ func (p *Plugin) Stats() Stats {
 		Opened:     opened,
 		Failing:    failing,
 		Since:      since,
+		Principals: principals,
 	}
 }
 
@@ -191,20 +193,20 @@ func (p *Plugin) isClosed() bool {
 // well. The instance has seen nothing of other sessions than owner's, and nothing
 // at all if clean is true. The end of ctx ends the wait for an instance, not a
 // call: that has its own limits, which are short.
-func (p *Plugin) call(ctx context.Context, owner *Session, h hook, clean bool, f func(*instance) error) error {
-	if err := p.breaker.allow(); err != nil {
+func (p *Plugin) call(ctx context.Context, owner *Session, who principal, h hook, clean bool, f func(*instance) error) error {
+	if err := p.breaker.allow(who); err != nil {
 		return fmt.Errorf("plugin %s: %w", p.name, err)
 	}
 	in, err := p.take(ctx, owner, clean)
 	if err != nil {
-		p.result(err)
+		p.result(who, err)
 		return fmt.Errorf("plugin %s: %w", p.name, err)
 	}
 	p.calls.Add(1)
 	begin := time.Now()
 	err = f(in)
 	p.busy.Add(int64(time.Since(begin)))
-	p.result(err)
+	p.result(who, err)
 	if err == nil || errors.Is(err, ErrTooLarge) {
 		p.give(in)
 	} else {
@@ -216,13 +218,19 @@ func (p *Plugin) call(ctx context.Context, owner *Session, h hook, clean bool, f
 	return nil
 }
 
-// result tells the breaker how a call went, unless it is not the plugin's.
-func (p *Plugin) result(err error) {
-	switch {
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		p.breaker.skip()
-	case p.breaker.done(err):
-		p.host.options.Log.Error("plugin keeps failing, its requests are refused", "plugin", p.name, "for", p.breaker.pause, "error", err)
+// result tells the breaker how a call for who went, unless it is not the plugin's.
+func (p *Plugin) result(who principal, err error) {
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		p.breaker.skip(who)
+		return
+	}
+	own, all := p.breaker.done(who, err)
+	log := p.host.options.Log.With("plugin", p.name, "for", p.breaker.pause, "error", err)
+	if own {
+		log.Error("plugin keeps failing for one principal, whose requests are refused", "subject", who.subject)
+	}
+	if all {
+		log.Error("plugin keeps failing, all requests that need it are refused")
 	}
 }
 

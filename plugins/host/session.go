@@ -19,19 +19,20 @@ const batchSize = 64 << 10
 type Session struct {
 	*Plugin
 	session []byte // its section of inputs; nil where each call has its own
+	who     principal
 	state   []byte // its section of inputs; empty where there is none
 }
 
 // Open tells the plugin of a session and returns it as it takes part in that:
 // with what it answers as the session's state. Close it when the session ends.
 func (p *Plugin) Open(ctx context.Context, s *event.Session) (*Session, error) {
-	o := &Session{Plugin: p, session: p.appendSession(nil, s)}
+	o := &Session{Plugin: p, session: p.appendSession(nil, s), who: principalOf(s)}
 	if !p.uses[hookOpen] {
 		return o, nil
 	}
 	i := o.input(s)
 	defer i.free()
-	state, err := ask(ctx, o, hookOpen, i, &p.states, func(reply *event.Message) ([]byte, error) {
+	state, err := ask(ctx, o, s, hookOpen, i, &p.states, func(reply *event.Message) ([]byte, error) {
 		state := reply.Section(event.SectionState)
 		if len(state) > maxState {
 			return nil, fmt.Errorf("state of %d bytes", len(state))
@@ -89,12 +90,21 @@ func (p *Session) owner() *Session {
 	return p
 }
 
+// whose is for whom p calls in session s.
+func (p *Session) whose(s *event.Session) principal {
+	if p.session == nil {
+		return principalOf(s)
+	}
+	return p.who
+}
+
 // Close tells the plugin that the session has ended, or goes on without it. It
 // returns the plugin's note, or nil.
 func (p *Session) Close(ctx context.Context) (*event.Note, error) {
-	i := p.input(new(event.Session))
+	s := new(event.Session)
+	i := p.input(s)
 	defer i.free()
-	return p.note(ctx, hookClose, i)
+	return p.note(ctx, s, hookClose, i)
 }
 
 func (p *Plugin) appendSession(b []byte, s *event.Session) []byte {
@@ -155,11 +165,12 @@ func (p *Plugin) tooLarge(n int) error {
 	return nil
 }
 
-// ask calls h with an input and decodes the answer, unless it remembers one
+// ask calls h in session s with an input and decodes the answer, unless it remembers one
 // from m, which may be nil. What decode reads is valid during the call only.
-func ask[V any](ctx context.Context, p *Session, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
+func ask[V any](ctx context.Context, p *Session, s *event.Session, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
+	who := p.whose(s)
 	remembers := m != nil && p.factsOnly && !p.host.options.Clock && !p.host.options.Random
-	if remembers && !p.isClosed() && !p.breaker.isOpen() {
+	if remembers && !p.isClosed() && !p.breaker.isOpen(who) {
 		if v, ok := m.get(i.b); ok {
 			p.remembered.Add(1)
 			return v, nil
@@ -167,7 +178,7 @@ func ask[V any](ctx context.Context, p *Session, h hook, i *input, m *memo[V], d
 	}
 	// What is remembered goes to other sessions: it must not depend on what the
 	// guest has seen of this one.
-	err = p.call(ctx, p.owner(), h, remembers, func(in *instance) error {
+	err = p.call(ctx, p.owner(), who, h, remembers, func(in *instance) error {
 		if err := p.tooLarge(len(i.b)); err != nil {
 			return err
 		}
@@ -206,7 +217,7 @@ func (p *Session) Judge(ctx context.Context, s *event.Session, r *event.Request)
 		r = &facts
 	}
 	i.section(event.SectionRequest, r.Append)
-	v, err := ask(ctx, p, hookRequest, i, &p.verdicts, decodeVerdict)
+	v, err := ask(ctx, p, s, hookRequest, i, &p.verdicts, decodeVerdict)
 	if err == nil {
 		p.gave[v.Action].Add(1)
 	}
@@ -219,7 +230,7 @@ func (p *Session) Treat(ctx context.Context, s *event.Session, h *event.Head) ([
 	i := p.input(s)
 	defer i.free()
 	i.section(event.SectionHead, h.Append)
-	return ask(ctx, p, hookHead, i, &p.treatments, func(reply *event.Message) ([]event.Treatment, error) {
+	return ask(ctx, p, s, hookHead, i, &p.treatments, func(reply *event.Message) ([]event.Treatment, error) {
 		ts, err := event.DecodeTreatments(reply.Section(event.SectionTreatments))
 		if err != nil {
 			return nil, err
@@ -230,12 +241,12 @@ func (p *Session) Treat(ctx context.Context, s *event.Session, h *event.Head) ([
 
 // Inspect gives the plugin the fields of rows and returns its edits, which are
 // valid until the next call with the same rows.
-func (p *Session) Inspect(ctx context.Context, _ *event.Session, rows *event.Rows, fields []int) (edits []event.Edit, err error) {
+func (p *Session) Inspect(ctx context.Context, s *event.Session, rows *event.Rows, fields []int) (edits []event.Edit, err error) {
 	rows.DropEdits()
 	if rows.Len() == 0 || len(fields) == 0 {
 		return nil, nil
 	}
-	err = p.call(ctx, p.owner(), hookRows, false, func(in *instance) error {
+	err = p.call(ctx, p.owner(), p.whose(s), hookRows, false, func(in *instance) error {
 		in.describe(p.state, rows.Fields, fields)
 		for from := 0; from < rows.Len(); {
 			to, err := p.batch(in, hookRows, rows, fields, from)
@@ -293,7 +304,7 @@ func (p *Session) JudgeUpload(ctx context.Context, s *event.Session, h *event.He
 	for j := range fields {
 		fields[j] = j
 	}
-	err = p.call(ctx, p.owner(), hookUpload, false, func(in *instance) error {
+	err = p.call(ctx, p.owner(), p.whose(s), hookUpload, false, func(in *instance) error {
 		in.before = append(in.before[:0], i.b...)
 		for from := 0; from < rows.Len() && v.Action == event.Allow; {
 			to, err := p.batch(in, hookUpload, rows, fields, from)
@@ -320,11 +331,11 @@ func (p *Session) End(ctx context.Context, s *event.Session, o *event.Outcome) (
 	i := p.input(s)
 	defer i.free()
 	i.section(event.SectionOutcome, o.Append)
-	return p.note(ctx, hookEnd, i)
+	return p.note(ctx, s, hookEnd, i)
 }
 
-func (p *Session) note(ctx context.Context, h hook, i *input) (*event.Note, error) {
-	return ask(ctx, p, h, i, nil, func(reply *event.Message) (*event.Note, error) {
+func (p *Session) note(ctx context.Context, s *event.Session, h hook, i *input) (*event.Note, error) {
+	return ask(ctx, p, s, h, i, nil, func(reply *event.Message) (*event.Note, error) {
 		b := reply.Section(event.SectionNote)
 		if len(b) == 0 {
 			return nil, nil

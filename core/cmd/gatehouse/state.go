@@ -134,6 +134,7 @@ func (g *gate) pluginStatistics() []statistic {
 			statistic{"plugin_busy_seconds_total", "Time spent in plugins.", labels, of(s.Busy.Seconds())},
 			statistic{"plugin_instances", "Instances of plugins.", labels, of(float64(s.Instances))},
 			statistic{"plugin_failing", "1 while a plugin keeps failing and all requests that need it are refused.", labels, of(flag(s.Failing != nil))},
+			statistic{"plugin_failing_principals", "Principals whose requests are refused because their calls of a plugin keep failing.", labels, of(float64(s.Principals))},
 			statistic{"plugin_failing_total", "Times that a plugin was found to keep failing.", labels, of(float64(s.Opened))},
 		)
 		for action, n := range s.Verdicts {

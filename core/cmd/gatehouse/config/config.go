@@ -570,8 +570,10 @@ type PluginLimits struct {
 	// Instances is how many calls of one plugin run at a time: one for
 	// each processor if left out.
 	Instances int `json:"instances,omitempty" jsonschema:"minimum=1"`
-	// Failures is how many calls of a plugin fail in succession before all
-	// requests that need it are refused, for Pause. Then one is tried.
+	// Failures is how many calls of a plugin fail in succession before
+	// requests that need it are refused, for Pause: those of the principal
+	// whose calls they all were, or everybody's, if no more than half were
+	// any one principal's. Then one is tried.
 	Failures int      `json:"failures" jsonschema:"default=10,minimum=1"`
 	Pause    Duration `json:"pause" jsonschema:"default=10s"`
 }
