@@ -83,6 +83,9 @@ func TestSession(t *testing.T) {
 	if diff := cmp.Diff(field, r.Fields[3]); diff != "" {
 		t.Error(diff)
 	}
+	if m := masked.Messages; len(m) != 1 || m[0].Code != "shadow" || m[0].Plugin != "volume" || m[0].Text.Head != "would hold: personal data by the thousand" {
+		t.Errorf("of a plugin in shadow: %+v", m)
+	}
 	blocked := v.Exchanges[1]
 	if blocked.Verdicts[0].Action != "block" || blocked.Verdicts[0].Rule != "guard/destruction" || blocked.Outcomes[0].Code != "42501" {
 		t.Errorf("blocked: %+v", blocked)

@@ -104,9 +104,10 @@ type FieldView struct {
 
 // A Note is something that was said.
 type Note struct {
-	Code string    `json:"code"`
-	Text Text      `json:"text"`
-	Time time.Time `json:"time"`
+	Code   string    `json:"code"`
+	Plugin string    `json:"plugin,omitempty"` // that said it
+	Text   Text      `json:"text"`
+	Time   time.Time `json:"time"`
 }
 
 // An Outcome is how a response ended.
@@ -190,7 +191,7 @@ func (t *transcript) session(e *recorder.Entry) {
 }
 
 func note(n *event.Notice, at time.Time) Note {
-	return Note{n.Code, text([]byte(n.Text), cellHead, cellTail), at}
+	return Note{n.Code, n.Plugin(), text([]byte(n.Text), cellHead, cellTail), at}
 }
 
 // add appends v to list, or counts it as hidden if list is long enough.

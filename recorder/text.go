@@ -81,14 +81,24 @@ func (t *textWriter) entry(e *Entry) error {
 		}
 		t.line(e, status, strings.TrimSpace(o.Tag+" "+o.Code), "")
 	case event.KindNotice:
-		t.line(e, "notice", e.Notice.Code, e.Notice.Text)
-		t.attrs("detail", e.Notice.Attrs)
+		t.notice(e)
 	case event.KindClose:
 		t.line(e, "closed", e.Notice.Code, e.Notice.Text)
 		t.attrs("detail", e.Notice.Attrs)
 	}
 	_, err := t.w.Write(nil) // the first error so far
 	return err
+}
+
+// notice says what a plugin in shadow would have done as what has not been done.
+func (t *textWriter) notice(e *Entry) {
+	n := e.Notice
+	if n.Code == event.CodeShadow {
+		t.line(e, "in shadow", n.Plugin(), n.Text)
+	} else {
+		t.line(e, "notice", n.Code, n.Text)
+	}
+	t.attrs("detail", n.Attrs)
 }
 
 func (t *textWriter) open(e *Entry) {

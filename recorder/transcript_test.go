@@ -83,6 +83,7 @@ func story() []event.Frame {
 	head := event.Head{Fields: []event.Field{{Name: "id"}, {Name: "mail", Origins: []string{"public.t.mail"}}}}
 	outcome := event.Outcome{Status: "ok", Tag: "SELECT 2", Rows: 2}
 	note := event.Notice{Code: "expired", Text: "the token"}
+	shadow := event.Notice{Code: event.CodeShadow, Text: "would block: not here", Attrs: []event.Attr{{Key: event.AttrPlugin, Value: "tellers"}}}
 	closed := event.Notice{Code: "closed", Text: "the client hung up"}
 	return []event.Frame{
 		frame(event.KindOpen, 0, info(1).Append(nil)),
@@ -98,6 +99,7 @@ func story() []event.Frame {
 		frame(event.KindOutcome, 1, outcome.Append(nil)),
 		frame(99, 1, []byte("of a later version")),
 		frame(event.KindNotice, 0, note.Append(nil)),
+		frame(event.KindNotice, 0, shadow.Append(nil)),
 		frame(event.KindClose, 0, closed.Append(nil)),
 	}
 }
@@ -138,6 +140,8 @@ func TestText(t *testing.T) {
 10:00:01.000 #1    error: slow down
 10:00:01.000 #1    ok SELECT 2
 10:00:00.000       notice expired: the token
+10:00:00.000       in shadow tellers: would block: not here
+    detail gatehouse.plugin = tellers
 10:00:00.000       closed closed: the client hung up
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
@@ -176,6 +180,7 @@ func TestJSONL(t *testing.T) {
 		`{"code":"error","exchange":1,"kind":"message","text":"slow down"}`,
 		`{"exchange":1,"kind":"outcome","rows":2,"status":"ok","tag":"SELECT 2"}`,
 		`{"code":"expired","kind":"notice","text":"the token"}`,
+		`{"attrs":[{"key":"gatehouse.plugin","value":"tellers"}],"code":"shadow","kind":"notice","text":"would block: not here"}`,
 		`{"code":"closed","kind":"close","text":"the client hung up"}`,
 	}
 	if d := cmp.Diff(want, got); d != "" {

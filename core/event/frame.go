@@ -87,6 +87,26 @@ type Notice struct {
 	Attrs []Attr
 }
 
+// What notices of plugins have.
+const (
+	CodePlugin = "plugin"           // a note of a plugin
+	CodeShadow = "shadow"           // what a plugin in shadow would have done
+	AttrPlugin = "gatehouse.plugin" // the attribute that names the plugin
+)
+
+// Plugin returns which plugin said what n says, or "".
+func (n *Notice) Plugin() string {
+	if n.Code != CodePlugin && n.Code != CodeShadow {
+		return ""
+	}
+	for _, a := range n.Attrs {
+		if a.Key == AttrPlugin {
+			return a.Value
+		}
+	}
+	return ""
+}
+
 // Append appends the encoding of n to b.
 func (n *Notice) Append(b []byte) []byte {
 	b = appendString(b, 1, n.Code)

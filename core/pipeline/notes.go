@@ -34,7 +34,7 @@ func (s *Session) closePlugins(ctx context.Context, t *terms) error {
 // note records a plugin's note, or that it failed: what it was told of has
 // happened.
 func (s *Session) note(plugin string, exchange uint64, n *event.Note, failed error) error {
-	notice := event.Notice{Code: "plugin", Attrs: []event.Attr{{Key: AttrPlugin, Value: plugin}}}
+	notice := event.Notice{Code: event.CodePlugin, Attrs: []event.Attr{{Key: AttrPlugin, Value: plugin}}}
 	switch {
 	case failed != nil:
 		notice.Text = failed.Error()
@@ -47,4 +47,4 @@ func (s *Session) note(plugin string, exchange uint64, n *event.Note, failed err
 }
 
 // AttrPlugin is the attribute of notices that names the plugin.
-const AttrPlugin = "gatehouse.plugin"
+const AttrPlugin = event.AttrPlugin

@@ -9,7 +9,7 @@ import (
 )
 
 // Shadow returns p as a plugin in shadow: what it says is recorded, as notices
-// with the code "shadow", and not done.
+// with the code event.CodeShadow, and not done.
 func Shadow(p Plugin) Plugin { return inShadow{p} }
 
 type inShadow struct{ Plugin }
@@ -34,7 +34,7 @@ type shadowed struct {
 }
 
 func shadowNotice(plugin string) event.Notice {
-	return event.Notice{Code: "shadow", Attrs: []event.Attr{{Key: AttrPlugin, Value: plugin}}}
+	return event.Notice{Code: event.CodeShadow, Attrs: []event.Attr{{Key: AttrPlugin, Value: plugin}}}
 }
 
 // judgeInShadow records what plugins in shadow say of the request, unless it is

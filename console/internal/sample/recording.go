@@ -71,6 +71,8 @@ func Recorded(id string, start time.Time) Recording {
 func (t *tape) rows(exchange uint64) {
 	t.ask(exchange, "SELECT id, name, email, card, city FROM customers ORDER BY id LIMIT 4", nil, event.Attr{Key: "risk", Value: "20"}, event.Attr{Key: "data", Value: "personal"})
 	t.judge(exchange, event.Allow, "", "")
+	shadow := event.Notice{Code: event.CodeShadow, Text: "would hold: personal data by the thousand", Attrs: []event.Attr{{Key: event.AttrPlugin, Value: "volume"}}}
+	t.add(event.KindNotice, exchange, shadow.Append(nil))
 	h := event.Head{}
 	for _, n := range []string{"id", "name", "email", "card", "city"} {
 		h.Fields = append(h.Fields, event.Field{Name: n, Type: "text", Origins: []string{"public.customers." + n}, Lineage: event.LineageExact})

@@ -62,7 +62,8 @@ export type Session = {
 
 export type SessionPage = { sessions: Session[]; next?: string };
 
-export type Note = { code: string; text: Text; time: string };
+/** Its code is "shadow" where a plugin in shadow would have done what it says. */
+export type Note = { code: string; plugin?: string; text: Text; time: string };
 export type Verdict = { action: string; rule: string; reason: string; time: string };
 export type Decision = { approved: boolean; by?: string; comment?: string; time: string };
 export type Field = { name: string; type?: string; origins?: string[]; lineage?: string; treatment?: string; rule?: string };

@@ -30,6 +30,7 @@ test("a session shows its statements, decisions and masked rows", async ({ open 
   await expect(first.getByRole("row").nth(1)).toContainText("************4242");
   await expect(first.getByRole("columnheader", { name: "card" })).toContainText("keep last");
   await expect(first.locator(".null")).toHaveText("NULL");
+  await expect(first.getByRole("listitem").filter({ hasText: "in shadow" })).toContainText("in shadow volume would hold: personal data by the thousand");
   await first.getByText("Where the fields come from").click();
   const lineage = first.getByRole("region", { name: "Lineage of statement 1" });
   await expect(lineage.getByRole("row").filter({ hasText: "public.customers.card" })).toContainText("as it is");
