@@ -74,7 +74,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	switch {
 	case f.Body != nil:
 		v = a.body(f, a.placed(f, c, args))
-	case f.Counts:
+	case f.Counts && counted(s, c, args):
 		v.exact, v.derived = nil, nil
 	case f.Kind == Opaque:
 		v.reason = first(v.reason, f.opaque())

@@ -35,6 +35,7 @@
 //	WHERE ssn LIKE 'a%', ssn > 'a'         compared, in part: more with each statement
 //	WHERE upper(ssn) = 'X', a.ssn = b.ssn  matched: anything
 //	GROUP BY ssn, DISTINCT, UNION          matched
+//	GROUP BY id, ssn                       not at all, where id is the primary key
 //	ORDER BY ssn LIMIT 1                   matched: the first is the lowest
 //	FROM generate_series(1, pin)           matched, and counted: as many rows
 //	ORDER BY ssn                           ordered

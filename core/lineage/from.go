@@ -94,6 +94,9 @@ func (a *analysis) table(s *scope, t *Table) *item {
 	}
 	it := a.item(s, a.relation(t.Name, t.Only), alias)
 	it.schema, it.stored = t.Name.Schema, t.Alias.Name == ""
+	if found := a.found[t.Name]; len(found) == 1 && found[0].Definition == nil && found[0].Opaque == "" {
+		it.of = found[0]
+	}
 	for _, e := range t.Sample {
 		s.rows = s.rows.with(a.expr(&scope{within: s.within}, e).decides())
 	}
@@ -254,7 +257,7 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 	on := &scope{within: within{s.outer, s.with, s.arguments}, items: in}
 	s.rows = s.rows.with(a.condition(on, j.On))
 
-	it := &item{byColumn: true, unknown: first(left.unknown, right.unknown)}
+	it := &item{byColumn: true, joins: true, unknown: first(left.unknown, right.unknown)}
 	using := j.Using
 	if j.Natural {
 		for _, c := range left.columns {
@@ -298,7 +301,7 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 		items = append(items, &hidden)
 	}
 	if j.UsingAlias != "" {
-		items = append(items, &item{name: j.UsingAlias, byName: true, columns: it.columns[:n:n], unknown: it.unknown})
+		items = append(items, &item{name: j.UsingAlias, byName: true, joins: true, columns: it.columns[:n:n], unknown: it.unknown})
 	}
 	return it, append(items, it)
 }

@@ -79,6 +79,9 @@ type RelationColumn struct {
 	Hidden bool
 	// Generated is what the column is computed from, if it is.
 	Generated Expr
+	// Unique is whether no two rows have the same value, Required whether each
+	// has one, and Primary whether it is the primary key.
+	Unique, Required, Primary bool
 }
 
 // A Kind says how a function makes its result.
@@ -127,7 +130,8 @@ type Function struct {
 	// Total is whether it fails for no values.
 	Total bool
 	// Counts is whether only how many values it is given decides what it
-	// returns, and policy lets that pass: it depends on the rows alone then.
+	// returns, and policy lets that pass: of columns as they are it depends on
+	// the rows alone then.
 	Counts bool
 	// Volatile is whether it may return another value in each row for the
 	// same arguments.

@@ -31,6 +31,8 @@ type Select struct {
 	// whether there is such a clause.
 	Group   []Key
 	Grouped bool
+	// Sets is whether there are several grouping sets.
+	Sets    bool
 	Having  Expr
 	Windows []Windowing
 }
@@ -324,6 +326,7 @@ type Call struct {
 	Names    []string
 	Variadic bool
 	Star     bool // count(*)
+	Distinct bool // equal arguments of an aggregate count once
 	Order    []Expr
 	Filter   Expr
 	// Within is whether Order are arguments of an ordered-set aggregate.

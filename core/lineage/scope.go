@@ -27,6 +27,10 @@ type item struct {
 	// single is whether its row is its one column's value: a function's.
 	single bool
 	row    *value // as a whole, once it was needed
+	// of is the table that it is, with the same columns, if it is one, and joins
+	// whether it is several sources side by side.
+	of    *Relation
+	joins bool
 	// more is why there may be other columns than are known.
 	more string
 }
@@ -73,6 +77,9 @@ type scope struct {
 	windows []Windowing
 	// aggregated is whether an aggregate was met.
 	aggregated bool
+	// following are columns of DISTINCT that follow from keys beside them: rows
+	// may come in their order.
+	following []place
 }
 
 // inner is the context of a query in an expression of s.

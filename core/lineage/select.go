@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // query returns what a query returns.
 func (a *analysis) query(ctx within, q *Query) *relation {
 	ctx = a.common(ctx, q.With)
@@ -25,6 +27,11 @@ func (a *analysis) query(ctx within, q *Query) *relation {
 
 // ordered adds to r what its order and limits depend on.
 func (a *analysis) ordered(s *scope, r *relation, q *Query) {
+	for _, p := range s.following {
+		if !slices.ContainsFunc(q.Order, func(k Key) bool { return s.sorting(q, k).tells(p) }) {
+			r.rows.ordered = r.rows.ordered.with(p.columns[p.column].all())
+		}
+	}
 	for _, k := range q.Order {
 		v := a.key(s, r, k, true)
 		r.rows = r.rows.with(v.rows)
@@ -97,9 +104,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 	a.from(s, b.From)
 	s.rows = s.rows.with(a.condition(s, b.Where))
 
-	for _, k := range b.Group {
-		s.rows = s.rows.with(a.group(s, b.Targets, k).decides())
-	}
+	a.grouped(s, b)
 	r := a.targets(s, b.Targets)
 	having := a.condition(s, b.Having)
 	r.rows = s.rows
@@ -113,12 +118,75 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 		}
 	}
 	if b.Distinct {
-		r.rows = r.rows.with(gathered(r.columns).decides())
+		r.rows = r.rows.with(gathered(s.distinct(b.Targets, r.columns)).decides())
 	}
 	for _, k := range b.DistinctOn {
 		r.rows = r.rows.with(a.key(s, r, k, true).decides())
 	}
 	return r, s
+}
+
+// grouped adds to the scope of b what its rows are grouped by. Beside a primary key
+// the server leaves out the other columns of its table itself, so that rows do not
+// come in their order either.
+func (a *analysis) grouped(s *scope, b *Select) {
+	keys := make([]place, len(b.Group))
+	for i, k := range b.Group {
+		keys[i] = s.grouping(b.Targets, k)
+	}
+	for i, k := range b.Group {
+		primary := func(q place) bool { return q.tells(keys[i]) && q.of.Columns[q.column].Primary }
+		if b.Sets || !keys[i].follows(keys) || !slices.ContainsFunc(keys, primary) {
+			s.rows = s.rows.with(a.group(s, b.Targets, k).decides())
+		}
+	}
+}
+
+// grouping is the column that rows are grouped by.
+func (s *scope) grouping(targets []Target, k Key) place {
+	name, is := k.Expr.(*Ref)
+	switch {
+	case k.Position > 0:
+		if places := s.places(targets); k.Position <= len(places) {
+			return places[k.Position-1]
+		}
+		return place{}
+	case is && len(name.Parts) == 1 && !s.has(name.Parts[0]):
+		for _, t := range targets {
+			if t.Name == name.Parts[0] {
+				return s.place(t.Expr)
+			}
+		}
+	}
+	return s.place(k.Expr)
+}
+
+// sorting is the column that rows are sorted by.
+func (s *scope) sorting(q *Query, k Key) place {
+	b, is := q.Body.(*Select)
+	if name, named := k.Expr.(*Ref); !is || k.Using != nil || named && len(name.Parts) == 1 &&
+		slices.ContainsFunc(b.Targets, func(t Target) bool { return t.Name == name.Parts[0] && s.place(t.Expr) != s.place(k.Expr) }) {
+		return place{}
+	}
+	return s.grouping(b.Targets, k)
+}
+
+// distinct returns those of columns, which targets stand for, that decide which
+// rows are the same.
+func (s *scope) distinct(targets []Target, columns []column) []column {
+	places := s.places(targets)
+	if len(places) != len(columns) {
+		return columns
+	}
+	var some []column
+	for i, p := range places {
+		if !p.follows(places) {
+			some = append(some, columns[i])
+		} else {
+			s.following = append(s.following, p)
+		}
+	}
+	return some
 }
 
 // group is what rows are grouped by: a column, else a result.

@@ -214,6 +214,9 @@ func TestUsesOfProtectedColumns(t *testing.T) {
 		{protect.Strict, protect.Uses{Counts: true}, counts, "3|3"},
 		{protect.Strict, protect.Uses{Counts: true}, "SELECT max(ssn), count(ssn) FROM people", "[redacted]|3"},
 		{protect.Strict, protect.Uses{Counts: true}, "SELECT count(ssn) FROM people GROUP BY ssn", "NULL NULL NULL"},
+		{protect.Strict, protect.Uses{Counts: true}, "SELECT count(CASE WHEN ssn LIKE '4%' THEN 1 END), count(nullif(ssn, '457-55-5462')) FROM people WHERE id = 2", "NULL|NULL"},
+		{protect.Strict, protect.Uses{Counts: true}, "SELECT count(v) FROM (SELECT CASE WHEN ssn LIKE '4%' THEN 1 END AS v FROM people WHERE id = 2) q", "NULL"},
+		{protect.Strict, protect.Uses{Counts: true}, "SELECT count(DISTINCT v) FROM (SELECT ssn AS v FROM people WHERE id = 2 UNION ALL SELECT '457-55-5462') q", "NULL"},
 	} {
 		if got := values(gateOf(test.mode, test.uses), test.sql); got != test.want {
 			t.Errorf("mode %d, %+v: %s: %q, want %q", test.mode, test.uses, test.sql, got, test.want)

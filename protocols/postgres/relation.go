@@ -91,13 +91,19 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 	rows, err := conn.Query(ctx, `SELECT r.oid, n.nspname, r.relname, r.relkind::text, r.relrowsecurity, n.nspname IN ('pg_catalog', 'information_schema'),
 			EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = r.oid AND w.ev_type <> '1')
 				OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgtype & 64 <> 0),
-			a.attnum, a.attname, CASE WHEN t.typtype = 'd' THEN '' ELSE t.typname END, CASE WHEN t.typtype = 'd' THEN '' ELSE tn.nspname END, a.attgenerated <> '', COALESCE(pg_get_expr(f.adbin, f.adrelid), '')
+			a.attnum, a.attname, CASE WHEN t.typtype = 'd' THEN '' ELSE t.typname END, CASE WHEN t.typtype = 'd' THEN '' ELSE tn.nspname END, a.attgenerated <> '', COALESCE(pg_get_expr(f.adbin, f.adrelid), ''),
+			w.whole AND EXISTS (SELECT FROM pg_index x JOIN pg_opclass o ON o.oid = x.indclass[0]
+				WHERE x.indrelid = r.oid AND x.indisunique AND x.indimmediate AND x.indisvalid AND x.indpred IS NULL AND x.indnkeyatts = 1
+					AND x.indkey[0] = a.attnum AND x.indcollation[0] = a.attcollation AND o.opcdefault),
+			w.whole AND a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = r.oid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
+			EXISTS (SELECT FROM pg_index x WHERE x.indrelid = r.oid AND x.indisprimary AND x.indnatts = 1 AND x.indkey[0] = a.attnum)
 		FROM pg_class r
 		JOIN pg_namespace n ON n.oid = r.relnamespace
 		JOIN pg_attribute a ON a.attrelid = r.oid AND NOT a.attisdropped
 		JOIN pg_type d ON d.oid = a.atttypid
 		JOIN pg_type t ON t.oid = CASE WHEN d.typtype = 'd' THEN d.typbasetype ELSE d.oid END
 		JOIN pg_namespace tn ON tn.oid = t.typnamespace
+		CROSS JOIN LATERAL (SELECT r.relkind = 'p' OR r.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = r.oid)) w (whole)
 		LEFT JOIN pg_attrdef f ON f.adrelid = r.oid AND f.adnum = a.attnum AND a.attgenerated <> ''
 		WHERE r.oid = ANY($1)
 		ORDER BY r.oid, a.attnum < 0, a.attnum`, oids)
@@ -106,10 +112,10 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 	}
 	var oid uint32
 	var schema, name, kind, column, typeName, typeSchema, expression string
-	var secured, system, rewritten, generated bool
+	var secured, system, rewritten, generated, unique, required, primary bool
 	var number int16
 	var views, guarded []uint32
-	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &generated, &expression}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &generated, &expression, &unique, &required, &primary}, func() error {
 		r := l.found[oid]
 		if r == nil {
 			r = &lineage.Relation{ID: uint64(oid), Schema: schema, Name: name}
@@ -135,7 +141,7 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		}
 		r.Columns = append(r.Columns, lineage.RelationColumn{
 			Column: lineage.Column{ID: uint64(oid), Number: int(number), Relation: schema + "." + name, Name: column},
-			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Hidden: number < 0,
+			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
 		})
 		if generated {
 			l.definitions = append(l.definitions, definition{of: r, column: len(r.Columns) - 1, sql: expression})

@@ -59,7 +59,7 @@ func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relatio
 		return nil, err
 	}
 	if w.redefined {
-		all = redefinedViews(all)
+		all = redefined(all)
 	}
 	if name.Schema != "" {
 		for _, r := range all {
@@ -160,14 +160,18 @@ func valueOf(named string) *lineage.Relation {
 		Columns: []lineage.RelationColumn{{Column: lineage.Column{Relation: schema, Name: name}}}}
 }
 
-// redefinedViews returns relations of which no view is followed.
-func redefinedViews(all []*lineage.Relation) []*lineage.Relation {
+// redefined returns relations of which no view is followed, and no constraint
+// counts.
+func redefined(all []*lineage.Relation) []*lineage.Relation {
 	all = slices.Clone(all)
 	for i, r := range all {
-		if r.Definition != nil {
-			hidden := *r
-			hidden.Definition, hidden.Opaque = nil, "definitions change in the transaction"
-			all[i] = &hidden
+		one := *r
+		if all[i] = &one; r.Definition != nil {
+			one.Definition, one.Opaque = nil, "definitions change in the transaction"
+		}
+		one.Columns = slices.Clone(r.Columns)
+		for j := range one.Columns {
+			one.Columns[j].Unique, one.Columns[j].Required, one.Columns[j].Primary = false, false, false
 		}
 	}
 	return all

@@ -1,6 +1,8 @@
 package statement
 
 import (
+	"slices"
+
 	tree "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
 
@@ -154,7 +156,7 @@ func (t *translator) query(s *tree.SelectStmt) *lineage.Query {
 func (t *translator) body(s *tree.SelectStmt) *lineage.Select {
 	b := &lineage.Select{
 		From: t.sources(s.GetFromClause()), Where: t.expr(s.GetWhereClause()), Targets: t.targets(s.GetTargetList()),
-		Group: t.groups(s.GetGroupClause()), Grouped: len(s.GetGroupClause()) > 0, Having: t.expr(s.GetHavingClause()),
+		Group: t.groups(s.GetGroupClause()), Grouped: len(s.GetGroupClause()) > 0, Sets: slices.ContainsFunc(s.GetGroupClause(), func(n *tree.Node) bool { return n.GetGroupingSet() != nil }), Having: t.expr(s.GetHavingClause()),
 	}
 	for _, n := range s.GetDistinctClause() {
 		if message(n) == nil {

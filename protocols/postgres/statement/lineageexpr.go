@@ -132,7 +132,7 @@ func (t *translator) operation(x *tree.A_Expr) lineage.Expr {
 
 func (t *translator) call(f *tree.FuncCall) lineage.Expr {
 	c := &lineage.Call{
-		Function: called(f.GetFuncname()), Args: t.exprs(f.GetArgs()), Variadic: f.GetFuncVariadic(), Star: f.GetAggStar(),
+		Function: called(f.GetFuncname()), Args: t.exprs(f.GetArgs()), Variadic: f.GetFuncVariadic(), Star: f.GetAggStar(), Distinct: f.GetAggDistinct(),
 		Order: t.sortExprs(f.GetAggOrder()), Filter: t.expr(f.GetAggFilter()), Within: f.GetAggWithinGroup(), Over: t.over(f.GetOver()),
 	}
 	for i, n := range f.GetArgs() {

@@ -66,6 +66,7 @@ func (s *schema) table(c *tree.CreateStmt) {
 	name := c.GetRelation().GetRelname()
 	var columns []string
 	var types []lineage.Name
+	keys := map[string]bool{}
 	generated := map[string]lineage.Expr{}
 	for _, n := range c.GetInhRelations() {
 		for _, col := range s.tables[n.GetRangeVar().GetRelname()].Columns {
@@ -78,6 +79,9 @@ func (s *schema) table(c *tree.CreateStmt) {
 		d := n.GetColumnDef()
 		columns, types = append(columns, d.GetColname()), append(types, typeOf(d.GetTypeName()))
 		for _, n := range d.GetConstraints() {
+			if n.GetConstraint().GetContype() == tree.ConstrType_CONSTR_PRIMARY {
+				keys[d.GetColname()] = true
+			}
 			if e := n.GetConstraint().GetRawExpr(); e != nil {
 				generated[d.GetColname()] = (&translator{}).expr(e)
 			}
@@ -86,6 +90,8 @@ func (s *schema) table(c *tree.CreateStmt) {
 	r := s.Table("public."+name, columns...)
 	for i := range types {
 		r.Columns[i].Type, r.Columns[i].Generated = types[i], generated[columns[i]]
+		is := keys[columns[i]]
+		r.Columns[i].Unique, r.Columns[i].Required, r.Columns[i].Primary = is, is, is
 	}
 	for _, n := range c.GetInhRelations() {
 		above := s.tables[n.GetRangeVar().GetRelname()]

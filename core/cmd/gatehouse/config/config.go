@@ -227,8 +227,8 @@ type Protect struct {
 	// of a protected column elsewhere, where they are not protected: refused; or
 	// held, somebody has to approve it.
 	Writes string `json:"writes" jsonschema:"enum=refused,enum=held,default=refused"`
-	// Counts is whether, in mode strict, count of a protected column passes.
-	// What else is computed from one is masked.
+	// Counts is whether, in mode strict, count of a protected column
+	// passes, as it is. What else is computed from one is masked.
 	Counts bool `json:"counts,omitempty"`
 	// Account says which accounts of the server the gate may log in as. With
 	// unprivileged that is none that is a superuser, owns protected columns, or

@@ -1,0 +1,110 @@
+package lineage
+
+import "slices"
+
+// stored returns the table of which e names a column, and the column's place in it:
+// one of the tables that stand in the query itself. Other expressions have none.
+func (s *scope) stored(e Expr) (*item, int) {
+	r, is := e.(*Ref)
+	if !is || r.Star || len(r.Parts) == 0 {
+		return nil, 0
+	}
+	name, of := r.Parts[len(r.Parts)-1], r.Parts[:len(r.Parts)-1]
+	var found *item
+	if len(of) > 0 {
+		it, in, _ := s.source(qualified(of))
+		if in != s {
+			return nil, 0
+		}
+		found = it
+	} else {
+		for _, it := range s.items {
+			switch {
+			case it.joins || len(it.find(name)) == 0:
+			case found != nil: // which a join merges
+				return nil, 0
+			default:
+				found = it
+			}
+		}
+	}
+	if found == nil || found.of == nil || len(found.find(name)) != 1 {
+		return nil, 0
+	}
+	return found, slices.IndexFunc(found.columns, func(c column) bool { return c.name == name })
+}
+
+// A place is a column of a table that stands in a query; its item is nil for what
+// is none.
+type place struct {
+	*item
+	column int
+}
+
+func (s *scope) place(e Expr) place {
+	it, i := s.stored(e)
+	return place{it, i}
+}
+
+// isKey is whether it tells the rows of its table apart.
+func (p place) isKey() bool {
+	return p.item != nil && p.of.Columns[p.column].Unique && p.of.Columns[p.column].Required
+}
+
+// follows is whether p is the same wherever all of others are, since one of them
+// is a key of its table.
+func (p place) follows(others []place) bool {
+	return p.item != nil && !p.isKey() && slices.ContainsFunc(others, func(q place) bool { return q.tells(p) })
+}
+
+// tells is whether p is a key of the table that q is a column of.
+func (p place) tells(q place) bool { return p.isKey() && p.item == q.item }
+
+// places are the columns that targets stand for.
+func (s *scope) places(targets []Target) (all []place) {
+	for _, t := range targets {
+		r, is := t.Expr.(*Ref)
+		if !is || !r.Star {
+			if starred(t.Expr) { // of a row of which the fields are not looked at
+				return nil
+			}
+			all = append(all, s.place(t.Expr))
+			continue
+		}
+		items := s.items
+		if len(r.Parts) > 0 {
+			it, _, _ := s.source(qualified(r.Parts))
+			items = []*item{it}
+		}
+		for _, it := range items {
+			if it == nil || len(r.Parts) == 0 && !it.byColumn {
+				continue
+			}
+			for i, c := range it.columns {
+				switch {
+				case c.hidden:
+				case it.of != nil && slices.Contains(s.items, it):
+					all = append(all, place{it, i})
+				default:
+					all = append(all, place{})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// counted is whether what a call counts are columns as they are: how many there are
+// tells no more of them. Where equal ones count once, they are of a table, so that
+// nothing else is counted with them.
+func counted(s *scope, c *Call, args []value) bool {
+	for i, v := range args {
+		if len(v.derived) > 0 {
+			return false
+		}
+		if it, _ := s.stored(c.Args[i]); c.Distinct && len(v.exact) > 0 && it == nil {
+			return false
+		}
+	}
+	return len(args) == len(c.Args)
+}
