@@ -200,30 +200,16 @@ func (m *masking) meets(columns []statement.Column, take func(pattern string) bo
 	certain := true
 	var absent, found []statement.Column
 	for _, c := range columns {
-		pattern := orAny(c.Schema) + "." + orAny(c.Relation) + "." + orAny(c.Name)
-		if _, may := m.protected.Overlap(pattern); !may && !m.protected.Strict() {
-			found = append(found, c) // it has another name, which is all that counts
-			continue
-		}
-		var tables []table
-		if c.Relation != "" {
-			tables = m.s.catalog.tablesNamed(m.ctx, c.Schema, c.Relation)
-		}
-		is := false
-		for i := range tables {
-			if name, has := tables[i].means(c); has {
-				is, certain = true, certain && tables[i].stored
-				take(tables[i].schema + "." + c.Relation + "." + name)
-			}
+		met := m.s.vocabulary().meet(m.ctx, c, m.protected)
+		certain = certain && met.certain
+		for _, pattern := range met.patterns {
+			take(pattern)
 		}
 		switch {
-		case is:
+		case met.found:
 			found = append(found, c)
-		case len(tables) > 0 && c.Name != "":
+		case met.absent:
 			absent = append(absent, c)
-		default:
-			certain = false
-			take(pattern)
 		}
 	}
 	// A name without a relation stands for a column of each in the query: one
@@ -235,6 +221,83 @@ func (m *masking) meets(columns []statement.Column, take func(pattern string) bo
 		}
 	}
 	return certain
+}
+
+// A meeting is what a column that a text names may be.
+type meeting struct {
+	patterns []string // of columns, some of them protected
+	certain  bool     // it is no other
+	found    bool     // it is a column that there is, or none that is protected
+	absent   bool     // there are such relations, and none has it
+}
+
+// A meetingOf is a column under what is protected.
+type meetingOf struct {
+	column   statement.Column
+	identity string
+}
+
+// Limits of the columns that are kept met: how many, and how long all of one's name
+// is, since a text may name anything.
+const (
+	maxMeetings = 4096
+	maxMet      = 3 * 64
+)
+
+// meet returns what c may be.
+func (v *vocabulary) meet(ctx context.Context, c statement.Column, protected *protect.Columns) meeting {
+	key := meetingOf{c, protected.Identity()}
+	v.mu.Lock()
+	m, known := v.meetings[key]
+	v.mu.Unlock()
+	if known {
+		return m
+	}
+	m, lasts := v.meeting(ctx, c, protected)
+	if lasts && len(c.Schema)+len(c.Relation)+len(c.Name) < maxMet {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if len(v.meetings) < maxMeetings {
+			v.meetings[key] = m
+		}
+	}
+	return m
+}
+
+// meeting finds out what c may be. It lasts unless the relation was not found.
+func (v *vocabulary) meeting(ctx context.Context, c statement.Column, protected *protect.Columns) (m meeting, lasts bool) {
+	m.certain = true
+	take := func(pattern string) bool {
+		_, is := protected.Overlap(pattern)
+		if is {
+			m.patterns = append(m.patterns, pattern)
+		}
+		return is
+	}
+	pattern := orAny(c.Schema) + "." + orAny(c.Relation) + "." + orAny(c.Name)
+	if _, may := protected.Overlap(pattern); !may && !protected.Strict() {
+		m.found = true // it has another name, which is all that counts
+		return m, true
+	}
+	var tables []table
+	if c.Relation != "" {
+		tables = v.catalog.tablesNamed(ctx, c.Schema, c.Relation)
+	}
+	for i := range tables {
+		if name, has := tables[i].means(c); has {
+			m.found, m.certain = true, m.certain && tables[i].stored
+			take(tables[i].schema + "." + c.Relation + "." + name)
+		}
+	}
+	switch {
+	case m.found:
+	case len(tables) > 0 && c.Name != "":
+		m.absent = true
+	default:
+		m.certain = false
+		take(pattern)
+	}
+	return m, len(tables) > 0 || c.Relation == ""
 }
 
 // means returns which of t's columns c is, "*" for any, and whether it has it.

@@ -40,8 +40,8 @@ func (s *session) addUses(ctx context.Context, req *event.Request) error {
 	if len(objects) == 0 {
 		return nil
 	}
-	columns, err := s.catalog.columnsOf(ctx, objects)
-	if err != nil {
+	columns, err := s.vocabulary().guardedOf(ctx, objects, protected)
+	if err != nil || len(columns) == 0 {
 		return err
 	}
 	for _, use := range []struct {
@@ -96,4 +96,50 @@ func usedColumns(protected *protect.Columns, columns []namedColumn, names []stri
 func isNamed(name, column string) bool {
 	before, is := strings.CutSuffix(name, column)
 	return is && (before == "" || before[len(before)-1] == '.')
+}
+
+// A guardedIn is an object under what is protected.
+type guardedIn struct {
+	object   event.Object
+	identity string
+}
+
+// maxGuarded is of how many objects it is kept which columns are protected.
+const maxGuarded = 4096
+
+// guardedOf returns those of the columns of objects that are protected, or may be
+// as nobody but the session sees them.
+func (v *vocabulary) guardedOf(ctx context.Context, objects []event.Object, protected *protect.Columns) (all []namedColumn, err error) {
+	var missing []event.Object
+	v.mu.Lock()
+	for _, o := range objects {
+		if found, known := v.guarded[guardedIn{o, protected.Identity()}]; known {
+			all = append(all, found...)
+		} else {
+			missing = append(missing, o)
+		}
+	}
+	v.mu.Unlock()
+	if len(missing) == 0 {
+		return all, nil
+	}
+	columns, err := v.catalog.columnsIn(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	is := func(name string) bool { _, is := protected.Column(name); return is }
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for o, list := range columns {
+		var guarded []namedColumn
+		for _, c := range list {
+			if c.name == "" || slices.ContainsFunc(c.names, is) || slices.ContainsFunc(c.below, is) {
+				guarded = append(guarded, c)
+			}
+		}
+		if all = append(all, guarded...); list[0].name != "" && len(v.guarded) < maxGuarded {
+			v.guarded[guardedIn{o, protected.Identity()}] = guarded
+		}
+	}
+	return all, nil
 }

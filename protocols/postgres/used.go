@@ -18,13 +18,26 @@ type namedColumn struct {
 // columnsOf returns the columns of objects with what they come from. A name
 // without a schema stands for the relations of that name in all schemas.
 func (c *catalog) columnsOf(ctx context.Context, objects []event.Object) ([]namedColumn, error) {
+	found, err := c.columnsIn(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
 	var all []namedColumn
+	for _, columns := range found {
+		all = append(all, columns...)
+	}
+	return all, nil
+}
+
+// columnsIn is columnsOf by object.
+func (c *catalog) columnsIn(ctx context.Context, objects []event.Object) (map[event.Object][]namedColumn, error) {
+	all := make(map[event.Object][]namedColumn)
 	var missing []event.Object
 	c.mu.Lock()
 	c.fresh()
 	for _, o := range objects {
 		if found, known := c.columns[o]; known {
-			all = append(all, found...)
+			all[o] = found
 		} else if !slices.Contains(missing, o) {
 			missing = append(missing, o)
 		}
@@ -45,7 +58,7 @@ func (c *catalog) columnsOf(ctx context.Context, objects []event.Object) ([]name
 	defer c.mu.Unlock()
 	c.fresh()
 	for o, columns := range learnt {
-		all = append(all, columns...)
+		all[o] = columns
 		if columns[0].name != "" {
 			c.columns[o] = columns
 		}

@@ -25,6 +25,8 @@ type vocabulary struct {
 	made      map[uint32]*lineage.Function
 	calls     map[uint32][]string // what functions that are read call
 	told      map[analysis]*told
+	meetings  map[meetingOf]meeting
+	guarded   map[guardedIn][]namedColumn
 }
 
 // vocabulary returns what is known at the moment.
@@ -34,7 +36,8 @@ func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
 	c.fresh()
 	if c.words == nil {
 		c.words = &vocabulary{catalog: c, analyzer: analyzer, version: c.changes, own: c.own,
-			relations: map[string][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{}, told: map[analysis]*told{}}
+			relations: map[string][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
+			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}}
 	}
 	return c.words
 }
