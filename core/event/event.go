@@ -229,6 +229,10 @@ type Statement struct {
 	// Symbols are the operators that it applies and PostgreSQL has too. They
 	// are never encoded.
 	Symbols []string
+	// Fields are the names that it has behind a dot, each of which may be a
+	// function's that is called with what stands before: "name" of a row, ".name"
+	// of any value. They are never encoded.
+	Fields []string
 }
 
 // Lineage says how a field's values come about.

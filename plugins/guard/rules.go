@@ -118,6 +118,9 @@ func outside(st *sdk.Statement) string {
 	case has(st.Options, "INTO OUTFILE", "INTO DUMPFILE"):
 		return sdk.Subject(st) + " writes a file on the server"
 	}
+	if anyObject(st.Reads, isFileView) {
+		return sdk.Subject(st) + " reads files of the server"
+	}
 	if f := sdk.Calls(st, outsiders); f != "" {
 		return f + " reaches outside of the database"
 	}

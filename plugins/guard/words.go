@@ -65,7 +65,7 @@ var lockKinds = set("LOCK TABLE", "CLUSTER", "REINDEX")
 
 // Options of ALTER that destroy data.
 var destroyingOptions = []string{
-	"DROP COLUMN", "DROP CONSTRAINT", "DROP INDEX", "DROP PARTITION", "DROP ATTRIBUTE",
+	"DROP COLUMN", "DROP CONSTRAINT", "DROP INDEX", "DROP PARTITION", "DROP ATTRIBUTE", "DROP MAPPING",
 	"ALTER COLUMN TYPE", "ALTER ATTRIBUTE TYPE", "DISCARD TABLESPACE", "TRUNCATE PARTITION",
 }
 
@@ -84,7 +84,11 @@ var destroyers = []string{"lo_unlink", "lo_truncate*"}
 var outsiders = []string{
 	"lo_import", "lo_export", "pg_read_file*", "pg_read_binary_file*", "pg_read_server_files", "pg_ls_*", "pg_stat_file*",
 	"pg_file_*", "pg_logdir_ls", "load_file", "dblink*", "postgres_fdw_*", "pg_execute_server_program",
+	"pg_hba_file_rules", "pg_ident_file_mappings", "pg_show_all_file_settings",
 }
+
+// Views of the server's files.
+var fileViews = set("pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings")
 
 // Functions that administer the server.
 var administrators = []string{
@@ -92,14 +96,14 @@ var administrators = []string{
 	"pg_*replication_slot*", "pg_*logical_slot*", "pg_logical_emit_message", "pg_replication_origin_*", "pg_sync_replication_slots",
 	"pg_switch_wal", "pg_switch_xlog", "pg_create_restore_point", "pg_start_backup", "pg_stop_backup",
 	"pg_backup_start", "pg_backup_stop", "pg_promote", "pg_wal_replay_*", "pg_xlog_replay_*",
-	"pg_stat_reset*", "pg_import_system_collations", "pg_nextoid", "pg_stop_making_pinned_objects",
+	"pg_stat_reset*", "pg_clear_*_stats", "pg_restore_*_stats", "pg_log_standby_snapshot", "binary_upgrade_*", "pg_import_system_collations", "pg_nextoid", "pg_stop_making_pinned_objects",
 }
 
 // enforcing is the settings that change how statements are read, or what is
 // enforced on them.
 var enforcing = set(
 	"standard_conforming_strings", "backslash_quote", "transform_null_equals", "client_encoding",
-	"session_replication_role", "row_security", "allow_system_table_mods", "lo_compat_privileges",
+	"session_replication_role", "row_security", "event_triggers", "restrict_nonsystem_relation_kind", "createrole_self_grant", "allow_system_table_mods", "lo_compat_privileges",
 	"zero_damaged_pages", "ignore_checksum_failure", "ignore_system_indexes",
 	"session_preload_libraries", "local_preload_libraries", "dynamic_library_path", "jit_provider",
 	"sql_mode", "foreign_key_checks", "unique_checks", "sql_log_bin", "character_set_client",
@@ -110,6 +114,7 @@ var enforcing = set(
 var safeValues = map[string][]string{
 	"standard_conforming_strings": {"TO ON"},
 	"row_security":                {"TO ON"},
+	"event_triggers":              {"TO ON"},
 	"transform_null_equals":       {"TO OFF"},
 	"client_encoding":             {"TO UTF8"},
 	"foreign_key_checks":          {"TO ON"},
@@ -154,6 +159,8 @@ func isCatalogue(o sdk.Object) bool {
 	}
 	return false
 }
+
+func isFileView(o sdk.Object) bool { return isCatalogue(o) && fileViews[o.Name] }
 
 var privilegeCatalogues = set(
 	"pg_authid", "pg_auth_members", "pg_roles", "pg_user", "pg_shadow", "pg_group", "pg_user_mapping", "pg_default_acl",

@@ -25,6 +25,8 @@ type how byte
 
 const (
 	calls     how = 'f' // a function
+	takesRow  how = 'x' // a function, if it takes a row, or else a column
+	takesAny  how = 'y' // a function, if it takes one argument, or else a field
 	applies   how = 'o' // an operator
 	names     how = 't' // a type
 	reads     how = 'r' // a relation
@@ -234,6 +236,13 @@ func (x *expansion) usesOf(st *event.Statement, through string) (uses []use) {
 	for _, f := range st.Functions {
 		uses = append(uses, use{calls, "", f, x.path})
 	}
+	for _, f := range st.Fields {
+		if name, any := strings.CutPrefix(f, "."); any {
+			uses = append(uses, use{takesAny, "", name, x.path})
+		} else {
+			uses = append(uses, use{takesRow, "", f, x.path})
+		}
+	}
 	for _, o := range st.Operators {
 		uses = append(uses, use{applies, "", o, x.path})
 	}
@@ -304,10 +313,15 @@ func writes(st *event.Statement) string {
 
 // opaque says of statement i that it cannot be read whole.
 func (x *expansion) opaque(i int) {
+	x.change()
+	x.list[i].Opaque = true
+}
+
+// change makes the list one that may be changed.
+func (x *expansion) change() {
 	if !x.own {
 		x.list, x.own = slices.Clone(x.list), true
 	}
-	x.list[i].Opaque = true
 }
 
 // take adds what statement i runs by a use.
@@ -320,6 +334,10 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 		}
 	}
 	for _, c := range found {
+		if u.how == takesAny && c.sql == "" { // it is one of the server's own
+			x.change()
+			x.list[i].Functions = append(slices.Clip(x.list[i].Functions), u.name)
+		}
 		if c.sql == "" || x.effects[i] == plans && !c.plans || !c.concerns(&x.list[i]) {
 			continue
 		}

@@ -121,6 +121,17 @@ SELECT 'f', '', name, path, '', false, '', '', '' FROM procs
 UNION ALL
 SELECT 'f', '', a.name, a.path, '', false, '', '', ''
 FROM asked a JOIN pg_type t ON lower(t.typname) = a.name OR a.name LIKE '%.' || replace(lower(t.typname), '_', '\_') WHERE a.how = 'f'
+UNION ALL -- of what the grammar has of its own since version 16 or 17
+SELECT 'f', '', a.name, a.path, '', false, '', '', ''
+FROM asked a WHERE a.how = 'f' AND a.name IN ('json', 'json_array', 'json_arrayagg', 'json_exists', 'json_object', 'json_objectagg', 'json_query', 'json_scalar',
+	'json_serialize', 'json_table', 'json_value', 'merge_action')
+UNION ALL
+SELECT a.how, '', a.name, a.path, CASE WHEN x.owned THEN '' ELSE 'SELECT ' || quote_ident(n.nspname) || '.' || quote_ident(p.proname) || '()' END, true, '', '', ''
+FROM asked a JOIN pg_proc p ON p.proname = a.name JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_type t ON t.oid = p.proargtypes[0],
+	LATERAL (SELECT n.nspname IN ('pg_catalog', 'information_schema')
+		OR EXISTS (SELECT FROM extended e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid) AS owned) x
+WHERE (a.how = 'y' OR a.how = 'x' AND t.typtype IN ('c', 'd', 'p') AND NOT x.owned)
+	AND (p.pronargs - p.pronargdefaults <= 1 OR p.provariadic <> 0) AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas))
 UNION ALL
 SELECT c.how, c.schema, c.name, c.path, 'SELECT ' || quote_ident(n.nspname) || '.' || quote_ident(p.proname) || '()', c.plans, c.within, c.symbol, c.columns
 FROM called c JOIN pg_proc p ON p.oid = c.proc JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'

@@ -159,6 +159,7 @@ func (b *builder) column(name string) {
 
 func (b *builder) function(name string) { b.add('f', &b.current().Functions, strings.ToLower(name)) }
 func (b *builder) operator(name string) { b.add('p', &b.current().Operators, name) }
+func (b *builder) field(name string)    { b.add('.', &b.current().Fields, name) }
 func (b *builder) symbol(name string)   { b.add('y', &b.current().Symbols, name) }
 func (b *builder) typeOf(name string)   { b.add('t', &b.current().Types, name) }
 func (b *builder) setting(name string)  { b.add('s', &b.current().Settings, strings.ToLower(name)) }

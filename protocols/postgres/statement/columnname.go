@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/proto"
 )
 
 // columnName is the name that PostgreSQL gives a result that has none
@@ -80,26 +81,41 @@ func figured(n *tree.Node) (name string, strength int) {
 		return xmlNames[m.GetOp()], 2
 	case *tree.XmlSerialize:
 		return "xmlserialize", 2
+	}
+	if name = newFunction(message(n)); name != "" {
+		return name, 2
+	}
+	return "", 0
+}
+
+// newFunction is the name of what the grammar has of its own since version 16 or
+// 17, and was a function like others before.
+func newFunction(m proto.Message) string {
+	switch m := m.(type) {
 	case *tree.JsonParseExpr:
-		return "json", 2
+		return "json"
 	case *tree.JsonScalarExpr:
-		return "json_scalar", 2
+		return "json_scalar"
 	case *tree.JsonSerializeExpr:
-		return "json_serialize", 2
+		return "json_serialize"
 	case *tree.JsonObjectConstructor:
-		return "json_object", 2
+		return "json_object"
 	case *tree.JsonArrayConstructor, *tree.JsonArrayQueryConstructor:
-		return "json_array", 2
+		return "json_array"
 	case *tree.JsonObjectAgg:
-		return "json_objectagg", 2
+		return "json_objectagg"
 	case *tree.JsonArrayAgg:
-		return "json_arrayagg", 2
+		return "json_arrayagg"
+	case *tree.JsonTable:
+		return "json_table"
+	case *tree.MergeSupportFunc:
+		return "merge_action"
 	case *tree.JsonFuncExpr:
 		return map[tree.JsonExprOp]string{
 			tree.JsonExprOp_JSON_EXISTS_OP: "json_exists", tree.JsonExprOp_JSON_QUERY_OP: "json_query", tree.JsonExprOp_JSON_VALUE_OP: "json_value",
-		}[m.GetOp()], 2
+		}[m.GetOp()]
 	}
-	return "", 0
+	return ""
 }
 
 // firstName is the name of a query's first result.

@@ -63,7 +63,7 @@ func (b *builder) definition(m proto.Message) bool {
 		b.definitionFunctions(m.GetDefinition())
 	case *tree.CreateStatsStmt:
 		b.create("STATISTICS", named(m.GetDefnames()))
-		b.visitAll(m.GetRelations())
+		b.visitAll(m.GetRelations(), m.GetExprs())
 	case *tree.CreateCastStmt:
 		b.create("CAST", named(m.GetTargettype().GetNames()))
 		b.function(routine(m.GetFunc().GetObjname()))

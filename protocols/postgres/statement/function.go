@@ -51,6 +51,12 @@ func (b *builder) funcCall(f *tree.FuncCall) {
 	}
 }
 
+// runsText reports whether a function runs SQL that it is given as text.
+func runsText(name string) bool {
+	_, known := sqlText[name]
+	return known || strings.HasPrefix(name, "dblink")
+}
+
 func (b *builder) byName(name string, f *tree.FuncCall) {
 	base := name[strings.LastIndexByte(name, '.')+1:]
 	literal := b.literal

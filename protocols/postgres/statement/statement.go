@@ -282,7 +282,7 @@ func (r *Result) note(s *event.Statement) {
 	if !s.Runs {
 		return
 	}
-	if s.Opaque || len(s.Functions)+len(s.Operators)+len(s.Types)+len(s.Reads)+len(s.Writes) > 0 {
+	if s.Opaque || len(s.Functions)+len(s.Operators)+len(s.Types)+len(s.Fields)+len(s.Reads)+len(s.Writes) > 0 {
 		r.Code = true
 	}
 	switch s.Kind {
@@ -331,7 +331,7 @@ func (r *Result) size() int {
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		n += 300 + len(s.Kind) + len(s.Within)
-		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options, s.Pinned, s.Sets, s.Symbols} {
+		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options, s.Pinned, s.Sets, s.Symbols, s.Fields} {
 			for _, v := range list {
 				n += 16 + len(v)
 			}

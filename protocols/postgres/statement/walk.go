@@ -94,6 +94,8 @@ func (b *builder) visit(m proto.Message) {
 		b.columnRef(m)
 	case *tree.FuncCall:
 		b.funcCall(m)
+	case *tree.A_Indirection:
+		b.indirection(m)
 	case *tree.JoinExpr:
 		b.join(m)
 	case *tree.WindowDef: // in this order, which reflection does not keep
@@ -124,6 +126,7 @@ func (b *builder) visit(m proto.Message) {
 		b.typeName(m)
 	case *tree.A_Const, *tree.ParamRef, *tree.String, *tree.RoleSpec, *tree.Alias:
 	default:
+		b.function(newFunction(m))
 		b.children(m)
 	}
 }
@@ -178,7 +181,40 @@ func (b *builder) columnRef(c *tree.ColumnRef) {
 		fallthrough
 	default:
 		b.column(strings.Join(fields, "."))
+		b.member(fields[0], fields[len(fields)-1], len(fields) == 2)
 	}
+}
+
+// member is a column of a relation, name.member, or a call of the function
+// member. What a function in FROM returns may be any value, not a row.
+func (b *builder) member(name, member string, maybeValue bool) {
+	relation, known := b.aliases.lookup(name)
+	switch {
+	case member == "*":
+	case maybeValue && known && relation == "":
+		b.field("." + member)
+		if runsText(member) {
+			b.opaque()
+		}
+	default:
+		b.field(member)
+	}
+}
+
+// indirection takes (value).name, which is a field of it, or a call of the
+// function name.
+func (b *builder) indirection(i *tree.A_Indirection) {
+	of := i.GetArg()
+	for _, n := range i.GetIndirection() {
+		if name := text(n); name != "" {
+			b.field("." + name)
+			if runsText(name) {
+				b.byName(name, &tree.FuncCall{Args: []*tree.Node{of}})
+			}
+		}
+		of = null
+	}
+	b.children(i)
 }
 
 // addAliases brings the names of FROM items into scope.

@@ -129,3 +129,6 @@ CREATE FUNCTION app.purge_here() RETURNS int LANGUAGE sql AS $$ DELETE FROM orde
 CREATE PROCEDURE purge_by_call() LANGUAGE sql AS $$ DELETE FROM orders $$;
 CREATE PROCEDURE close_by_call(which int) LANGUAGE sql AS $$ UPDATE orders SET status = 'closed' WHERE id = which $$;
 CREATE FOREIGN DATA WRAPPER nothing;
+CREATE FUNCTION weighed(parcels) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
+CREATE FUNCTION "Weighed Too"(parcels) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
+CREATE FUNCTION "json_scalar"(numeric) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
