@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -41,16 +42,7 @@ func hookSignatures() (all []signature) {
 // checkInterface compares a module's imports and exports with the ABI and
 // names everything that differs.
 func checkInterface(code wazero.CompiledModule) error {
-	var errs []error
-	for _, f := range code.ImportedFunctions() {
-		if module, name, _ := f.Import(); module != wasi_snapshot_preview1.ModuleName && module != fuel.TickModule {
-			errs = append(errs, fmt.Errorf("imports %s.%s: only wasi_snapshot_preview1 may be imported", module, name))
-		}
-	}
-	for _, m := range code.ImportedMemories() {
-		module, name, _ := m.Import()
-		errs = append(errs, fmt.Errorf("imports memory %s.%s: it must have its own", module, name))
-	}
+	errs := foreign(code)
 	if _, ok := code.ExportedMemories()["memory"]; !ok {
 		errs = append(errs, errors.New("misses export memory"))
 	}
@@ -68,6 +60,31 @@ func checkInterface(code wazero.CompiledModule) error {
 		errs = append(errs, errors.New("exports none of "+purposes))
 	}
 	return errors.Join(errs...)
+}
+
+// foreign names the imports that a module may not have, the first of them if they are
+// many.
+func foreign(code wazero.CompiledModule) (errs []error) {
+	const most = 20
+	n := 0
+	refuse := func(format string, args ...string) {
+		if n++; n <= most {
+			errs = append(errs, fmt.Errorf(format, brief(strings.Join(args, "."))))
+		}
+	}
+	for _, f := range code.ImportedFunctions() {
+		if module, name, _ := f.Import(); module != wasi_snapshot_preview1.ModuleName && module != fuel.TickModule {
+			refuse("imports %s: only wasi_snapshot_preview1 may be imported", module, name)
+		}
+	}
+	for _, m := range code.ImportedMemories() {
+		module, name, _ := m.Import()
+		refuse("imports memory %s: it must have its own", module, name)
+	}
+	if n > most {
+		errs = append(errs, fmt.Errorf("and %d imports more that it may not have", n-most))
+	}
+	return errs
 }
 
 func types(params, results []api.ValueType) string {

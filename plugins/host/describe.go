@@ -41,7 +41,7 @@ func (h *Host) Describe(ctx context.Context, wasm []byte) (*Description, error) 
 	}
 	code, err := h.runtime.CompileModule(ctx, counted.Wasm)
 	if err != nil {
-		return d, fmt.Errorf("compile: %w", err)
+		return d, fmt.Errorf("compile: %s", brief(err.Error()))
 	}
 	d.add(code)
 	return d, errors.Join(checkInterface(code), code.Close(ctx))

@@ -238,6 +238,15 @@ func clean(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
+// brief is clean of the beginning of s.
+func brief(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return clean(s)
+}
+
 // checkLabels checks and cleans what a guest says in labels.
 func checkLabels(labels []event.Attr) error {
 	if len(labels) > maxLabels {

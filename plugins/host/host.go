@@ -251,7 +251,7 @@ func (h *Host) load(ctx context.Context, name string, wasm, config []byte) (*Plu
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	code, err := h.runtime.CompileModule(ctx, counted.Wasm)
 	if err != nil {
-		return nil, fmt.Errorf("compile: %w", err)
+		return nil, fmt.Errorf("compile: %s", brief(err.Error()))
 	}
 	p := newPlugin(h, name, code, config)
 	p.globals, p.keeps = counted.Globals, counted.Keeps

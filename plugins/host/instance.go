@@ -80,7 +80,7 @@ func (p *Plugin) instantiate(ctx context.Context) (*instance, error) {
 	in.module, err = p.host.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocate), p.code, config)
 	if err != nil {
 		in.memory.Free()
-		return nil, fmt.Errorf("start: %w", err)
+		return nil, fmt.Errorf("start: %s", brief(err.Error()))
 	}
 	in.fuel, in.stack = in.counter(fuel.Fuel), in.counter(fuel.Stack)
 	in.stack.Set(uint64(options.StackLimit / slot))
@@ -217,5 +217,5 @@ func (o *output) write(p []byte) {
 func (o *output) discard() { o.b, o.discarded = nil, true }
 
 func (o *output) String() string {
-	return strings.TrimSpace(strings.ToValidUTF8(string(o.b), "?"))
+	return strings.TrimSpace(clean(string(o.b)))
 }

@@ -192,9 +192,13 @@ func orNone(list []string) string {
 	if len(list) == 0 {
 		return "none"
 	}
-	clean := make([]string, len(list))
-	for i, s := range list {
-		clean[i] = oneLine(s)
+	const most = 32
+	var clean []string
+	for _, s := range list[:min(len(list), most)] {
+		clean = append(clean, shorten(oneLine(s), 80))
+	}
+	if n := len(list) - most; n > 0 {
+		clean = append(clean, fmt.Sprintf("and %d more", n))
 	}
 	return strings.Join(clean, ", ")
 }

@@ -65,6 +65,7 @@ type Limits struct {
 const (
 	MaxLocals  = 10_000 // parameters and locals of a function
 	MaxResults = 32     // of a function or a block
+	MaxItems   = 50_000 // of a section: types, imports, functions, globals, exports, segments
 
 	// MaxComplexity is a measure of a module's blocks, branches and locals,
 	// by which a compiler's time grows: about ten seconds.

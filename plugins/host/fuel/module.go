@@ -93,6 +93,12 @@ func (m *module) read(b []byte) error {
 		}
 		next++
 		m.sections[id], m.has[id] = content, true
+		if id == secStart || id == secDataCount {
+			continue
+		}
+		if n := (&reader{b: content}).u32(); n > MaxItems {
+			return fmt.Errorf("section %d of %d items is larger than %d", id, n, MaxItems)
+		}
 	}
 	if r.err != nil {
 		return r.err
@@ -137,7 +143,7 @@ func (m *module) readImports(r *reader) {
 	for range m.imports {
 		from, _ := r.bytes(), r.bytes()
 		if strings.HasPrefix(string(from), Prefix) {
-			r.fail(fmt.Errorf("imports from %q, which is the host's own", from))
+			r.fail(fmt.Errorf("imports from %.100q, which is the host's own", from))
 		}
 		switch r.byte() {
 		case kindFunc:
