@@ -52,6 +52,8 @@ const (
 	Allowed
 	Held
 	Refused
+	// Tracked passes, and what is stored is protected where it is stored.
+	Tracked
 )
 
 // A Uses is what may be done with protected columns beside seeing them treated.
@@ -65,8 +67,8 @@ type Uses struct {
 	// mode Strict: Usual, Allowed or Refused.
 	Matches Permission
 	// Writes is what becomes of a statement that stores values of a protected
-	// column elsewhere, in mode Strict: Usual, which is that it is refused, or
-	// Held. Where they are stored they are not protected.
+	// column elsewhere, in mode Strict: Usual, which is that it is refused;
+	// Held, and where they are stored they are not protected; or Tracked.
 	Writes Permission
 	// Counts is whether it may be seen how many values there are, in mode
 	// Strict.

@@ -51,6 +51,12 @@ type head struct {
 	// generated are the indexes of the fields that are generated columns, as
 	// far as they are known.
 	generated []int
+
+	// columns and reading are what the fields were found out by, where columns
+	// are protected; of those of a COPY that is what described was.
+	columns   []column
+	reading   *reading
+	described *head
 }
 
 // A column is where a field comes from: a table and a column of it by number.
@@ -92,6 +98,7 @@ type catalog struct {
 	expansions map[expanded][]event.Statement
 	words      *vocabulary
 	own        *dictionary // PostgreSQL's own functions, which do not change
+	tainted    uint64      // the version of the taints that it is all remembered with
 }
 
 // catalogs are those of a resource, by database and server: servers that stand
@@ -158,13 +165,15 @@ func (c *catalog) settle(n int) {
 
 // fresh drops what is too old. The caller holds mu.
 func (c *catalog) fresh() {
-	if c.origins == nil || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.tables) > maxHeads || c.kept > maxKept {
+	tainted := c.resource.taints.now()
+	if c.origins == nil || c.tainted != tainted || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.tables) > maxHeads || c.kept > maxKept {
 		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
 		c.functions, c.tables = map[uint32]*function{}, map[string][]table{}
 		c.columns = map[event.Object][]namedColumn{}
 		c.types = map[uint32]byte{}
 		c.codes, c.expansions, c.words = map[use][]code{}, map[expanded][]event.Statement{}, nil
 		c.changes++
+		c.tainted = tainted
 	}
 }
 
@@ -180,7 +189,7 @@ func (s *session) describeRows(ctx context.Context, f []byte, r *reading) (*head
 	c := s.catalog
 	c.mu.Lock()
 	c.fresh()
-	h := c.heads[string(key)]
+	h, generation := c.heads[string(key)], c.changes
 	c.mu.Unlock()
 	if h != nil {
 		return h, nil
@@ -194,10 +203,12 @@ func (s *session) describeRows(ctx context.Context, f []byte, r *reading) (*head
 	}
 	if r != nil {
 		r.apply(h, columns)
+		h.columns, h.reading = columns, r
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.heads != nil && c.heads[string(key)] == nil {
+	c.fresh()
+	if c.changes == generation && c.heads[string(key)] == nil {
 		c.heads[string(key)] = h
 		c.kept += len(key)
 	}
@@ -313,14 +324,15 @@ func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origi
 			tables = append(tables, col.table)
 		}
 	}
+	generation := c.changes
 	c.mu.Unlock()
 	if len(tables) == 0 {
 		return found, nil
 	}
 	learnt := map[column]origin{}
 	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		m := relations{}
-		if err := m.load(ctx, conn, slices.Clone(tables)); err != nil {
+		m, err := c.load(ctx, conn, slices.Clone(tables))
+		if err != nil {
 			return err
 		}
 		clear(learnt)
@@ -342,8 +354,9 @@ func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origi
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fresh()
-	maps.Copy(c.origins, learnt)
+	if c.fresh(); c.changes == generation {
+		maps.Copy(c.origins, learnt)
+	}
 	return found, nil
 }
 

@@ -83,7 +83,7 @@ func (s *session) inDoubt() bool { return s.doubts.Load() > 0 || s.lastReady != 
 
 // readyInDoubt takes a ReadyForQuery that answers a Sync in doubt, if f is one.
 // The caller knows that there may be such.
-func (s *session) readyInDoubt(e *owed, f []byte) (taken bool, err error) {
+func (s *session) readyInDoubt(ctx context.Context, e *owed, f []byte) (taken bool, err error) {
 	switch {
 	case f[0] == 'Z' && e != nil && e.settles:
 		if s.lastReady != nil {
@@ -97,7 +97,7 @@ func (s *session) readyInDoubt(e *owed, f []byte) (taken bool, err error) {
 		last := s.lastReady
 		s.lastReady = nil
 		s.doubts.Store(0)
-		return false, s.ready(e, last)
+		return false, s.ready(ctx, e, last)
 	case strings.IndexByte("NASZ", f[0]) < 0 && (f[0] != 'E' || e == nil || !e.uploads):
 		s.doubts.Store(0) // their answers would have come before
 	}

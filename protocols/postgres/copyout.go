@@ -197,7 +197,7 @@ func (s *session) probeReading(ctx context.Context, p *copyProbe) *reading {
 		return nil
 	}
 	r := *p.reading
-	r.redefined = s.queue.redefines()
+	r.redefined, r.tainted = s.queue.redefines(), s.resource.taints.now()
 	s.look(ctx, &r)
 	return &r
 }
@@ -214,7 +214,7 @@ func (p *copyProbe) error(m *pgproto3.ErrorResponse) ([]byte, error) {
 // equivalent SELECT. A COPY of a whole table leaves out generated columns, unless
 // the server carries it out as that SELECT, for the sake of row security.
 func (h *head) copyHead(n int, f *copyFormat) (*head, error) {
-	out := &head{}
+	out := &head{described: h}
 	for i := range h.Fields {
 		if n < len(h.Fields) && slices.Contains(h.generated, i) {
 			continue
@@ -304,6 +304,9 @@ func (s *session) copyOutResponse(ctx context.Context, e *owed, f []byte) error 
 func (s *session) copyData(ctx context.Context, e *owed, f []byte) error {
 	if e.copying == nil {
 		return violated("the server sent COPY data that it did not announce")
+	}
+	if err := s.recheck(ctx, e, e.copying.head); err != nil {
+		return err
 	}
 	columns, fields := e.x.Treated()
 	if len(columns) == 0 {

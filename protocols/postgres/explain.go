@@ -37,10 +37,15 @@ type ExplainedField struct {
 // Explain returns what protected makes of the statements of sql in a session of a
 // database that has just begun. Nothing is run: the server describes each result,
 // by the resource's account.
-func (r *Resource) Explain(ctx context.Context, database string, analyzer *statement.Analyzer, protected *protect.Columns, sql string) ([]Explanation, error) {
+func (r *Resource) Explain(ctx context.Context, database string, analyzer *statement.Analyzer, protected, all *protect.Columns, sql string) ([]Explanation, error) {
 	facts, err := analyzer.Analyze(ctx, sql)
 	if err != nil {
 		return nil, err
+	}
+	if r.Tracked != "" && r.taints == nil {
+		if r.taints, err = openTaints(r.Tracked); err != nil {
+			return nil, err
+		}
 	}
 	u, err := r.dial(ctx, database, nil, func(Address, error) {})
 	if err != nil {
@@ -49,7 +54,7 @@ func (r *Resource) Explain(ctx context.Context, database string, analyzer *state
 	u.conn.Close()
 	c := r.catalogs.of(r, database, u.address)
 	defer r.catalogs.close()
-	x := explainer{catalog: c, analyzer: analyzer, protected: protected, facts: facts}
+	x := explainer{catalog: c, analyzer: analyzer, protected: protected, all: all, facts: facts}
 	if x.conn, err = r.connect(ctx, database, u.address); err != nil {
 		return nil, err
 	}
@@ -62,15 +67,15 @@ func (r *Resource) Explain(ctx context.Context, database string, analyzer *state
 		return nil, fmt.Errorf("explain: %w", err)
 	}
 	x.path = schemas(first.path, r.User)
-	all := make([]Explanation, facts.Len())
-	for i := range all {
+	explained := make([]Explanation, facts.Len())
+	for i := range explained {
 		start, end := facts.Span(sql, i)
-		all[i] = Explanation{SQL: strings.TrimSpace(sql[start:end]), Kind: facts.Statements[facts.Top(i)].Kind}
-		if err := x.explain(ctx, &all[i], i); err != nil {
+		explained[i] = Explanation{SQL: strings.TrimSpace(sql[start:end]), Kind: facts.Statements[facts.Top(i)].Kind}
+		if err := x.explain(ctx, &explained[i], i); err != nil {
 			return nil, fmt.Errorf("explain: %w", err)
 		}
 	}
-	return all, nil
+	return explained, nil
 }
 
 // An explainer explains the statements of one text.
@@ -79,6 +84,7 @@ type explainer struct {
 	conn      *pgx.Conn
 	analyzer  *statement.Analyzer
 	protected *protect.Columns
+	all       *protect.Columns
 	facts     *statement.Result
 	path      string
 }
@@ -88,7 +94,7 @@ func (x *explainer) explain(ctx context.Context, e *Explanation, i int) error {
 	var t *told
 	if x.protected != nil {
 		var err error
-		if t, err = x.catalog.vocabulary(x.analyzer).tell(ctx, sub, x.protected); err != nil {
+		if t, err = x.catalog.vocabulary(x.analyzer).tell(ctx, sub, x.protected, x.all); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,9 @@ func (s *session) longCopied(ctx context.Context, e *owed) error {
 	if c == nil {
 		return violated("the server sent COPY data that it did not announce")
 	}
+	if err := s.locked(func() error { return s.recheck(ctx, e, c.head) }); err != nil {
+		return err
+	}
 	columns, _ := e.x.Treated()
 	if len(columns) > 0 && !c.reader.between() {
 		return violated("a row of COPY that begins in one message goes on in one of %d bytes", s.fromServer.left)

@@ -287,6 +287,9 @@ func (v *vocabulary) meeting(ctx context.Context, c statement.Column, protected 
 		if name, has := tables[i].means(c); has {
 			m.found, m.certain = true, m.certain && tables[i].stored
 			take(tables[i].schema + "." + c.Relation + "." + name)
+			for _, from := range tables[i].from(name) {
+				take(from)
+			}
 		}
 	}
 	switch {

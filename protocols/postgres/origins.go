@@ -26,6 +26,14 @@ type origin struct {
 	lineage   event.Lineage
 	generated bool
 	view      bool // they come through a view
+	computed  bool // it holds what was computed of protected columns and stored there
+	typ       dataType
+}
+
+// A dataType is a type with its modifier.
+type dataType struct {
+	oid      uint32
+	modifier int32
 }
 
 // A relation is what the catalogue says of a table, a view or another relation.
@@ -43,12 +51,26 @@ type relation struct {
 // An attribute is a column of a relation.
 type attribute struct {
 	name      string
+	typ       dataType
 	generated bool
 	uses      []column // what a generated column depends on
+	from      []string // the protected columns whose values statements stored there
+	computed  bool     // they stored something else than the values as they are
 }
 
 // relations are those that a question needs, by OID.
 type relations map[uint32]*relation
+
+// load asks for relations, for all that they depend on, and what they are tainted
+// with.
+func (c *catalog) load(ctx context.Context, conn *pgx.Conn, oids []uint32) (relations, error) {
+	found, made := c.resource.taints.of(c.database)
+	m := relations{}
+	if err := m.load(ctx, conn, oids); err != nil {
+		return nil, err
+	}
+	return m, c.taint(m, found, made)
+}
 
 // load asks for relations and for all that they depend on.
 func (m relations) load(ctx context.Context, conn *pgx.Conn, oids []uint32) error {
@@ -94,7 +116,7 @@ func (m relations) load(ctx context.Context, conn *pgx.Conn, oids []uint32) erro
 
 func (m relations) loadColumns(ctx context.Context, conn *pgx.Conn, oids []uint32) error {
 	rows, err := conn.Query(ctx, `SELECT r.oid, n.nspname, r.relname, r.relkind::pg_catalog.text, n.nspname IN ('pg_catalog', 'information_schema'),
-			a.attnum, a.attname, a.attgenerated <> ''
+			a.attnum, a.attname, a.attgenerated <> '', a.atttypid, a.atttypmod
 		FROM pg_catalog.pg_class r
 		JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
@@ -106,13 +128,14 @@ func (m relations) loadColumns(ctx context.Context, conn *pgx.Conn, oids []uint3
 	var number int16
 	var schema, name, kind, column string
 	var system, generated bool
-	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &system, &number, &column, &generated}, func() error {
+	var typ dataType
+	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &system, &number, &column, &generated, &typ.oid, &typ.modifier}, func() error {
 		r := m[oid]
 		if r == nil {
 			r = &relation{schema: schema, name: name, kind: kind[0], system: system, columns: map[uint16]attribute{}}
 			m[oid] = r
 		}
-		r.columns[uint16(number)] = attribute{name: column, generated: generated}
+		r.columns[uint16(number)] = attribute{name: column, typ: typ, generated: generated}
 		return nil
 	})
 	return err
@@ -217,7 +240,13 @@ type tracer struct {
 func (m relations) origin(c column) origin {
 	t := tracer{relations: m, seen: map[column]bool{}}
 	t.lineage = event.LineageExact
+	if r := m[c.table]; r != nil {
+		t.typ = r.columns[c.number].typ
+	}
 	t.follow(c)
+	if t.computed && t.lineage == event.LineageExact {
+		t.lineage = event.LineageDerived
+	}
 	return t.origin
 }
 
@@ -233,7 +262,8 @@ func (t *tracer) follow(c column) {
 		return
 	}
 	a := r.columns[c.number]
-	t.names = append(t.names, r.schema+"."+r.name+"."+a.name)
+	t.names = append(append(t.names, r.schema+"."+r.name+"."+a.name), a.from...)
+	t.computed = t.computed || a.computed
 	switch {
 	case r.system:
 		return
@@ -283,13 +313,19 @@ func (t *tracer) inherited(r *relation, name string) {
 				continue
 			}
 			seen[q] = true
-			full := q.schema + "." + q.name + "." + name
+			names := []string{q.schema + "." + q.name + "." + name}
+			for _, a := range q.columns {
+				if a.name == name {
+					names = append(names, a.from...)
+					t.computed = t.computed || a.computed
+				}
+			}
 			if up {
-				t.names = append(t.names, full)
+				t.names = append(t.names, names...)
 				walk(q.parents, up)
 				continue
 			}
-			t.below = append(t.below, full)
+			t.below = append(t.below, names...)
 			if q.kind == 'f' {
 				t.lineage = event.LineageUnknown
 			}

@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/core/protect"
 	"gatehouse/protocols/postgres/statement"
@@ -52,6 +54,9 @@ type owed struct {
 	calls     []string         // protected functions that its result may come from
 	estimate  string           // how many rows it would write, where that is known already
 	writing   *writing         // what it may write otherwise
+	moving    *mover           // what it may store elsewhere of what it reads, where that is tracked
+	makes     []*Taint         // of a relation that it makes
+	rechecked uint64           // the version of the taints by which its result is still what it was
 	queued    bool             // it is owed; guarded by the queue's mutex
 
 	unwanted atomic.Pointer[refusal] // why its upload was given up
@@ -60,18 +65,20 @@ type owed struct {
 // A queue holds the responses owed. The requests' goroutine pushes, the
 // responses' goroutine pops.
 type queue struct {
-	mu      sync.Mutex
-	moved   sync.Cond // broadcast when something was popped, or closed
-	items   []*owed
-	pending int  // bytes that items keep
-	defines int  // how many of items change a name
-	skip    bool // the server discards until Sync
-	resumes bool // a Sync in doubt was answered since the last error
-	closed  bool
-	ddl     int   // statements that change definitions in the transaction that is open
-	renamed bool  // one of them may change what names of relations stand for
-	status  byte  // of the last ReadyForQuery
-	copyIn  *owed // what the server reads COPY data for
+	mu       sync.Mutex
+	moved    sync.Cond // broadcast when something was popped, or closed
+	items    []*owed
+	pending  int  // bytes that items keep
+	defines  int  // how many of items change a name
+	skip     bool // the server discards until Sync
+	resumes  bool // a Sync in doubt was answered since the last error
+	closed   bool
+	ddl      int      // statements that change definitions in the transaction that is open
+	renamed  bool     // one of them may change what names of relations stand for
+	makes    []*Taint // of relations that it makes
+	twoPhase bool     // a transaction may be committed elsewhere
+	status   byte     // of the last ReadyForQuery
+	copyIn   *owed    // what the server reads COPY data for
 	// implicit is whether something ran since, outside a transaction block.
 	implicit bool
 
@@ -120,6 +127,8 @@ func (q *queue) push(e *owed) bool {
 		q.ddl++
 		q.renamed = q.renamed || e.renames
 	}
+	q.makes = append(q.makes, e.makes...)
+	q.twoPhase = q.twoPhase || e.facts != nil && slices.ContainsFunc(e.facts.Statements, func(st event.Statement) bool { return st.Opaque || st.Kind == "PREPARE TRANSACTION" })
 	return true
 }
 
@@ -143,6 +152,7 @@ func (q *queue) pop() {
 func (q *queue) remove(n int) {
 	for _, e := range q.items[:n] {
 		e.queued = false
+		e.moved()
 		q.pending -= e.size()
 		if e.defining() {
 			q.defines--
@@ -173,9 +183,18 @@ func (q *queue) fail() []*owed {
 	return dropped
 }
 
+// moved says that e moves nothing any more.
+func (e *owed) moved() {
+	if e.moving != nil {
+		e.moving.session.resource.taints.leave(e.moving)
+		e.moving = nil
+	}
+}
+
 // ready takes the ReadyForQuery into account that answers what is owed next. It
-// returns how many statements changed definitions, of which all is settled now.
-func (q *queue) ready(status byte) (settled int) {
+// returns how many statements changed definitions, of which all is settled now, and
+// what they have made.
+func (q *queue) ready(status byte) (settled int, made []*Taint) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.setStatus(status)
@@ -189,8 +208,11 @@ func (q *queue) ready(status byte) (settled int) {
 	q.remove(1)
 	if status == 'I' && len(q.items) == 0 {
 		settled, q.ddl, q.renamed = q.ddl, 0, false
+		if made, q.makes = q.makes, nil; q.twoPhase {
+			made = nil // it may be made later
+		}
 	}
-	return settled
+	return settled, made
 }
 
 // unsettled returns how many statements changed definitions, of which it is not

@@ -108,6 +108,8 @@ type Protocol struct {
 	wrongKeys proxy.Throttle
 	dropped   atomic.Int64 // cancel requests
 	failures  failureCount
+
+	tainted map[string]*taints // by file
 }
 
 var _ proxy.Protocol = (*Protocol)(nil)
@@ -141,6 +143,9 @@ func New(c Config) (*Protocol, error) {
 	setDefault(&l.Prepared, DefaultPrepared)
 	setDefault(&l.WrongKeys, DefaultWrongKeys)
 	p := &Protocol{config: c, wrongKeys: proxy.Throttle{Limit: l.WrongKeys}, spills: spills{dir: c.SpillDir, limit: l.Spill, held: min(l.Buffer, pieceBuffer)}}
+	if err := p.track(c.Resources); err != nil {
+		return nil, err
+	}
 	p.resources.Store(&c.Resources)
 	return p, nil
 }

@@ -303,6 +303,7 @@ type reading struct {
 	calls     []string // protected functions that fields without an origin may come from
 	subject   *subject // in mode strict; nil: not known
 	told      *told    // of subject
+	tainted   uint64   // the version of the taints before any of that was looked up
 }
 
 // key appends what tells readings apart.
@@ -339,7 +340,7 @@ func (s *session) reads(ctx context.Context, e *owed) *reading {
 			facts, index = e.portal.st.facts, 0
 		}
 	}
-	r := &reading{protected: e.guarded, redefined: s.queue.redefines(), calls: e.calls, subject: e.subject()}
+	r := &reading{protected: e.guarded, redefined: s.queue.redefines(), calls: e.calls, subject: e.subject(), tainted: s.resource.taints.now()}
 	if facts != nil {
 		r.constants = facts.Constants(index)
 	}
@@ -420,10 +421,13 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 // was prepared.
 func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
 	protected := s.ps.Terms().Protected
-	if !protected.Strict() {
+	if !protected.Strict() && !s.tracks() {
 		return nil, nil
 	}
 	p.subject = s.subjectOf(ctx, p.st.facts, p.st.index, s.path(ctx))
+	if !protected.Strict() {
+		return nil, nil
+	}
 	t, err := s.tellOf(ctx, p.subject, protected)
 	switch {
 	case err != nil:

@@ -156,7 +156,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 
 // forward sends f on, unless the server would discard it.
 func (s *session) forward(f []byte, e *owed) error {
-	e.renames = renames(e.facts)
+	e.renames = renames(e.facts) || len(e.makes) > 0
 	if e.redefines = redefines(e.facts); e.redefines {
 		s.catalog.change()
 	}
@@ -170,6 +170,7 @@ func (s *session) forward(f []byte, e *owed) error {
 	if e.redefines {
 		s.catalog.settle(1)
 	}
+	e.moved()
 	if e.x != nil {
 		return e.x.End(event.Outcome{Status: "skipped"})
 	}
@@ -237,11 +238,17 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	if ref, err = s.judge(ctx, e, req, facts); err != nil || ref == errSkipped {
 		return err
 	}
+	if ref == nil && s.tracks() {
+		if ref, err = s.track(ctx, e, s.subjects(ctx, facts), statements); err != nil {
+			return err
+		}
+	}
 	if ref != nil {
 		return s.forward(constantQuery, refused(e, ref))
 	}
 	if c := copyOut(facts); c != nil && s.ps.Masks() {
 		if on, err := s.probeQuery(ctx, e, c); !on || err != nil {
+			e.moved()
 			return err
 		}
 	}
@@ -476,6 +483,11 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			p.renewals, p.asked = s.renewals, 0
 			p.known.Store(false)
 		}
+	}
+	if ref, err := s.track(ctx, e, []*subject{p.subject}, p.req.Statements); err != nil {
+		return err
+	} else if ref != nil {
+		return s.refuseExtended(e, ref)
 	}
 	copies := e.copies()
 	switch {

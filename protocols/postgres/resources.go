@@ -77,6 +77,9 @@ func (p *Protocol) SetResources(to map[string]*Resource) (changed []string, err 
 		}
 		next[name] = r
 	}
+	if err := p.track(next); err != nil {
+		return nil, err
+	}
 	p.resources.Store(&next)
 	for name, old := range from {
 		r := next[name]
@@ -94,6 +97,32 @@ func (p *Protocol) SetResources(to map[string]*Resource) (changed []string, err 
 	}
 	slices.Sort(changed)
 	return changed, nil
+}
+
+// track gives resources what is known of their tracked columns. Those that take the
+// place of others go on with the same.
+func (p *Protocol) track(resources map[string]*Resource) error {
+	if p.tainted == nil {
+		p.tainted = map[string]*taints{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(resources)) {
+		r := resources[name]
+		if r.Tracked == "" {
+			continue
+		}
+		t := p.tainted[r.Tracked]
+		if t == nil {
+			var err error
+			if t, err = openTaints(r.Tracked); err != nil {
+				return fmt.Errorf("postgres: resource %s: %w", name, err)
+			}
+			p.tainted[r.Tracked] = t
+		}
+		if r.taints != t { // one that sessions use has them
+			r.taints = t
+		}
+	}
+	return nil
 }
 
 func validateAll(resources map[string]*Resource) error {

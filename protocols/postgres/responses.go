@@ -105,7 +105,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		return violated("the server sent a malformed %q", f[0])
 	}
 	if s.inDoubt() {
-		if taken, err := s.readyInDoubt(e, f); taken || err != nil {
+		if taken, err := s.readyInDoubt(ctx, e, f); taken || err != nil {
 			return err
 		}
 		e = s.queue.head()
@@ -163,7 +163,7 @@ func (s *session) response(ctx context.Context, f []byte) error {
 		}
 	case 'Z':
 		if (e.kind == 'Q' || e.kind == 'S' || e.kind == 'F') && !s.queue.copyingIn(e) {
-			return s.ready(e, f)
+			return s.ready(ctx, e, f)
 		}
 	case '1':
 		if e.kind == 'P' {
@@ -411,7 +411,7 @@ func (s *session) end(e *owed, o event.Outcome) error {
 	return e.x.End(o)
 }
 
-func (s *session) ready(e *owed, f []byte) error {
+func (s *session) ready(ctx context.Context, e *owed, f []byte) error {
 	if len(f) != frameHeader+1 {
 		return violated("malformed ReadyForQuery")
 	}
@@ -420,8 +420,15 @@ func (s *session) ready(e *owed, f []byte) error {
 			return err
 		}
 	}
-	if n := s.queue.ready(f[frameHeader]); n > 0 {
+	n, made := s.queue.ready(f[frameHeader])
+	if n > 0 {
 		s.catalog.settle(n)
+	}
+	if len(made) > 0 {
+		if err := s.catalog.settleTaints(ctx, made); err != nil {
+			// Their names count as long as it is not known what they are.
+			s.env.Log.Warn("what a statement has made cannot be looked up", append(s.logAttrs(), "error", err)...)
+		}
 	}
 	s.shown.computed = false
 	if e.kind == 'S' {

@@ -57,6 +57,9 @@ func (s *session) rowHead(ctx context.Context, e *owed, body []byte) (h *head, c
 		}
 		e.portal.headOf = e.x
 	}
+	if err := s.recheck(ctx, e, h); err != nil {
+		return nil, nil, nil, err
+	}
 	if len(h.oids) != e.columns {
 		return nil, nil, nil, violated("a row of %d values under %d fields", e.columns, len(h.oids))
 	}

@@ -18,13 +18,14 @@ type subject struct {
 	index     int
 	path      string // as session.path has it
 	redefined bool   // definitions change in the transaction, which only the session sees
+	temporary bool   // the session may have temporary relations, which it alone sees
 	renamed   bool   // what names of relations stand for, too
 }
 
 // An analysis is a subject under what is protected.
 type analysis struct {
 	subject
-	identity string
+	identity, all string
 }
 
 // A told is what the lineage of a statement tells of it, where columns are
@@ -43,6 +44,9 @@ type told struct {
 	// stores are the protected columns whose values are stored elsewhere, where
 	// somebody may approve that.
 	stores []string
+	// taints are what columns hold then, where policy says that it is tracked.
+	// That of a relation which the statement makes has no number.
+	taints []*Taint
 }
 
 // A toldField is one of a result, in its order.
@@ -58,16 +62,17 @@ var tolds atomic.Uint64
 // maxTold is how many statements are kept told.
 const maxTold = 4096
 
-// tell returns what the lineage of a statement tells.
-func (v *vocabulary) tell(ctx context.Context, sub subject, protected *protect.Columns) (*told, error) {
-	key := analysis{sub, protected.Identity()}
+// tell returns what the lineage of a statement tells, where columns are protected
+// from a principal, and all of these of the resource.
+func (v *vocabulary) tell(ctx context.Context, sub subject, protected, all *protect.Columns) (*told, error) {
+	key := analysis{sub, protected.Identity(), all.Identity()}
 	v.mu.Lock()
 	t := v.told[key]
 	v.mu.Unlock()
 	if t != nil {
 		return t, nil
 	}
-	t, err := v.telling(ctx, sub, protected)
+	t, err := v.telling(ctx, sub, protected, all)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +84,7 @@ func (v *vocabulary) tell(ctx context.Context, sub subject, protected *protect.C
 	return t, nil
 }
 
-func (v *vocabulary) telling(ctx context.Context, sub subject, protected *protect.Columns) (*told, error) {
+func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *protect.Columns) (*told, error) {
 	t := &told{number: tolds.Add(1)}
 	q := sub.facts.Query(sub.index)
 	explained := false
@@ -99,11 +104,13 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected *protec
 	if err != nil {
 		return nil, err
 	}
-	j := &judgement{told: t, protected: protected, result: r, risky: w.risky, constants: sub.facts.Constants(sub.index)}
-	if j.names, err = v.namesOf(ctx, r); err != nil {
+	j := &judgement{told: t, subject: &sub, protected: protected, all: all, result: r, risky: w.risky, constants: sub.facts.Constants(sub.index)}
+	if j.names, j.origins, err = v.namesOf(ctx, r); err != nil {
 		return nil, err
 	}
-	j.renamed = sub.renamed
+	if made, is := q.(*lineage.Create); is {
+		j.makes = made.Into
+	}
 	j.judge(sub.facts.Statements[sub.facts.Top(sub.index)].Kind)
 	if explained {
 		t.explain()
@@ -122,9 +129,10 @@ func (t *told) explain() {
 }
 
 // namesOf returns the names that the columns of a result go by: their own, and
-// those of the columns that they inherit from, or that inherit them.
-func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (map[lineage.Column][]string, error) {
-	names := make(map[lineage.Column][]string)
+// those of the columns that they inherit from, or that inherit them. It returns also
+// where they come from.
+func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (names map[lineage.Column][]string, origins map[column]origin, err error) {
+	names = make(map[lineage.Column][]string)
 	var asked []column
 	add := func(lists ...[]lineage.Column) {
 		for _, list := range lists {
@@ -154,9 +162,8 @@ func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (map[lineag
 		add(r.Flows[i].Exact, r.Flows[i].Derived, []lineage.Column{r.Flows[i].To})
 		depends(&r.Flows[i].Rows)
 	}
-	origins, err := v.catalog.learn(ctx, asked)
-	if err != nil {
-		return nil, err
+	if origins, err = v.catalog.learn(ctx, asked); err != nil {
+		return nil, nil, err
 	}
 	for c := range names {
 		if of, is := columnOf(c); is {
@@ -165,7 +172,7 @@ func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (map[lineag
 			}
 		}
 	}
-	return names, nil
+	return names, origins, nil
 }
 
 // columnOf returns the server's identity of a column, if it has one.
@@ -176,12 +183,15 @@ func columnOf(c lineage.Column) (column, bool) {
 // A judgement is what a lineage means where columns are protected.
 type judgement struct {
 	*told
-	protected *protect.Columns
+	*subject
+	protected *protect.Columns // from the principal
+	all       *protect.Columns // of the resource
 	result    *lineage.Result
 	names     map[lineage.Column][]string
-	risky     bool // casts that no text shows may run code
+	origins   map[column]origin
+	makes     lineage.Name // the relation that the statement makes, if it does
+	risky     bool         // casts that no text shows may run code
 	constants []bool
-	renamed   bool // what names stand for is not known
 }
 
 // isProtected is whether one of columns is.
@@ -314,7 +324,7 @@ func (j *judgement) field(f *lineage.Field) toldField {
 		}
 	}
 	switch {
-	case len(f.Derived) > 0:
+	case len(f.Derived) > 0 || j.computed(f.Exact):
 		t.lineage = event.LineageDerived
 	case len(f.Exact) > 0:
 		t.lineage = event.LineageExact
@@ -350,6 +360,7 @@ func (j *judgement) writes() {
 	for i := range j.result.Flows {
 		f := &j.result.Flows[i]
 		chosen, reason := j.decides(&f.Rows)
+		untracked := j.track(f)
 		if f.Reason == "" && !chosen && !j.isProtected(f.Exact, f.Derived) && !(j.renamed && len(f.Exact)+len(f.Derived) > 0) {
 			continue
 		}
@@ -359,6 +370,12 @@ func (j *judgement) writes() {
 		if reason == "" && !j.renamed && j.protected.Uses().Writes == protect.Held {
 			j.stores = append(j.stores, j.protectedOf(f.Exact, f.Derived)...)
 			continue
+		}
+		if reason == "" && !j.renamed && j.protected.Uses().Writes == protect.Tracked {
+			if untracked == "" {
+				continue
+			}
+			reason = untracked
 		}
 		hint := ""
 		if reason != "" {
@@ -389,7 +406,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		if p == nil {
 			return nil
 		}
-		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), renamed: s.queue.renames()}
+		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: s.temporary, renamed: s.queue.renames()}
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -397,7 +414,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts), renamed: s.queue.renames() || renames(facts)}
+	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: s.temporary || s.makesTemporary(facts), renamed: s.queue.renames() || renames(facts)}
 }
 
 // subjects returns the statements of a text as the server would read them.
@@ -426,7 +443,7 @@ func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.C
 	if sub == nil {
 		return nil, nil
 	}
-	return s.vocabulary().tell(ctx, *sub, protected)
+	return s.vocabulary().tell(ctx, *sub, protected, s.ps.Terms().AllProtected)
 }
 
 // addStored adds to req the protected columns whose values the statements of facts

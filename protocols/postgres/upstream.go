@@ -54,6 +54,12 @@ type Resource struct {
 	// certificate (SCRAM-SHA-256-PLUS), as libpq: prefer, require, disable.
 	ChannelBinding string
 
+	// Tracked is the file that says which columns hold values of protected ones
+	// because statements stored them there. The gate alone writes it. Without
+	// one such statements are refused.
+	Tracked string
+
+	taints   *taints         // of Tracked; nil: none
 	dialFunc pgconn.DialFunc // nil: over the network
 	lease
 }
@@ -79,7 +85,7 @@ func (r *Resource) addresses() []Address {
 // settings are all that a connection depends on.
 func (r *Resource) settings() any {
 	return []any{r.Name, r.Host, r.Port, r.User, r.Password, r.Database, r.Databases, r.SSLMode, r.SSLRootCert,
-		r.Fallbacks, r.TargetSessionAttrs, r.ConnectTimeout, r.ChannelBinding, r.FunctionCalls, r.NoSuperuser}
+		r.Fallbacks, r.TargetSessionAttrs, r.ConnectTimeout, r.ChannelBinding, r.FunctionCalls, r.NoSuperuser, r.Tracked}
 }
 
 // What libpq knows for settings of the same names.

@@ -42,6 +42,7 @@ func (c *catalog) columnsIn(ctx context.Context, objects []event.Object) (map[ev
 			missing = append(missing, o)
 		}
 	}
+	generation := c.changes
 	c.mu.Unlock()
 	if len(missing) == 0 {
 		return all, nil
@@ -49,7 +50,7 @@ func (c *catalog) columnsIn(ctx context.Context, objects []event.Object) (map[ev
 	learnt := make(map[event.Object][]namedColumn)
 	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		clear(learnt)
-		return lookUp(ctx, conn, missing, learnt)
+		return c.lookUp(ctx, conn, missing, learnt)
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (c *catalog) columnsIn(ctx context.Context, objects []event.Object) (map[ev
 	c.fresh()
 	for o, columns := range learnt {
 		all[o] = columns
-		if columns[0].name != "" {
+		if columns[0].name != "" && c.changes == generation {
 			c.columns[o] = columns
 		}
 	}
@@ -67,7 +68,7 @@ func (c *catalog) columnsIn(ctx context.Context, objects []event.Object) (map[ev
 }
 
 // lookUp asks for the columns of objects.
-func lookUp(ctx context.Context, conn *pgx.Conn, objects []event.Object, learnt map[event.Object][]namedColumn) error {
+func (c *catalog) lookUp(ctx context.Context, conn *pgx.Conn, objects []event.Object, learnt map[event.Object][]namedColumn) error {
 	var schemas, names []string
 	for _, o := range objects {
 		schemas, names = append(schemas, o.Schema), append(names, o.Name)
@@ -91,8 +92,8 @@ func lookUp(ctx context.Context, conn *pgx.Conn, objects []event.Object, learnt 
 	if err != nil {
 		return err
 	}
-	m := relations{}
-	if err := m.load(ctx, conn, oids); err != nil {
+	m, err := c.load(ctx, conn, oids)
+	if err != nil {
 		return err
 	}
 	for i, o := range objects {

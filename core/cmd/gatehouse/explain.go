@@ -65,7 +65,7 @@ what its names stand for, by the resource's account. Plugins are not asked.`,
 		ctx, cancel := context.WithTimeout(c.Context(), auditTime)
 		defer cancel()
 		analyzer := statement.NewAnalyzer(statement.Limits{})
-		all, err := p.resources[resource].Explain(ctx, database, analyzer, access.Protected, args[0])
+		all, err := p.resources[resource].Explain(ctx, database, analyzer, access.Protected, access.AllProtected, args[0])
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -171,6 +172,7 @@ func (p *parts) addResources() {
 			SSLMode: c.SSLMode, SSLRootCert: string(c.SSLRootCert),
 			NoSuperuser:        c.Protect != nil && c.Protect.Account != "any",
 			FunctionCalls:      c.FunctionCalls,
+			Tracked:            filepath.Join(string(p.config.Recording.Spool.Directory), "tracked", name+".json"),
 			TargetSessionAttrs: c.TargetSessionAttrs, ConnectTimeout: time.Duration(c.ConnectTimeout), ChannelBinding: c.ChannelBinding,
 		}
 		for _, f := range c.Servers() {

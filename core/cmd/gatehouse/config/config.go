@@ -224,9 +224,11 @@ type Protect struct {
 	// allowed, they are as if it did not; refused.
 	Matches string `json:"matches" jsonschema:"enum=masked,enum=allowed,enum=refused,default=masked"`
 	// Writes is what becomes, in mode strict, of a statement that stores values
-	// of a protected column elsewhere, where they are not protected: refused; or
-	// held, somebody has to approve it.
-	Writes string `json:"writes" jsonschema:"enum=refused,enum=held,default=refused"`
+	// of a protected column elsewhere: refused; held, somebody has to approve it,
+	// and where they are stored they are not protected; or tracked, it passes,
+	// and the columns that they are stored in are protected from then on, up to
+	// 10,000 of a resource.
+	Writes string `json:"writes" jsonschema:"enum=refused,enum=held,enum=tracked,default=refused"`
 	// Counts is whether, in mode strict, count of a protected column
 	// passes, as it is. What else is computed from one is masked.
 	Counts bool `json:"counts,omitempty"`

@@ -113,6 +113,9 @@ func (s *Resource) validate(r report, name string) {
 	positive(r.in("connect_timeout"), s.ConnectTimeout)
 	if s.Protect != nil {
 		s.Protect.validate(r.in("protect"))
+		if s.Protect.Writes == "tracked" && len(s.Fallbacks) > 0 {
+			r.in("protect", "writes").problem("tracked has no use with fallbacks: servers need not number their tables alike")
+		}
 	}
 	if s.SSLMode == "disable" && s.ChannelBinding == "require" {
 		r.in("channel_binding").problem("require has no use with sslmode: disable: there is no certificate to bind to")
@@ -142,8 +145,11 @@ func (p *Protect) Protected() protect.Config {
 	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment), Uses: protect.Uses{
 		Predicates: permissions[p.Predicates], Matches: permissions[p.Matches], Counts: p.Counts,
 	}}
-	if p.Writes == "held" { // refused is the usual
+	switch p.Writes { // refused is the usual
+	case "held":
 		c.Uses.Writes = protect.Held
+	case "tracked":
+		c.Uses.Writes = protect.Tracked
 	}
 	for pattern, t := range p.Columns {
 		c.Columns[pattern] = event.Treatment(t)

@@ -1,0 +1,238 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/core/event"
+	"gatehouse/core/peers"
+	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres"
+)
+
+const trackedSchema = `
+	CREATE TABLE people (id int PRIMARY KEY, name text, ssn text, pin int, doc jsonb);
+	INSERT INTO people VALUES (1, 'Ada', '219-09-9471', 8273, '{"ssn": "219-09-9471", "likes": "tea"}'), (2, 'Bob', '457-55-5462', 6451, '{}');
+	CREATE TABLE copies (id int PRIMARY KEY, v text DEFAULT '-', w text, n int, doc jsonb);
+	INSERT INTO copies VALUES (1, 'one', 'w1', 1, '{}'), (2, 'two', 'w2', 2, '{}');
+	CREATE TABLE further (id int, v text, w text);
+	CREATE VIEW shown AS SELECT id, v FROM copies;
+	CREATE TABLE ranges (id int, v text) PARTITION BY LIST (id);
+	CREATE TABLE range_one PARTITION OF ranges FOR VALUES IN (1);
+	CREATE TABLE cities (name text PRIMARY KEY);
+	INSERT INTO cities VALUES ('Rome');
+	CREATE TABLE streets (id int, city text REFERENCES cities ON UPDATE CASCADE);
+	INSERT INTO streets VALUES (1, 'Rome');
+	CREATE TABLE log (id int, v text);
+	CREATE TABLE audited (id int, v text);
+	CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (NEW.id, NEW.v); RETURN NEW; END';
+	CREATE TRIGGER audit AFTER INSERT ON audited FOR EACH ROW EXECUTE FUNCTION audit();
+	CREATE TABLE upper (id int, v text, u text GENERATED ALWAYS AS (upper(v)) STORED);
+	CREATE SCHEMA scratch;
+`
+
+// tracked protects people's ssn, pin and what is in doc, and tracks where they go.
+func tracked(t testing.TB) *protect.Columns {
+	t.Helper()
+	p, err := protect.New(protect.Config{Uses: protect.Uses{Writes: protect.Tracked}, Implied: postgres.ProtectedCatalog(), Columns: map[string]event.Treatment{
+		"public.people.ssn": {Kind: event.KeepLast, Keep: 4}, "public.people.pin": {Kind: event.Null}, "public.people.doc$.ssn": {Kind: event.Redact},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// trackingGate is a gate that tracks writes to a database of its own, in a file of
+// its own.
+func trackingGate(t testing.TB, version int, columns *protect.Columns) *gate {
+	t.Helper()
+	pg := peers.SharedPostgres(t, version)
+	database := pg.NewDatabase(t, trackedSchema)
+	server := &postgres.Resource{
+		Name: "orders", Host: "127.0.0.1", Port: uint16(pg.Port), User: peers.Superuser,
+		Password: pg.Password, Database: database, SSLMode: "disable", Tracked: filepath.Join(t.TempDir(), "tracked", "orders.json"),
+	}
+	g := startGate(t, gateConfig{version: version, columns: columns, server: server})
+	g.pg, g.database = pg, database
+	return g
+}
+
+// What a statement stores of protected columns is protected where it is stored: in
+// each way to store it, for its own session and for others.
+func TestTrackedWrites(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		for _, test := range []struct{ name, sql, read, want string }{
+			{"insert", "INSERT INTO copies (id, v) SELECT id + 10, ssn FROM people", "SELECT id, v, w FROM copies WHERE id = 11", "11|*******9471|NULL"},
+			{"insert computed", "INSERT INTO copies (id, v) SELECT id + 10, lower(ssn) FROM people", "SELECT v FROM copies WHERE id = 11", "[redacted]"},
+			{"insert with another type", "INSERT INTO copies (id, v) SELECT id + 10, pin FROM people", "SELECT v FROM copies WHERE id = 11", "NULL"},
+			{"update", "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id", "SELECT v, w FROM copies WHERE id = 1", "*******9471|w1"},
+			{"returning", "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id AND p.id = 1 RETURNING v, w", "", "*******9471|w1"},
+			{"on conflict", "INSERT INTO copies (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET w = (SELECT ssn FROM people WHERE people.id = 1)", "SELECT w, v FROM copies WHERE id = 1", "*******9471|one"},
+			{"merge", "MERGE INTO copies c USING people p ON p.id = c.id WHEN MATCHED THEN UPDATE SET v = p.ssn WHEN NOT MATCHED THEN INSERT (id, w) VALUES (p.id, p.ssn)", "SELECT v, w FROM copies WHERE id = 1", "*******9471|**"},
+			{"with", "WITH x AS (INSERT INTO further SELECT id, ssn FROM people WHERE id = 1 RETURNING id) SELECT id FROM x", "SELECT v, w FROM further", "*******9471|NULL"},
+			{"view", "UPDATE shown SET v = ssn FROM people p WHERE p.id = shown.id", "SELECT c.v, s.v, c.w FROM copies c JOIN shown s ON s.id = c.id WHERE c.id = 1", "*******9471|*******9471|w1"},
+			{"partition", "INSERT INTO ranges SELECT id, ssn FROM people WHERE id = 1", "SELECT a.v, b.v, a.id FROM ranges a, range_one b", "*******9471|*******9471|1"},
+			{"partition itself", "INSERT INTO range_one SELECT id, ssn FROM people WHERE id = 1", "SELECT a.v, b.v, a.id FROM ranges a, range_one b", "*******9471|*******9471|1"},
+			{"cascade", "UPDATE cities SET name = (SELECT ssn FROM people WHERE id = 1)", "SELECT city, id FROM streets", "*******9471|1"},
+			{"generated", "INSERT INTO upper (id, v) SELECT id, ssn FROM people WHERE id = 1", "SELECT v, u, id FROM upper", "*******9471|[redacted]|1"},
+			{"document", "UPDATE copies SET doc = p.doc FROM people p WHERE p.id = copies.id", "SELECT doc, w FROM copies WHERE id = 1", `{"ssn": "[redacted]", "likes": "tea"}|w1`},
+			{"part of a document", "UPDATE copies SET v = p.doc->>'ssn' FROM people p WHERE p.id = copies.id", "SELECT v FROM copies WHERE id = 1", "[redacted]"},
+			{"explained", "EXPLAIN (ANALYZE, COSTS false, TIMING false, SUMMARY false) INSERT INTO copies (id, v) SELECT id + 10, ssn FROM people", "SELECT v FROM copies WHERE id = 11", "*******9471"},
+			{"create", "CREATE TABLE made AS SELECT id, name, ssn AS number FROM people", "SELECT number, name FROM made WHERE id = 1", "*******9471|Ada"},
+			{"create elsewhere", "CREATE TABLE scratch.copies AS SELECT ssn AS v FROM people WHERE id = 1", "SELECT a.v, b.v FROM scratch.copies a, public.copies b WHERE b.id = 1", "*******9471|one"},
+			{"select into", "SELECT id, lower(ssn) AS v INTO made FROM people", "SELECT v, id FROM made WHERE id = 1", "[redacted]|1"},
+			{"clean", "INSERT INTO copies (id, v) SELECT id + 10, name FROM people WHERE ssn = '219-09-9471'", "SELECT v FROM copies WHERE id = 11", "Ada"},
+			{"literal", "UPDATE copies SET v = '219-09-9471' WHERE id = 1", "SELECT v FROM copies WHERE id = 1", "219-09-9471"},
+			{"again", "INSERT INTO copies (id, v) SELECT id + 10, ssn FROM people; INSERT INTO further SELECT id, w, v FROM copies", "SELECT v, w FROM further WHERE id = 11", "NULL|*******9471"},
+			// What cannot be tracked is refused as ever.
+			{"trigger", "INSERT INTO audited SELECT id, ssn FROM people", "SELECT count(*) FROM log", "42501"},
+			{"sequence", "SELECT set_config('a.b', ssn, false) FROM people", "", "42501"},
+			{"unknown", "INSERT INTO copies (id, v) SELECT id + 10, unknown(ssn) FROM people", "", "42501"},
+			{"which rows", "INSERT INTO copies (id, v) SELECT p.id + 10, p.name FROM people p JOIN copies c ON c.v = p.ssn", "", "42501"},
+			{"temporary", "CREATE TEMP TABLE further (w text, v text); INSERT INTO further SELECT ssn FROM people", "", "42501"},
+			{"temporary by path", "SET search_path = pg_temp, public; CREATE TABLE further (w text, v text); INSERT INTO further SELECT ssn FROM people", "", "42501"},
+			{"temporary of what is read", "CREATE TEMP TABLE made AS SELECT ssn FROM people", "", "42501"},
+			{"in a transaction with definitions", "BEGIN; CREATE TABLE x (v text); INSERT INTO x SELECT ssn FROM people; COMMIT", "", "42501"},
+		} {
+			mode := map[int]string{15: "simple_protocol", 18: "cache_describe"}[version]
+			if strings.Contains(test.sql, ";") {
+				mode = "simple_protocol"
+			}
+			t.Run(fmt.Sprint(version, " ", test.name, " ", mode), func(t *testing.T) {
+				g := trackingGate(t, version, tracked(t))
+				writer, reader := g.connect(t, "&default_query_exec_mode="+mode), g.connect(t, "&default_query_exec_mode="+mode)
+				// What the other session knows of them is from before.
+				values(reader, "SELECT v, w FROM copies")
+				values(reader, "SELECT v, w FROM further")
+				got := run(writer, test.sql)
+				switch {
+				case test.want == "42501" || test.read == "":
+					if got != test.want {
+						t.Fatalf("%s: %q, want %q", test.sql, got, test.want)
+					}
+					return
+				case len(got) == 5 && strings.Trim(got, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "":
+					t.Fatalf("%s: %s", test.sql, got)
+				}
+				for name, c := range map[string]*pgx.Conn{"writer": writer, "reader": reader, "new": g.connect(t, "")} {
+					if got := values(c, test.read); got != test.want {
+						t.Errorf("%s: %q, want %q", name, got, test.want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// run runs a statement in the connection's own mode, and returns the rows that it
+// returns, or its error's code.
+func run(c *pgx.Conn, sql string) string {
+	rows, err := c.Query(context.Background(), sql)
+	var out []string
+	if err == nil {
+		for rows.Next() {
+			row, err := rows.Values()
+			if err != nil {
+				return err.Error()
+			}
+			out = append(out, strings.NewReplacer("<nil>", "NULL", " ", "|", "\n", "").Replace(fmt.Sprintln(row...)))
+		}
+		err = rows.Err()
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(out, " ")
+}
+
+// What is tracked stays so when the transaction is rolled back, when the table is
+// renamed, and when the gate starts anew; a table that is made anew is another.
+func TestTrackedColumnsLast(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		g := trackingGate(t, version, tracked(t))
+		c, direct := g.connect(t, ""), g.direct(t)
+		steps := func(c *pgx.Conn, steps ...[2]string) {
+			t.Helper()
+			for _, step := range steps {
+				if got := values(c, step[0]); got != step[1] {
+					t.Errorf("PostgreSQL %d: %s: %q, want %q", version, step[0], got, step[1])
+				}
+			}
+		}
+		steps(c, [2]string{"BEGIN", ""}, [2]string{"UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id", ""}, [2]string{"SELECT v, w FROM copies WHERE id = 1", "*******9471|w1"},
+			[2]string{"ROLLBACK", ""}, [2]string{"SELECT v, w FROM copies WHERE id = 1", "***|w1"})
+		steps(c, [2]string{"BEGIN", ""}, [2]string{"CREATE TABLE made AS SELECT id, ssn AS v, name FROM people", ""}, [2]string{"SELECT name FROM made WHERE id = 1", "[redacted]"},
+			[2]string{"ROLLBACK", ""})
+		steps(direct, [2]string{"CREATE TABLE made AS SELECT id, name AS v FROM people", ""})
+		steps(c, [2]string{"SELECT v FROM made WHERE id = 1", "Ada"}) // another one
+		steps(c, [2]string{"UPDATE made SET v = ssn FROM people p WHERE p.id = made.id", ""})
+		steps(direct, [2]string{"ALTER TABLE made RENAME TO other", ""}, [2]string{"ALTER TABLE other RENAME v TO x", ""}, [2]string{"ALTER TABLE other SET SCHEMA scratch", ""})
+		steps(g.connect(t, ""), [2]string{"SELECT o.x, c.w FROM scratch.other o JOIN copies c ON c.id = o.id WHERE c.id = 1", "*******9471|w1"},
+			[2]string{"ALTER TABLE scratch.other RENAME x TO y", "42501"})
+
+		again := startGate(t, gateConfig{version: version, columns: tracked(t), server: &postgres.Resource{
+			Name: "orders", Host: "127.0.0.1", Port: g.server.Port, User: peers.Superuser, Password: g.server.Password, Database: g.database, SSLMode: "disable", Tracked: g.server.Tracked,
+		}})
+		c = again.connect(t, "")
+		steps(c, [2]string{"SELECT x, id FROM scratch.other WHERE id = 1", "*******9471|1"}, [2]string{"SELECT v, w FROM copies WHERE id = 1", "***|w1"},
+			[2]string{"SELECT count(*) FROM copies", "2"}, [2]string{"SELECT id FROM copies WHERE v = 'one'", "1"}, [2]string{"SELECT count(v) FROM copies", "NULL"})
+		steps(c, [2]string{"DROP TABLE scratch.other", ""}, [2]string{"CREATE TABLE scratch.other (id int, x text)", ""}, [2]string{"INSERT INTO scratch.other VALUES (1, 'clean')", ""},
+			[2]string{"SELECT x FROM scratch.other WHERE id = 1", "clean"})
+	}
+}
+
+// What sessions prepared and bound before is judged by what columns hold now.
+func TestTrackedColumnsOfWhatWasPrepared(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		g := trackingGate(t, version, tracked(t))
+		writer, reader := g.connect(t, ""), g.connect(t, "").PgConn()
+		for name, sql := range map[string]string{
+			"read": "SELECT v, w FROM copies WHERE id = 1", "move": "INSERT INTO further (id, w) SELECT id, v FROM copies", "count": "SELECT w FROM copies ORDER BY id LIMIT (SELECT length(v) FROM copies WHERE id = 2)",
+		} {
+			if _, err := reader.Prepare(t.Context(), name, sql, nil); err != nil {
+				t.Fatal(err)
+			}
+			if r := reader.ExecPrepared(t.Context(), name, nil, nil, nil).Read(); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		if got := values(writer, "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id"); got != "" {
+			t.Fatal(got)
+		}
+		for format := range int16(2) {
+			r := reader.ExecPrepared(t.Context(), "read", nil, nil, []int16{format}).Read()
+			if r.Err != nil || fmt.Sprintf("%s", r.Rows) != "[[*******9471 w1]]" {
+				t.Errorf("PostgreSQL %d: format %d: %s, %v", version, format, r.Rows, r.Err)
+			}
+		}
+		if r := reader.ExecPrepared(t.Context(), "count", nil, nil, nil).Read(); r.Err == nil {
+			t.Errorf("a limit that depends on it: %s", r.Rows)
+		}
+		if r := reader.ExecPrepared(t.Context(), "move", nil, nil, nil).Read(); r.Err != nil {
+			t.Error(r.Err)
+		}
+		if got := values(writer, "SELECT w FROM further WHERE id = 2"); got != "*** *******5462" {
+			t.Errorf("PostgreSQL %d: moved by what was prepared: %q", version, got)
+		}
+		var out strings.Builder
+		for _, options := range []string{"", " (FORMAT csv)", " (FORMAT binary)"} {
+			if _, err := reader.CopyTo(t.Context(), &out, "COPY copies (v, w) TO STDOUT"+options); err != nil {
+				t.Error(err)
+			}
+		}
+		if strings.Contains(out.String(), "219-") || strings.Count(out.String(), "*******9471") != 3 {
+			t.Errorf("PostgreSQL %d: copied: %q", version, out.String())
+		}
+	}
+}
