@@ -156,11 +156,13 @@ func (o Object) String() string {
 }
 
 // The attributes of a request that name the protected columns, one each, that it
-// names at all, that it uses in a predicate, and whose values it stores elsewhere.
+// names at all, that it uses in a predicate, whose values it stores elsewhere, and
+// of which it gets sums over enough rows to pass.
 const (
 	AttrColumn    = "gatehouse.column"
 	AttrPredicate = "gatehouse.predicate"
 	AttrStored    = "gatehouse.stored"
+	AttrSum       = "gatehouse.sum"
 )
 
 // A Scope says which rows a statement's condition selects from its target.

@@ -76,6 +76,7 @@ type analysis struct {
 	// decides about rows, anywhere in the statement.
 	control set
 	decided rows
+	sum     set // columns of which there are sums of enough rows
 	steps   int
 	depth   int         // of statements
 	nested  int         // of expressions
@@ -201,7 +202,7 @@ func (a *analysis) result(r *relation) *Result {
 	if a.steps > maxSteps {
 		r.columns, res.Unknown, res.Rows.Reason = nil, tooMuch, tooMuch
 	}
-	res.Compared = a.tally(a.comparisons)
+	res.Compared, res.Summed = a.tally(a.comparisons), a.named(a.sum)
 	failing := r.rows.failing
 	for _, c := range r.columns {
 		failing = failing.with(c.failing)
@@ -215,7 +216,7 @@ func (a *analysis) result(r *relation) *Result {
 			}
 			res.Fields = append(res.Fields, Field{
 				Name: c.name, Exact: a.named(c.exact), Derived: a.named(c.derived),
-				Rows: a.dependence(c.rows), Reason: c.reason,
+				Rows: a.dependence(c.rows), Reason: c.reason, Why: c.why,
 			})
 		}
 	}

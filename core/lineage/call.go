@@ -76,6 +76,8 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		v = a.body(f, a.placed(f, c, args))
 	case f.Counts && counted(s, c, args):
 		v.exact, v.derived = nil, nil
+	case f.Sums > 0:
+		v = a.summed(s, c, f, args, v)
 	case f.Kind == Opaque:
 		v.reason = first(v.reason, f.opaque())
 	case f.Kind == Set:

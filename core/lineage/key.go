@@ -28,10 +28,18 @@ func (s *scope) stored(e Expr) (*item, int) {
 			}
 		}
 	}
-	if found == nil || found.of == nil || len(found.find(name)) != 1 {
+	if found == nil || found.of == nil || found.place(name) < 0 {
 		return nil, 0
 	}
-	return found, slices.IndexFunc(found.columns, func(c column) bool { return c.name == name })
+	return found, found.place(name)
+}
+
+// place is the number of the one column of a name; -1 where there is none.
+func (it *item) place(name string) int {
+	if len(it.find(name)) != 1 {
+		return -1
+	}
+	return slices.IndexFunc(it.columns, func(c column) bool { return c.name == name })
 }
 
 // A place is a column of a table that stands in a query; its item is nil for what

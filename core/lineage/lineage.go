@@ -133,6 +133,13 @@ type Function struct {
 	// returns, and policy lets that pass: of columns as they are it depends on
 	// the rows alone then.
 	Counts bool
+	// Tallies is whether it returns how many values it is given that are not
+	// NULL. Sums is over how many rows of a table a sum shows none of them; 0
+	// where it is no sum, or policy lets none pass.
+	Tallies bool
+	Sums    int
+	// Many is whether it returns rows, whatever else is known of it.
+	Many bool
 	// Volatile is whether it may return another value in each row for the
 	// same arguments.
 	Volatile bool
@@ -164,6 +171,9 @@ type Result struct {
 	// Compared are all comparisons with constants in the statement, wherever they
 	// stand, each once.
 	Compared []Comparison
+	// Summed are columns of which only sums over enough rows of their table come
+	// in, so that what is made of those does not depend on them.
+	Summed []Column
 	// Flows are the columns that the statement writes, with what their values
 	// then depend on.
 	Flows []Flow
@@ -190,6 +200,9 @@ type Field struct {
 	// Reason says, for people, which expression is not known and why. It is
 	// empty where the lineage is known.
 	Reason string
+	// Why says, for people, what a sum lacks for not being one of enough rows, if
+	// the field has one.
+	Why string
 }
 
 // A Dependence is on what it depends which rows there are.

@@ -32,8 +32,10 @@ type Select struct {
 	Group   []Key
 	Grouped bool
 	// Sets is whether there are several grouping sets.
-	Sets    bool
-	Having  Expr
+	Sets   bool
+	Having Expr
+	// Floors are those that Having has.
+	Floors  []Floor
 	Windows []Windowing
 }
 
@@ -304,7 +306,10 @@ type Computed struct {
 }
 
 // A Logic is AND, OR or NOT.
-type Logic struct{ Args []Expr }
+type Logic struct {
+	Args []Expr
+	And  bool
+}
 
 // A Test tells one thing of a value: IS NULL, IS TRUE.
 type Test struct{ Arg Expr }

@@ -77,6 +77,10 @@ type scope struct {
 	windows []Windowing
 	// aggregated is whether an aggregate was met.
 	aggregated bool
+	// body is the query, and multiplied whether what it is grouped by makes
+	// several rows of one.
+	body       *Select
+	multiplied bool
 	// following are columns of DISTINCT that follow from keys beside them: rows
 	// may come in their order.
 	following []place

@@ -100,7 +100,7 @@ func (s *scope) has(name string) bool {
 
 // selection returns what a Select returns.
 func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
-	s := &scope{within: ctx, windows: b.Windows}
+	s := &scope{within: ctx, windows: b.Windows, body: b}
 	a.from(s, b.From)
 	s.rows = s.rows.with(a.condition(s, b.Where))
 
@@ -137,7 +137,8 @@ func (a *analysis) grouped(s *scope, b *Select) {
 	for i, k := range b.Group {
 		primary := func(q place) bool { return q.tells(keys[i]) && q.of.Columns[q.column].Primary }
 		if b.Sets || !keys[i].follows(keys) || !slices.ContainsFunc(keys, primary) {
-			s.rows = s.rows.with(a.group(s, b.Targets, k).decides())
+			v := a.group(s, b.Targets, k)
+			s.rows, s.multiplied = s.rows.with(v.decides()), s.multiplied || v.many
 		}
 	}
 }

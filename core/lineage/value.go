@@ -10,6 +10,7 @@ type value struct {
 	rows    rows // which rows it depends on
 	failing set  // the columns that what computes it may fail for
 	reason  string
+	why     string   // it depends on so much
 	record  []column // the fields, of a row as a whole
 	outer   bool     // it has a column of an outer query in it
 	many    bool     // it is a row for each of a set
@@ -67,7 +68,7 @@ func (v value) with(w value) value {
 	v.exact, v.record, v.typ, v.shaped = nil, nil, Name{}, false
 	v.rows = v.rows.with(w.rows)
 	v.failing = v.failing.with(w.failing)
-	v.reason = first(v.reason, w.reason)
+	v.reason, v.why = first(v.reason, w.reason), first(v.why, w.why)
 	v.outer = v.outer || w.outer
 	v.many = v.many || w.many
 	v.risky = v.risky || w.risky
@@ -87,7 +88,7 @@ func (v value) or(w value) value {
 	u.derived = v.derived.with(w.derived)
 	u.rows = v.rows.with(w.rows)
 	u.failing = v.failing.with(w.failing)
-	u.reason = first(v.reason, w.reason)
+	u.reason, u.why = first(v.reason, w.reason), first(v.why, w.why)
 	u.outer = v.outer || w.outer
 	u.many = v.many || w.many
 	u.risky = v.risky || w.risky

@@ -53,7 +53,7 @@ func (t *terms) afford(req *event.Request, v event.Verdict) (event.Verdict, erro
 	}
 	var exceeded error
 	for _, a := range req.Attrs {
-		if a.Key != event.AttrColumn && a.Key != event.AttrPredicate {
+		if a.Key != event.AttrColumn && a.Key != event.AttrPredicate && a.Key != event.AttrSum {
 			continue
 		}
 		q, err := t.Columns.Of(a.Value)

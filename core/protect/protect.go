@@ -73,6 +73,9 @@ type Uses struct {
 	// Counts is whether it may be seen how many values there are, in mode
 	// Strict.
 	Counts bool
+	// Sums is over how many rows of a table at least sums and averages may be
+	// seen, in mode Strict, and counts with them; 0 for none.
+	Sums int
 }
 
 // A Config is what is protected of a resource.

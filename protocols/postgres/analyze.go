@@ -137,7 +137,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 		req.Attrs = append(req.Attrs, event.Attr{Key: estimateAttr, Value: e.estimate})
 	}
 	s.mask(ctx, req, facts, cut...)
-	if err := errors.Join(s.addUses(ctx, req), s.addStored(ctx, req, facts)); err != nil {
+	if err := errors.Join(s.addUses(ctx, req), s.addTold(ctx, req, facts)); err != nil {
 		return nil, err
 	}
 	e.x = s.ps.Propose(ctx, req, cut...)

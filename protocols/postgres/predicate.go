@@ -57,10 +57,10 @@ func (s *session) addUses(ctx context.Context, req *event.Request) error {
 	return nil
 }
 
-// usesAmong are those of a request's attributes that addUses and addStored added.
+// usesAmong are those of a request's attributes that addUses and addTold added.
 func usesAmong(attrs []event.Attr) []event.Attr {
 	return slices.DeleteFunc(slices.Clone(attrs), func(a event.Attr) bool {
-		return a.Key != event.AttrColumn && a.Key != event.AttrPredicate && a.Key != event.AttrStored
+		return a.Key != event.AttrColumn && a.Key != event.AttrPredicate && a.Key != event.AttrStored && a.Key != event.AttrSum
 	})
 }
 

@@ -53,7 +53,7 @@ func (v *vocabulary) function(ctx context.Context, r *routine) *lineage.Function
 		return f
 	}
 	f = &lineage.Function{ID: uint64(r.oid), Schema: r.schema, Name: r.name, Named: r.named(),
-		Least: max(r.arguments-r.defaults, 0), Most: r.arguments, Volatile: r.volatility == 'v'}
+		Least: max(r.arguments-r.defaults, 0), Most: r.arguments, Volatile: r.volatility == 'v', Many: r.set}
 	if r.variadic || r.ordered {
 		f.Most = 1 << 20
 	}
@@ -158,7 +158,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 	switch {
 	case r.oid < firstUserOID && r.schema == "pg_catalog":
 		f.Kind, f.Stores = ownKind(r.name, r.kind, r.volatility, r.set)
-		f.Total = totals[r.name]
+		f.Total, f.Tallies = totals[r.name], r.name == "count"
 		if f.Kind == lineage.Opaque {
 			f.Reason = "it may return what the database holds"
 		}

@@ -47,6 +47,8 @@ type told struct {
 	// taints are what columns hold then, where policy says that it is tracked.
 	// That of a relation which the statement makes has no number.
 	taints []*Taint
+	// sums are the protected columns of which it has sums that pass.
+	sums []string
 }
 
 // A toldField is one of a result, in its order.
@@ -55,6 +57,7 @@ type toldField struct {
 	lineage event.Lineage
 	shown   []column // that the server may say it comes from
 	reason  string
+	why     string // it is computed from what is protected, where a sum lacks something
 }
 
 var tolds atomic.Uint64
@@ -153,6 +156,7 @@ func (v *vocabulary) namesOf(ctx context.Context, r *lineage.Result) (names map[
 			add([]lineage.Column{c.Column})
 		}
 	}
+	add(r.Summed)
 	depends(&r.Rows)
 	for i := range r.Fields {
 		add(r.Fields[i].Exact, r.Fields[i].Derived)
@@ -264,7 +268,8 @@ func (j *judgement) judge(kind string) {
 	}
 	j.touches = j.touches || j.unknown != "" || len(r.Flows) > 0 || j.isProtected(r.Rows.Matched, r.Rows.Ordered, r.Rows.Failing)
 	compared, partial := j.compared()
-	j.touches = j.touches || compared
+	j.sums = j.protectedOf(r.Summed)
+	j.touches = j.touches || compared || len(j.sums) > 0
 	switch {
 	case partial > maxPartial:
 		j.refuse("a statement that compares protected columns by range or pattern more than twice is refused", "")
@@ -313,7 +318,7 @@ func (j *judgement) counted() []lineage.Column {
 
 // field returns what is told of a field.
 func (j *judgement) field(f *lineage.Field) toldField {
-	t := toldField{lineage: event.LineageClean, reason: f.Reason}
+	t := toldField{lineage: event.LineageClean, reason: f.Reason, why: f.Why}
 	for _, list := range [][]lineage.Column{f.Exact, f.Derived} {
 		for _, c := range list {
 			for _, name := range j.names[c] {
@@ -446,11 +451,12 @@ func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.C
 	return s.vocabulary().tell(ctx, *sub, protected, s.ps.Terms().AllProtected)
 }
 
-// addStored adds to req the protected columns whose values the statements of facts
-// store elsewhere, where policy lets somebody approve that.
-func (s *session) addStored(ctx context.Context, req *event.Request, facts *statement.Result) error {
+// addTold adds to req the protected columns of which the statements of facts have
+// sums that pass, and those whose values they store elsewhere, where policy lets
+// somebody approve that.
+func (s *session) addTold(ctx context.Context, req *event.Request, facts *statement.Result) error {
 	protected := s.ps.Terms().Protected
-	if !protected.Strict() || protected.Uses().Writes != protect.Held || facts == nil {
+	if !protected.Strict() || protected.Uses().Writes != protect.Held && protected.Uses().Sums == 0 || facts == nil {
 		return nil
 	}
 	for _, sub := range s.subjects(ctx, facts) {
@@ -461,9 +467,17 @@ func (s *session) addStored(ctx context.Context, req *event.Request, facts *stat
 		if t == nil {
 			continue
 		}
-		for _, name := range t.stores {
-			if a := (event.Attr{Key: event.AttrStored, Value: name}); !slices.Contains(req.Attrs, a) {
-				req.Attrs = append(req.Attrs, a)
+		add := func(key string, names []string) {
+			for _, name := range names {
+				if a := (event.Attr{Key: key, Value: name}); !slices.Contains(req.Attrs, a) {
+					req.Attrs = append(req.Attrs, a)
+				}
+			}
+		}
+		add(event.AttrStored, t.stores)
+		for _, name := range t.sums { // counted once, if it is in a condition as well
+			if !slices.Contains(req.Attrs, event.Attr{Key: event.AttrPredicate, Value: name}) {
+				add(event.AttrSum, []string{name})
 			}
 		}
 	}

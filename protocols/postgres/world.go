@@ -127,7 +127,7 @@ func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*linea
 func (w *world) policy(f *lineage.Function) *lineage.Function {
 	g := *f
 	if _, is := w.protected.Column(f.Named); is {
-		g.Kind, g.Reason = lineage.Scalar, ""
+		g.Kind, g.Reason = kindOf(f), ""
 		g.Body = &lineage.Query{Body: &lineage.Select{
 			From:    []lineage.Source{&lineage.Table{Name: lineage.Name{Schema: functionSchema, Name: f.Named}}},
 			Targets: []lineage.Target{{Name: f.Name, Expr: &lineage.Ref{Parts: []string{f.Name + "()"}}}},
@@ -136,16 +136,28 @@ func (w *world) policy(f *lineage.Function) *lineage.Function {
 	}
 	cleared := w.protected.Clears(f.Named)
 	switch {
-	case f.Named == "pg_catalog.count()" && w.protected.Uses().Counts:
-		g.Counts = true
+	case f.Tallies:
+		g.Counts = w.protected.Uses().Counts || w.protected.Uses().Sums > 0
+	case f.Named == "pg_catalog.sum()" || f.Named == "pg_catalog.avg()":
+		if !w.redefined { // which may be of constraints, too
+			g.Sums = w.protected.Uses().Sums
+		}
 	case f.Kind == lineage.Opaque && cleared:
-		g.Kind, g.Stores, g.Reason = lineage.Scalar, false, ""
+		g.Kind, g.Stores, g.Reason = kindOf(f), false, ""
 	case f.Body != nil && w.redefined && !cleared:
 		g.Kind, g.Body, g.Reason = lineage.Opaque, nil, "definitions change in the transaction"
 	default:
 		return f
 	}
 	return &g
+}
+
+// kindOf is the kind of a function of which is known what it returns.
+func kindOf(f *lineage.Function) lineage.Kind {
+	if f.Many {
+		return lineage.Set
+	}
+	return lineage.Scalar
 }
 
 // functionSchema is where what protected functions return stands as a relation. No

@@ -158,6 +158,7 @@ func (t *translator) body(s *tree.SelectStmt) *lineage.Select {
 		From: t.sources(s.GetFromClause()), Where: t.expr(s.GetWhereClause()), Targets: t.targets(s.GetTargetList()),
 		Group: t.groups(s.GetGroupClause()), Grouped: len(s.GetGroupClause()) > 0, Sets: slices.ContainsFunc(s.GetGroupClause(), func(n *tree.Node) bool { return n.GetGroupingSet() != nil }), Having: t.expr(s.GetHavingClause()),
 	}
+	b.Floors = t.floors(s.GetHavingClause())
 	for _, n := range s.GetDistinctClause() {
 		if message(n) == nil {
 			b.Distinct = true
@@ -169,6 +170,41 @@ func (t *translator) body(s *tree.SelectStmt) *lineage.Select {
 		b.Windows = append(b.Windows, *t.window(n.GetWindowDef()))
 	}
 	return b
+}
+
+// floors are the conditions of HAVING that a count is at least so high.
+func (t *translator) floors(n *tree.Node) (floors []lineage.Floor) {
+	if and := n.GetBoolExpr(); and.GetBoolop() == tree.BoolExprType_AND_EXPR {
+		for _, n := range and.GetArgs() {
+			floors = append(floors, t.floors(n)...)
+		}
+		return floors
+	}
+	x := n.GetAExpr()
+	if x.GetKind() != tree.A_Expr_Kind_AEXPR_OP {
+		return nil
+	}
+	f := lineage.Floor{Operator: called(x.GetName())}
+	count, least := x.GetLexpr(), x.GetRexpr()
+	switch f.Operator.Name {
+	case ">":
+		f.Least = 1
+	case ">=":
+	case "<":
+		f.Least = 1
+		count, least = least, count
+	case "<=":
+		count, least = least, count
+	default:
+		return nil
+	}
+	c, is := t.expr(count).(*lineage.Call)
+	if !is || c.Function.Name != "count" || least.GetAConst().GetIval() == nil {
+		return nil
+	}
+	t.literal = true
+	f.Count, f.Least = c, f.Least+int(least.GetAConst().GetIval().GetIval())
+	return []lineage.Floor{f}
 }
 
 func (t *translator) with(w *tree.WithClause) lineage.With {

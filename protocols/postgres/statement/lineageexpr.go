@@ -28,7 +28,7 @@ func (t *translator) expr(n *tree.Node) lineage.Expr {
 	case *tree.A_Expr:
 		return t.operation(m)
 	case *tree.BoolExpr:
-		return &lineage.Logic{Args: t.exprs(m.GetArgs())}
+		return &lineage.Logic{Args: t.exprs(m.GetArgs()), And: m.GetBoolop() == tree.BoolExprType_AND_EXPR}
 	case *tree.NullTest:
 		return &lineage.Test{Arg: t.expr(m.GetArg())}
 	case *tree.BooleanTest:

@@ -232,6 +232,11 @@ type Protect struct {
 	// Counts is whether, in mode strict, count of a protected column
 	// passes, as it is. What else is computed from one is masked.
 	Counts bool `json:"counts,omitempty"`
+	// Sums is, in mode strict, over how many rows of a table at least sum and avg
+	// of a protected column pass, and count with them: a statement says so by
+	// HAVING count(column) >= N. Two sums over rows that differ in one tell its
+	// value; quotas count each as a predicate. Without it none pass.
+	Sums int `json:"sums,omitempty" jsonschema:"minimum=2"`
 	// Account says which accounts of the server the gate may log in as. With
 	// unprivileged that is none that is a superuser, owns protected columns, or
 	// is a member of a role that is or does; with hardened also none that can
@@ -329,8 +334,9 @@ type ColumnQuota struct {
 	// Bytes is how large these rows may be together.
 	Bytes Size `json:"bytes,omitempty"`
 	// Predicates is how many requests may compare it, sort or group by it, or
-	// choose rows by it in another way. Where the text leaves open whether a
-	// name is that column, it counts.
+	// choose rows by it in another way, and how many get sums of it as
+	// protect.sums lets pass. Where the text leaves open whether a name is that
+	// column, it counts.
 	Predicates int64 `json:"predicates,omitempty" jsonschema:"minimum=1"`
 	// Over is what becomes of a request that names the column when nothing is
 	// left: it is refused, or held until someone approves it. A result that

@@ -143,7 +143,7 @@ var permissions = map[string]protect.Permission{"allowed": protect.Allowed, "hel
 func (p *Protect) Protected() protect.Config {
 	mode, _ := protect.ParseMode(p.Mode) // the schema lets no other pass
 	c := protect.Config{Mode: mode, Columns: make(map[string]event.Treatment), Uses: protect.Uses{
-		Predicates: permissions[p.Predicates], Matches: permissions[p.Matches], Counts: p.Counts,
+		Predicates: permissions[p.Predicates], Matches: permissions[p.Matches], Counts: p.Counts, Sums: p.Sums,
 	}}
 	switch p.Writes { // refused is the usual
 	case "held":
