@@ -164,8 +164,9 @@ func refuseTracked(why, hint string) *refusal {
 }
 
 // track makes the columns count as protected in which e stores values of protected
-// ones, before it goes to the server. A refusal says why it cannot go.
-func (s *session) track(ctx context.Context, e *owed, subjects []*subject, statements []event.Statement) (*refusal, error) {
+// ones, before it goes to the server. A refusal says why it cannot go. Subjects that
+// are not of facts were prepared before.
+func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, subjects []*subject, statements []event.Statement) (*refusal, error) {
 	if !s.tracks() || !mayMove(statements) {
 		return nil, nil
 	}
@@ -174,6 +175,14 @@ func (s *session) track(ctx context.Context, e *owed, subjects []*subject, state
 		return refuseTracked("writes cannot be tracked, since there is no file for it", ""), nil
 	}
 	terms := s.ps.Terms()
+	for _, sub := range subjects {
+		if sub != nil && sub.facts != facts {
+			// The server may still know by its names what they stood for then.
+			before := *sub
+			before.path = ""
+			subjects = append(subjects[:len(subjects):len(subjects)], &before)
+		}
+	}
 	m := &mover{session: s, subjects: subjects, statements: statements, protected: terms.Protected, all: terms.AllProtected}
 	m.alters = slices.ContainsFunc(statements, func(st event.Statement) bool { return st.Runs && (st.Opaque || st.Kind == "ALTER TABLE") })
 	if !known.enter(m) {
@@ -237,7 +246,7 @@ func (m *mover) taints(ctx context.Context) (all []*Taint, ref *refusal, err err
 			return nil, notLookedUp, ctx.Err()
 		case t.refusal != "" && m.protected.Strict():
 			return nil, t.refused(), nil
-		case len(t.taints) > 0 && t.taints[0].Table == 0 && len(m.subjects) > 1:
+		case len(t.taints) > 0 && t.taints[0].Table == 0 && !makesAlone(sub.facts):
 			return nil, refuseTracked("a table that holds what is read from protected columns has to be made by a statement of its own", ""), nil
 		}
 		all = append(all, t.taints...)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -207,6 +210,28 @@ func TestTrackedColumnsOfWhatWasPrepared(t *testing.T) {
 				t.Fatal(r.Err)
 			}
 		}
+		// What was prepared goes on with the table that its name stood for.
+		shadowed := g.connect(t, "").PgConn()
+		for _, sql := range []string{"SET search_path = scratch, public", "PREPARE by_sql AS INSERT INTO upper (v) SELECT ssn FROM people", "CREATE TABLE scratch.log (id int, v text); CREATE TABLE scratch.upper (id int, v text)"} {
+			if strings.HasPrefix(sql, "CREATE") {
+				if _, err := shadowed.Prepare(t.Context(), "shadowed", "INSERT INTO log (v) SELECT ssn FROM people", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := shadowed.Exec(t.Context(), sql).ReadAll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := shadowed.ExecPrepared(t.Context(), "shadowed", nil, nil, nil).Read(); r.Err != nil {
+			t.Error(r.Err)
+		}
+		if got := values(writer, "SELECT v, id FROM public.log WHERE v LIKE '2%'"); got != "*******9471|NULL" {
+			t.Errorf("PostgreSQL %d: stored where the name stood for it before: %q", version, got)
+		}
+		if _, err := shadowed.Exec(t.Context(), "EXECUTE by_sql").ReadAll(); err == nil { // columns differ
+			t.Errorf("PostgreSQL %d: it is not known where it is stored", version)
+		}
+
 		if got := values(writer, "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id"); got != "" {
 			t.Fatal(got)
 		}
@@ -233,6 +258,72 @@ func TestTrackedColumnsOfWhatWasPrepared(t *testing.T) {
 		}
 		if strings.Contains(out.String(), "219-") || strings.Count(out.String(), "*******9471") != 3 {
 			t.Errorf("PostgreSQL %d: copied: %q", version, out.String())
+		}
+	}
+}
+
+// awaitLocked waits until n sessions of the database wait for a lock.
+func awaitLocked(t testing.TB, c *pgx.Conn, n int) {
+	t.Helper()
+	for {
+		var waiting int
+		if err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		if waiting >= n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// What was on its way when a column became protected is judged again: a statement
+// that stores what it reads of it elsewhere, and a result that comes from it.
+func TestTrackedColumnsOfWhatIsOnItsWay(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		g := trackingGate(t, version, tracked(t))
+		direct, writer, other := g.direct(t), g.connect(t, ""), g.connect(t, "")
+		exec := func(c *pgx.Conn, sql string) {
+			t.Helper()
+			if got := values(c, sql); got != "" {
+				t.Fatalf("PostgreSQL %d: %s: %s", version, sql, got)
+			}
+		}
+		watch := g.direct(t)
+
+		exec(direct, "BEGIN; LOCK TABLE further IN ACCESS EXCLUSIVE MODE")
+		done := make(chan string)
+		go func() { done <- values(other, "INSERT INTO further (id, w) SELECT id, v FROM copies") }()
+		awaitLocked(t, watch, 1)
+		exec(writer, "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id")
+		exec(direct, "COMMIT")
+		if got := <-done; got != "" {
+			t.Fatal(got)
+		}
+		if got := g.one(t, "SELECT w FROM further WHERE id = 1"); got != "219-09-9471" {
+			t.Fatalf("PostgreSQL %d: the statement did not come after the other: %q", version, got)
+		}
+		if got := values(writer, "SELECT w, v FROM further WHERE id = 1"); got != "*******9471|NULL" {
+			t.Errorf("PostgreSQL %d: stored by what was on its way: %q", version, got)
+		}
+
+		// The rows of a result with locks are read when the locks are had.
+		exec(direct, "INSERT INTO cities SELECT repeat('x', 100) || i FROM generate_series(100000, 101000) i; INSERT INTO cities VALUES ('y1'), ('y2')")
+		exec(direct, "BEGIN; UPDATE cities SET name = name WHERE name = 'y1'")
+		r := g.raw(t)
+		r.send(&pgproto3.Query{String: "SELECT name FROM cities ORDER BY name FOR UPDATE"})
+		var got []byte
+		for kind, body := r.message(); ; kind, body = r.message() {
+			if got = append(got, body...); kind == 'D' {
+				break // its description is here
+			}
+		}
+		awaitLocked(t, watch, 1)
+		exec(writer, "UPDATE cities SET name = (SELECT ssn FROM people WHERE id = 1) WHERE name = 'y2'")
+		exec(direct, "ROLLBACK")
+		rest, _ := io.ReadAll(r)
+		if got = append(got, rest...); strings.Contains(string(got), "219-09") || !strings.Contains(string(rest), "holds protected values now") {
+			t.Errorf("PostgreSQL %d: a result that was on its way ends with %q", version, rest[max(0, len(rest)-300):])
 		}
 	}
 }
