@@ -76,6 +76,61 @@ cases:
 	}
 }
 
+// A plugin without std builds as others do, with the oldest compiler that there is.
+func TestRustWithoutStd(t *testing.T) {
+	dir := t.TempDir()
+	const source = `#![no_std]
+
+extern crate alloc;
+
+use alloc::{format, string::String};
+use gatehouse::*;
+
+struct Longest(u64);
+
+impl Plugin for Longest {
+    const HOOKS: u32 = REQUEST;
+
+    fn configure(config: &Config) -> Result<Self, String> {
+        config.json.get("bytes").and_then(Json::number).map(Longest).ok_or_else(|| String::from("bytes are missing"))
+    }
+
+    fn request(&self, _: &Session, r: &Request) -> Verdict {
+        match r.payload.len() as u64 {
+            0 => panic!("there is nothing"),
+            n if n > self.0 => Verdict::block("longest", format!("{} bytes are more than {}", n, self.0)),
+            _ => Verdict::allow(),
+        }
+    }
+}
+
+plugin!(Longest);
+`
+	if err := os.WriteFile(filepath.Join(dir, "plugin.rs"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file, err := cases.Parse([]byte(`
+config: {bytes: 8}
+cases:
+  - {name: short, request: {payload: SELECT 1}, verdict: allow}
+  - {name: long, request: {payload: SELECT 10}, verdict: {action: block, reason: 9 bytes are more than 8}}
+  - {name: none, request: {payload: ""}, fails: trapped}
+  - {name: unconfigured, config: {}, fails: bytes are missing}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := file.Run(t.Context(), plugintest.Host(t, host.Options{}), plugintest.BuildIn(t, "rust", dir, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			t.Errorf("%s: %v", r.Name, r.Err)
+		}
+	}
+}
+
 func rustc(t *testing.T) string {
 	t.Helper()
 	name, err := module.Rustc(t.Context())

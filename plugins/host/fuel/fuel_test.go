@@ -15,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 
 	"gatehouse/plugins/host/fuel"
+	"gatehouse/plugins/plugintest"
 )
 
 // function assembles a module of one function without parameters, called f, a
@@ -233,7 +234,8 @@ func TestWork(t *testing.T) {
 }
 
 // corpus are modules of compilers: the plugins that ship, which are of Go,
-// PostgreSQL's parser, which is of C, and others of C, TinyGo, Rust and Zig.
+// PostgreSQL's parser, which is of C, and others of AssemblyScript, C, TinyGo, Rust and
+// Zig.
 func corpus(t testing.TB) map[string][]byte {
 	t.Helper()
 	plugins, err := filepath.Glob("../../wasm/*.wasm")
@@ -253,6 +255,10 @@ func corpus(t testing.TB) map[string][]byte {
 			t.Fatal(err)
 		}
 		modules[path] = b
+	}
+	for _, example := range []string{"detect-content", "hold-risk", "mask-field", "shadow"} {
+		dir := filepath.Join("..", "..", "..", "examples", "plugins", example, "assemblyscript")
+		modules[dir] = plugintest.BuildExample(t, dir)
 	}
 	return modules
 }

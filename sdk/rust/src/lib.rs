@@ -9,6 +9,10 @@
 #![no_std]
 
 extern crate alloc;
+// What a plugin without std needs of it: what happens on a panic, and when there is no
+// memory left. Before Rust 1.68 nothing else can tell the latter.
+#[cfg(target_arch = "wasm32")]
+extern crate std;
 
 mod guest;
 mod json;
