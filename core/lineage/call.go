@@ -71,8 +71,9 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		v = v.with(a.expr(s, e))
 	}
 	a.kept(s, f, v)
+	followed := f.Body != nil && !(f.Recalls && c.Given)
 	switch {
-	case f.Body != nil:
+	case followed:
 		v = a.body(f, a.placed(f, c, args))
 	case f.Counts && counted(s, c, args):
 		v.exact, v.derived = nil, nil
@@ -83,7 +84,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	case f.Kind == Set:
 		v.many = true
 	}
-	if !f.Total && f.Body == nil {
+	if !f.Total && !followed {
 		v = v.fails()
 	}
 	switch {
@@ -100,13 +101,22 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		}
 	}
 	v.typ, v.shaped = f.Returns, f.Shaped && slices.ContainsFunc(args, shaped)
-	if len(f.Columns) > 0 && v.record == nil {
-		one := v.computed()
-		for _, name := range f.Columns {
-			v.record = append(v.record, column{name: name, value: one})
-		}
+	switch {
+	case len(f.Columns) > 0 && v.record == nil:
+		v = v.shapedAs(f.Columns)
+	case f.Shaped && len(args) > 0 && args[0].record != nil:
+		v = v.shapedAs(names(args[0].record))
+		v.shaped = false
 	}
 	return v
+}
+
+func names(columns []column) []string {
+	all := make([]string, len(columns))
+	for i, c := range columns {
+		all[i] = c.name
+	}
+	return all
 }
 
 // shaped is whether a value may be a row, or rows, of columns that are not known.

@@ -266,8 +266,18 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 		v = v.or(a.applied(s, []value{plain}, []*Function{f}))
 	}
 	v.typ = Name{}
-	if e.To.Schema != "" && !e.Many {
+	if e.Many {
+		return v
+	}
+	if e.To.Schema != "" {
 		v.typ = e.To
+	}
+	fields, err := a.catalog.Fields(a.ctx, e.To)
+	if err != nil {
+		a.fail("type "+e.To.Name, err)
+	}
+	if len(fields) > 0 {
+		v = v.shapedAs(fields)
 	}
 	return v
 }

@@ -179,6 +179,7 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 		r.rows.reason = name + ": " + of.Opaque
 		return r
 	}
+	defer r.shape(of)
 	a.depth++
 	defer func() { a.depth-- }()
 	if of.Definition != nil {
@@ -192,6 +193,15 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 		}
 	}
 	return r
+}
+
+// shape gives its columns that hold rows their fields.
+func (r *relation) shape(of *Relation) {
+	for i, c := range of.Columns {
+		if len(c.Fields) > 0 && i < len(r.columns) {
+			r.columns[i].value = r.columns[i].shapedAs(c.Fields)
+		}
+	}
 }
 
 // defined adds to a view's columns what they are made of.

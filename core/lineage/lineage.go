@@ -33,6 +33,9 @@ type Catalog interface {
 	// Casts returns the functions that a cast to a type may call; none, with
 	// known, where it calls none but the server's own.
 	Casts(ctx context.Context, to Name) (functions []*Function, known bool, err error)
+	// Fields returns the fields of a type of rows; none of another, and where
+	// the name may stand for types that differ in them.
+	Fields(ctx context.Context, of Name) ([]string, error)
 	Version() uint64
 }
 
@@ -75,6 +78,8 @@ type RelationColumn struct {
 	// Type is of what type it is, where that is known; for a domain the type
 	// that it is made of.
 	Type Name
+	// Fields are those of its values, where they are rows.
+	Fields []string
 	// Hidden columns are not of what * stands for: ctid, xmin.
 	Hidden bool
 	// Generated is what the column is computed from, if it is.
@@ -153,6 +158,9 @@ type Function struct {
 	Accepts [][]Name
 	// Returns is the type of its result, where that is known.
 	Returns Name
+	// Recalls is whether Body is what was stored, which a call that is Given
+	// does not return: that depends on its arguments alone.
+	Recalls bool
 	// Shaped is whether its result may be a row, with the columns of what it is
 	// given: unnest, json_populate_record.
 	Shaped bool

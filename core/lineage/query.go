@@ -337,6 +337,9 @@ type Call struct {
 	// Within is whether Order are arguments of an ordered-set aggregate.
 	Within bool
 	Over   *Windowing
+	// Given is whether the text says that it returns nothing that was stored
+	// before, if the function is one that Recalls.
+	Given bool
 }
 
 // A Windowing is the rows that a window function sees. It may refer to another.

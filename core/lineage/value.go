@@ -162,6 +162,16 @@ func (v value) counts() rows {
 	return r
 }
 
+// shapedAs is v as a row, each field of which may be of any part of it.
+func (v value) shapedAs(fields []string) value {
+	one := v.computed()
+	v.record = make([]column, len(fields))
+	for i, name := range fields {
+		v.record[i] = column{name: name, value: one}
+	}
+	return v
+}
+
 // whole is the row of columns.
 func whole(columns []column) value {
 	record := make([]column, 0, len(columns))

@@ -49,7 +49,16 @@ var scalars = set(`
 	pg_is_other_temp_schema pg_tablespace_location pg_collation_actual_version pg_database_collation_actual_version
 	pg_database_size pg_indexes_size pg_relation_size pg_table_size pg_tablespace_size pg_total_relation_size
 	to_regclass to_regcollation to_regnamespace to_regoper to_regoperator to_regproc to_regprocedure to_regrole to_regtype to_regtypemod
-	mxid_age pg_xact_status txid_status current_setting current_schemas`)
+	mxid_age pg_xact_status txid_status current_setting current_schemas
+	pg_stat_get_numscans pg_stat_get_lastscan pg_stat_get_tuples_returned pg_stat_get_tuples_fetched pg_stat_get_tuples_inserted pg_stat_get_tuples_updated
+	pg_stat_get_tuples_deleted pg_stat_get_tuples_hot_updated pg_stat_get_tuples_newpage_updated pg_stat_get_live_tuples pg_stat_get_dead_tuples
+	pg_stat_get_mod_since_analyze pg_stat_get_ins_since_vacuum pg_stat_get_blocks_fetched pg_stat_get_blocks_hit
+	pg_stat_get_last_vacuum_time pg_stat_get_last_autovacuum_time pg_stat_get_last_analyze_time pg_stat_get_last_autoanalyze_time
+	pg_stat_get_vacuum_count pg_stat_get_autovacuum_count pg_stat_get_analyze_count pg_stat_get_autoanalyze_count
+	pg_stat_get_function_calls pg_stat_get_function_total_time pg_stat_get_function_self_time`)
+
+// populating are those that return rows like the one that they are given first.
+var populating = set("json_populate_record json_populate_recordset jsonb_populate_record jsonb_populate_recordset")
 
 // sets depend as scalars do, and return rows.
 var sets = set(`

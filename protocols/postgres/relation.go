@@ -55,7 +55,7 @@ type definition struct {
 
 func (l *relationLoader) named(ctx context.Context, conn *pgx.Conn, name string) ([]*lineage.Relation, error) {
 	rows, err := conn.Query(ctx, `SELECT oid FROM pg_class
-		WHERE relname = $1 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't')`, name)
+		WHERE relname = $1 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't', 'c')`, name)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,8 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 				WHERE x.indrelid = r.oid AND x.indisunique AND x.indimmediate AND x.indisvalid AND x.indpred IS NULL AND x.indnkeyatts = 1
 					AND x.indkey[0] = a.attnum AND x.indcollation[0] = a.attcollation AND o.opcdefault),
 			w.whole AND a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = r.oid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
-			EXISTS (SELECT FROM pg_index x WHERE x.indrelid = r.oid AND x.indisprimary AND x.indnatts = 1 AND x.indkey[0] = a.attnum)
+			EXISTS (SELECT FROM pg_index x WHERE x.indrelid = r.oid AND x.indisprimary AND x.indnatts = 1 AND x.indkey[0] = a.attnum),
+			CASE WHEN t.typtype = 'c' THEN ARRAY(SELECT i.attname::text FROM pg_attribute i WHERE i.attrelid = t.typrelid AND i.attnum > 0 AND NOT i.attisdropped ORDER BY i.attnum) END
 		FROM pg_class r
 		JOIN pg_namespace n ON n.oid = r.relnamespace
 		JOIN pg_attribute a ON a.attrelid = r.oid AND NOT a.attisdropped
@@ -114,8 +115,9 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 	var schema, name, kind, column, typeName, typeSchema, expression string
 	var secured, system, rewritten, generated, unique, required, primary bool
 	var number int16
+	var fields []string
 	var views, guarded []uint32
-	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &generated, &expression, &unique, &required, &primary}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &generated, &expression, &unique, &required, &primary, &fields}, func() error {
 		r := l.found[oid]
 		if r == nil {
 			r = &lineage.Relation{ID: uint64(oid), Schema: schema, Name: name}
@@ -141,8 +143,9 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		}
 		r.Columns = append(r.Columns, lineage.RelationColumn{
 			Column: lineage.Column{ID: uint64(oid), Number: int(number), Relation: schema + "." + name, Name: column},
-			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
+			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Fields: fields, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
 		})
+		fields = nil
 		if generated {
 			l.definitions = append(l.definitions, definition{of: r, column: len(r.Columns) - 1, sql: expression})
 		}

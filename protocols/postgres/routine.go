@@ -158,7 +158,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 	switch {
 	case r.oid < firstUserOID && r.schema == "pg_catalog":
 		f.Kind, f.Stores = ownKind(r.name, r.kind, r.volatility, r.set)
-		f.Total, f.Tallies = totals[r.name], r.name == "count"
+		f.Total, f.Tallies, f.Shaped = totals[r.name], r.name == "count", populating[r.name]
 		if f.Kind == lineage.Opaque {
 			f.Reason = "it may return what the database holds"
 		}

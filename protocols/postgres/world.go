@@ -127,7 +127,7 @@ func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*linea
 func (w *world) policy(f *lineage.Function) *lineage.Function {
 	g := *f
 	if _, is := w.protected.Column(f.Named); is {
-		g.Kind, g.Reason = kindOf(f), ""
+		g.Kind, g.Reason, g.Recalls = kindOf(f), "", true
 		g.Body = &lineage.Query{Body: &lineage.Select{
 			From:    []lineage.Source{&lineage.Table{Name: lineage.Name{Schema: functionSchema, Name: f.Named}}},
 			Targets: []lineage.Target{{Name: f.Name, Expr: &lineage.Ref{Parts: []string{f.Name + "()"}}}},
@@ -259,6 +259,31 @@ func (w *world) Casts(ctx context.Context, to lineage.Name) (functions []*lineag
 		}
 	}
 	return functions, known, ctx.Err()
+}
+
+// Fields implements lineage.Catalog. Types of rows are relations, too.
+func (w *world) Fields(ctx context.Context, of lineage.Name) (fields []string, err error) {
+	own, _, err := w.dictionaries(ctx)
+	if err != nil || w.sees(of, "pg_catalog") && len(own.types[of.Name]) > 0 {
+		return nil, err
+	}
+	all, err := w.relationsNamed(ctx, of.Name)
+	for _, r := range all {
+		if !w.sees(of, r.Schema) {
+			continue
+		}
+		var its []string
+		for _, c := range r.Columns {
+			if !c.Hidden {
+				its = append(its, c.Name)
+			}
+		}
+		if fields != nil && !slices.Equal(fields, its) {
+			return nil, err
+		}
+		fields = its
+	}
+	return fields, err
 }
 
 // casts adds the functions that a cast to t may call.

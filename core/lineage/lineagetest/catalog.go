@@ -157,5 +157,8 @@ func (c *Catalog) Casts(_ context.Context, to lineage.Name) ([]*lineage.Function
 	return c.casts[to.Name], c.types[to.Name], nil
 }
 
+// Fields knows no types of rows.
+func (c *Catalog) Fields(context.Context, lineage.Name) ([]string, error) { return nil, nil }
+
 // Version is always the same.
 func (c *Catalog) Version() uint64 { return 1 }

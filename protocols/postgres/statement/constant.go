@@ -101,7 +101,7 @@ var steadySettings = map[string]bool{
 	"server_version": true, "server_version_num": true, "server_encoding": true, "client_encoding": true,
 	"standard_conforming_strings": true, "integer_datetimes": true, "is_superuser": true, "in_hot_standby": true,
 	"datestyle": true, "intervalstyle": true, "lc_collate": true, "lc_ctype": true, "block_size": true,
-	"max_identifier_length": true, "max_index_keys": true, "data_checksums": true, "wal_level": true, "ssl": true,
+	"max_connections": true, "max_identifier_length": true, "max_index_keys": true, "data_checksums": true, "wal_level": true, "ssl": true,
 	"transaction_isolation": true, "transaction_read_only": true, "transaction_deferrable": true,
 	"default_transaction_isolation": true, "default_transaction_read_only": true, "default_transaction_deferrable": true,
 	"bytea_output": true, "row_security": true, "session_replication_role": true, "synchronous_commit": true,

@@ -143,6 +143,7 @@ func (t *translator) call(f *tree.FuncCall) lineage.Expr {
 			c.Names[i] = a.GetName()
 		}
 	}
+	c.Given = t.given(f)
 	t.size += nodeSize
 	return c
 }
