@@ -23,12 +23,25 @@ import (
 //go:embed testdata/ordinary/schema.sql
 var shopSchema string
 
+//go:embed testdata/ordinary/bank.sql
+var bankSchema string
+
 // protectedShop are the protected columns of testdata/ordinary/schema.sql.
 func protectedShop(t testing.TB) *protect.Columns {
+	return strictly(t, "customers.email", "customers.phone", "customers.ssn", "customers.birth_date", "cards.number", "cards.holder",
+		"employees.salary", "employees.ssn", "messages.body$.card")
+}
+
+// protectedBank are those of testdata/ordinary/bank.sql.
+func protectedBank(t testing.TB) *protect.Columns {
+	return strictly(t, "people.email", "people.mobile", "people.ssn", "people.born", "cards.pan", "cards.cvv",
+		"staff.salary", "staff.iban", "accounts.iban", "applications.doc$.applicant.ssn")
+}
+
+func strictly(t testing.TB, columns ...string) *protect.Columns {
 	t.Helper()
 	c := protect.Config{Mode: protect.Strict, Columns: map[string]event.Treatment{}, Implied: postgres.ProtectedCatalog()}
-	for _, name := range []string{"customers.email", "customers.phone", "customers.ssn", "customers.birth_date", "cards.number", "cards.holder",
-		"employees.salary", "employees.ssn", "messages.body$.card"} {
+	for _, name := range columns {
 		c.Columns["public."+name] = event.Treatment{Kind: event.Redact}
 	}
 	p, err := protect.New(c)
@@ -88,7 +101,7 @@ func readOrdinary(t testing.TB, name string) (all []*ordinary) {
 	return all
 }
 
-var placeholder = regexp.MustCompile(`\$(\d)\b`)
+var placeholder = regexp.MustCompile(`\$(\d+)\b`)
 
 // written returns the statement with its parameters as literals.
 func (o *ordinary) written() string {
@@ -96,7 +109,8 @@ func (o *ordinary) written() string {
 		return o.sql
 	}
 	return placeholder.ReplaceAllStringFunc(o.sql, func(p string) string {
-		if v := o.params[p[1]-'1']; v != nil {
+		n, _ := strconv.Atoi(p[1:])
+		if v := o.params[n-1]; v != nil {
 			return "'" + strings.ReplaceAll(string(v), "'", "''") + "'"
 		}
 		return "NULL"
@@ -184,38 +198,55 @@ func cell(v []byte) string {
 // What is clean in ordinary statements comes through strict masking as it is, what
 // is protected does not, and only those are refused of which the corpus says so.
 func TestOrdinaryStatements(t *testing.T) {
-	all := append(readOrdinary(t, "business.txt"), readOrdinary(t, "tools.txt")...)
-	if len(all) < 400 {
-		t.Errorf("the corpus has %d statements", len(all))
+	for _, corpus := range []struct {
+		name, schema string
+		columns      *protect.Columns
+		files        []string
+		least        int
+	}{
+		{"shop", shopSchema, protectedShop(t), []string{"business.txt", "tools.txt"}, 400},
+		{"bank", bankSchema, protectedBank(t), []string{"bank.txt"}, 500},
+	} {
+		var all []*ordinary
+		for _, name := range corpus.files {
+			all = append(all, readOrdinary(t, name)...)
+		}
+		if len(all) < corpus.least {
+			t.Errorf("the corpus of the %s has %d statements", corpus.name, len(all))
+		}
+		for _, version := range []int{15, 18} {
+			g := startGate(t, gateConfig{version: version, sql: corpus.schema, columns: corpus.columns})
+			ordinaryThrough(t, g, version, all)
+		}
 	}
-	for _, version := range []int{15, 18} {
-		g := startGate(t, gateConfig{version: version, sql: shopSchema, columns: protectedShop(t)})
-		direct, through := g.direct(t).PgConn(), g.connect(t, "").PgConn()
-		for o := range some(all) {
-			if o.version != 0 && o.version != version {
+}
+
+func ordinaryThrough(t *testing.T, g *gate, version int, all []*ordinary) {
+	direct, through := g.direct(t).PgConn(), g.connect(t, "").PgConn()
+	for o := range some(all) {
+		if o.version != 0 && o.version != version {
+			continue
+		}
+		for _, mode := range []string{"simple", "text", "binary"} {
+			want, err := o.ask(t.Context(), direct, mode)
+			if mode == "binary" && isCode(err, "42883") {
+				continue // some types have no such format
+			}
+			if err != nil {
+				t.Errorf("%s: PostgreSQL %d, %s, directly: %v\n%s", o.place, version, mode, err, o.sql)
 				continue
 			}
-			for _, mode := range []string{"simple", "text", "binary"} {
-				want, err := o.ask(t.Context(), direct, mode)
-				if mode == "binary" && isCode(err, "42883") {
-					continue // some types have no such format
-				}
-				if err != nil {
-					t.Errorf("%s: PostgreSQL %d, %s, directly: %v\n%s", o.place, version, mode, err, o.sql)
-					continue
-				}
-				got, err := o.ask(t.Context(), through, mode)
-				if o.refused && isCode(err, "42501") {
-					continue
-				}
-				if err != nil {
-					t.Errorf("%s: PostgreSQL %d, %s: %v\n%s", o.place, version, mode, err, o.sql)
-				} else if d := o.differs(want, got); d != "" {
-					t.Errorf("%s: PostgreSQL %d, %s: %s\n%s", o.place, version, mode, d, o.sql)
-				}
-				if through.IsClosed() {
-					through = g.connect(t, "").PgConn()
-				}
+			got, err := o.ask(t.Context(), through, mode)
+			if o.refused && isCode(err, "42501") {
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: PostgreSQL %d, %s: %v\n%s", o.place, version, mode, err, o.sql)
+			} else if d := o.differs(want, got); d != "" {
+				t.Errorf("%s: PostgreSQL %d, %s: %s\n%s", o.place, version, mode, d, o.sql)
+			}
+			if through.IsClosed() {
+				through = g.connect(t, "").PgConn()
 			}
 		}
 	}
