@@ -98,6 +98,7 @@ type FieldView struct {
 	Type      string   `json:"type,omitempty"`
 	Origins   []string `json:"origins,omitempty"`
 	Lineage   string   `json:"lineage,omitempty"`   // how the values come from the origins, where the record tells
+	Why       string   `json:"why,omitempty"`       // why that is not known, or what a computed value lacks
 	Treatment string   `json:"treatment,omitempty"` // unless it passes as it is
 	Rule      string   `json:"rule,omitempty"`
 }
@@ -313,6 +314,7 @@ func (t *transcript) fields(exchange uint64, fields []event.Field) []FieldView {
 		views[i] = FieldView{Name: f.Name, Type: f.Type, Origins: f.Origins}
 		if head != nil && len(head.Fields) == len(fields) && head.Fields[i].Name == f.Name {
 			views[i].Type, views[i].Origins, views[i].Lineage = head.Fields[i].Type, head.Fields[i].Origins, head.Fields[i].Lineage.String()
+			views[i].Why = head.Fields[i].Why
 		}
 		if len(plan) == len(fields) && plan[i].Kind != event.Pass {
 			views[i].Treatment, views[i].Rule = treatmentName(plan[i]), plan[i].Rule

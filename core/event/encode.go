@@ -408,7 +408,8 @@ func (h *Head) Append(b []byte) []byte {
 			b = appendString(b, 1, f.Name)
 			b = appendString(b, 2, f.Type)
 			b = appendStrings(b, 3, f.Origins)
-			return appendUint(b, 4, uint64(f.Lineage))
+			b = appendUint(b, 4, uint64(f.Lineage))
+			return appendString(b, 5, f.Why)
 		})
 	}
 	return appendAttrs(b, 2, h.Attrs)
@@ -431,6 +432,8 @@ func (h *Head) Decode(b []byte) error {
 					f.Origins = append(f.Origins, string(v))
 				case 4:
 					return decodeInto(&f.Lineage, v, uint64(LineageClean))
+				case 5:
+					f.Why = string(v)
 				}
 				return nil
 			})

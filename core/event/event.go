@@ -264,6 +264,9 @@ type Field struct {
 	Type    string   // the protocol's name for the type: "text", "int8"
 	Origins []string // "schema.table.column"
 	Lineage Lineage
+	// Why says, for people, why the lineage is not known, or what a computed
+	// value lacks for not depending on what is protected. It holds no values.
+	Why string
 }
 
 // A Head begins a response, or one of several results in it.

@@ -43,7 +43,7 @@ var full = map[string]structure{
 		Names: []string{"n"}, Options: []string{"CASCADE"}, Scope: event.ScopeRestricted, Opaque: true,
 	},
 	"head": &event.Head{
-		Fields: []event.Field{{Name: "email", Type: "text", Origins: []string{"public.customers.email"}, Lineage: event.LineageExact}, {}},
+		Fields: []event.Field{{Name: "email", Type: "text", Origins: []string{"public.customers.email"}, Lineage: event.LineageExact}, {Name: "n", Why: "it is not followed"}, {}},
 		Attrs:  someAttrs,
 	},
 	"outcome":  &event.Outcome{Status: "ok", Tag: "SELECT 3", Code: "42501", Rows: 1 << 40},

@@ -31,7 +31,6 @@ type Explanation struct {
 type ExplainedField struct {
 	event.Field
 	Treatment event.Treatment
-	Reason    string // why its lineage is unknown, if it is, or what a sum lacks for passing
 }
 
 // Explain returns what protected makes of the statements of sql in a session of a
@@ -124,14 +123,7 @@ func (x *explainer) explain(ctx context.Context, e *Explanation, i int) error {
 		r.apply(h, columns)
 	}
 	for j := range h.Fields {
-		f := ExplainedField{Field: h.Fields[j], Treatment: x.protected.Field(&h.Fields[j])}
-		if t != nil && j < len(t.fields) && f.Lineage == event.LineageUnknown {
-			f.Reason = t.fields[j].reason
-		}
-		if t != nil && j < len(t.fields) && f.Lineage == event.LineageDerived && f.Treatment.Kind != event.Pass {
-			f.Reason = t.fields[j].why
-		}
-		e.Fields = append(e.Fields, f)
+		e.Fields = append(e.Fields, ExplainedField{Field: h.Fields[j], Treatment: x.protected.Field(&h.Fields[j])})
 	}
 	return nil
 }

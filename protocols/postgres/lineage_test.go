@@ -302,3 +302,31 @@ func TestTemporaryTablesFromBefore(t *testing.T) {
 		}
 	}
 }
+
+// Recordings say why the lineage of a field is not known.
+func TestRecordingsSayWhatIsNotKnown(t *testing.T) {
+	g := strictGate(t, 15)
+	c := g.connect(t, "")
+	for sql, want := range map[string]string{
+		"SELECT unread(name) FROM people":                              "public.unread(): its code, in plpgsql, is not read",
+		"SELECT t.title FROM teams t JOIN people p ON p.ssn = t.title": "which rows there are depends on public.people.ssn",
+	} {
+		values(c, sql)
+		found := false
+		g.mu.Lock()
+		for _, tape := range g.tapes {
+			tape.mu.Lock()
+			for _, f := range tape.frames {
+				var h event.Head
+				if f.Kind == event.KindHead && h.Decode(f.Payload) == nil && len(h.Fields) == 1 {
+					found = found || h.Fields[0].Why == want && h.Fields[0].Lineage == event.LineageUnknown
+				}
+			}
+			tape.mu.Unlock()
+		}
+		g.mu.Unlock()
+		if !found {
+			t.Errorf("%s: no head says %q", sql, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -484,12 +485,15 @@ func (r *reading) witness(h *head, columns []column) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if r.told == nil || len(r.told.fields) != len(h.Fields) {
-			f.Lineage = event.LineageUnknown
+			f.Lineage, f.Why = event.LineageUnknown, "the statement is not known"
+			if r.told != nil {
+				f.Why = cmp.Or(r.told.unknown, "the server describes other fields")
+			}
 			if len(f.Origins) > 0 {
 				continue
 			}
 			if r.told == nil && r.isConstant(h, i) {
-				f.Lineage = event.LineageClean
+				f.Lineage, f.Why = event.LineageClean, ""
 			} else {
 				f.Origins = append(f.Origins, r.calls...)
 			}
@@ -498,11 +502,12 @@ func (r *reading) witness(h *head, columns []column) {
 		told := &r.told.fields[i]
 		if columns[i].table != 0 && !slices.Contains(told.shown, columns[i]) {
 			f.Origins, f.Lineage = append(f.Origins, told.origins...), event.LineageUnknown
+			f.Why = "the server says that it is another column"
 			continue
 		}
-		f.Origins, f.Lineage = slices.Clip(told.origins), told.lineage
+		f.Origins, f.Lineage, f.Why = slices.Clip(told.origins), told.lineage, told.reason
 		if r.told.unknown != "" {
-			f.Lineage = event.LineageUnknown
+			f.Lineage, f.Why = event.LineageUnknown, cmp.Or(f.Why, r.told.unknown)
 		}
 	}
 }

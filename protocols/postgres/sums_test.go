@@ -151,8 +151,8 @@ func TestSumsAreExplainedAndCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f := all[0].Fields[0]; f.Reason != want || (f.Treatment.Kind == event.Pass) != (want == "") {
-			t.Errorf("%s: %s, %q", sql, f.Treatment, f.Reason)
+		if f := all[0].Fields[0]; f.Why != want || (f.Treatment.Kind == event.Pass) != (want == "") {
+			t.Errorf("%s: %s, %q", sql, f.Treatment, f.Why)
 		}
 	}
 	g.policy.all = columns

@@ -56,8 +56,7 @@ type toldField struct {
 	origins []string
 	lineage event.Lineage
 	shown   []column // that the server may say it comes from
-	reason  string
-	why     string // it is computed from what is protected, where a sum lacks something
+	reason  string   // why its lineage is unknown, or what a sum of something protected lacks
 }
 
 var tolds atomic.Uint64
@@ -318,7 +317,7 @@ func (j *judgement) counted() []lineage.Column {
 
 // field returns what is told of a field.
 func (j *judgement) field(f *lineage.Field) toldField {
-	t := toldField{lineage: event.LineageClean, reason: f.Reason, why: f.Why}
+	t := toldField{lineage: event.LineageClean, reason: f.Reason}
 	for _, list := range [][]lineage.Column{f.Exact, f.Derived} {
 		for _, c := range list {
 			for _, name := range j.names[c] {
@@ -347,8 +346,11 @@ func (j *judgement) field(f *lineage.Field) toldField {
 	if chosen, reason := j.decides(&f.Rows); chosen && t.reason == "" {
 		t.reason = reason
 	}
-	if t.reason != "" {
+	switch {
+	case t.reason != "":
 		t.lineage = event.LineageUnknown
+	case j.isProtected(f.Derived):
+		t.reason = f.Why
 	}
 	return t
 }

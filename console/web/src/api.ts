@@ -66,7 +66,7 @@ export type SessionPage = { sessions: Session[]; next?: string };
 export type Note = { code: string; plugin?: string; text: Text; time: string };
 export type Verdict = { action: string; rule: string; reason: string; time: string };
 export type Decision = { approved: boolean; by?: string; comment?: string; time: string };
-export type Field = { name: string; type?: string; origins?: string[]; lineage?: string; treatment?: string; rule?: string };
+export type Field = { name: string; type?: string; origins?: string[]; lineage?: string; /** Why that is not known, or what a computed value lacks. */ why?: string; treatment?: string; rule?: string };
 export type Result = { fields: Field[]; rows: (Text | null)[][]; from?: number; total: number; /** Whether the client sent it. */ upload?: boolean };
 export type Outcome = { status: string; tag?: string; code?: string; rows: number; time: string };
 

@@ -98,7 +98,7 @@ function lineage(r: Result, x: Exchange): HTMLElement | null {
   const fields = r.fields.filter((f) => f.lineage);
   if (fields.length === 0) return null;
   const rows = fields.map((f) =>
-    h("tr", {}, h("td", {}, line(f.name)), h("td", {}, line((f.origins ?? []).join(", ") || "–")), h("td", {}, told[f.lineage!] ?? f.lineage!), h("td", {}, f.treatment ?? "passes"), h("td", {}, line(f.rule ?? "–"))),
+    h("tr", {}, h("td", {}, line(f.name)), h("td", {}, line((f.origins ?? []).join(", ") || "–")), h("td", {}, told[f.lineage!] ?? f.lineage!, f.why ? [": ", line(f.why)] : ""), h("td", {}, f.treatment ?? "passes"), h("td", {}, line(f.rule ?? "–"))),
   );
   const head = ["Field", "Comes from", "How", "Treatment", "Rule"].map((name) => h("th", { scope: "col" }, name));
   return h(

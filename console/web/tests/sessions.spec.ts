@@ -35,6 +35,7 @@ test("a session shows its statements, decisions and masked rows", async ({ open 
   const lineage = first.getByRole("region", { name: "Lineage of statement 1" });
   await expect(lineage.getByRole("row").filter({ hasText: "public.customers.card" })).toContainText("as it is");
   await expect(lineage.getByRole("row").filter({ hasText: "public.customers.card" })).toContainText("keep last");
+  await expect(lineage.getByRole("row").filter({ hasText: "public.customers.address" })).toContainText("not known: public.city_of(): its code, in plpgsql, is not read");
   const second = page.getByRole("article", { name: "Statement 2" });
   await expect(second).toContainText("blocked");
   await expect(second).toContainText("DROP TABLE destroys public.customers");

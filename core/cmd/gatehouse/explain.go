@@ -106,7 +106,7 @@ func printExplained(w io.Writer, who, resource string, access *policy.Access, al
 		fmt.Fprintln(t, "FIELD\tTYPE\tLINEAGE\tDEPENDS ON\tTREATMENT\tRULE\tWHY")
 		for _, f := range e.Fields {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, f.Type, f.Lineage, cmp.Or(strings.Join(f.Origins, ", "), "-"),
-				f.Treatment, cmp.Or(f.Treatment.Rule, "-"), cmp.Or(f.Reason, "-"))
+				f.Treatment, cmp.Or(f.Treatment.Rule, "-"), cmp.Or(f.Why, "-"))
 		}
 	}
 	return t.Flush()
