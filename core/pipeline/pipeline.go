@@ -176,8 +176,8 @@ func (s *Session) record(k event.Kind, exchange uint64, encode func([]byte) []by
 	return err
 }
 
-func (s *Session) append(k event.Kind, exchange uint64, payload []byte, more ...[]byte) error {
-	err := s.recorder.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload}, more...)
+func (s *Session) append(k event.Kind, exchange uint64, payload []byte) error {
+	err := s.recorder.Append(event.Frame{Kind: k, Exchange: exchange, Time: time.Now(), Payload: payload})
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
@@ -438,12 +438,12 @@ func denial(p *event.Pending, d event.Decision) string {
 
 // Data records bytes that the client is about to get as part of the response.
 func (x *Exchange) Data(b []byte) error {
-	return x.s.append(event.KindData, x.ID, nil, b)
+	return x.s.append(event.KindData, x.ID, b)
 }
 
 // Data records bytes that the client is about to get outside of any exchange.
 func (s *Session) Data(b []byte) error {
-	return s.append(event.KindData, 0, nil, b)
+	return s.append(event.KindData, 0, b)
 }
 
 // Amend records a further outcome of an exchange that has ended: what became of
@@ -531,7 +531,7 @@ func failed(plugin, what string, err error) event.Verdict {
 // masked.
 // It may be called while another goroutine calls the other methods.
 func (x *Exchange) Upload(b []byte) error {
-	return x.s.append(event.KindUpload, x.ID, nil, b)
+	return x.s.append(event.KindUpload, x.ID, b)
 }
 
 // End records how the response ended. An exchange may end more than once where

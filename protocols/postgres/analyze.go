@@ -166,23 +166,35 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 	return nil, nil
 }
 
-// contextAttrs describes the context in which a request would run now.
+// contextAttrs describes the context in which a request would run now. What it
+// returns must not be changed.
 func (s *session) contextAttrs() []event.Attr {
 	status, settled := s.queue.transaction()
-	path, role := s.settings.known(settled)
-	attrs := append(make([]event.Attr, 0, 6), s.attrs[status]...) // room for those of a hold
-	attrs = append(attrs, event.Attr{Key: "postgres.search_path", Value: path}, event.Attr{Key: "postgres.role", Value: role})
-	if s.readOnly.Load() {
+	now := surroundings{status: status, readOnly: s.readOnly.Load()}
+	now.path, now.role = s.settings.known(settled)
+	if now != s.around || s.attrs == nil {
+		s.around, s.attrs = now, slices.Clip(now.attrs(s.database))
+	}
+	return s.attrs
+}
+
+// Surroundings are what requests are told of the context that they run in.
+type surroundings struct {
+	status     byte // of the transaction
+	path, role string
+	readOnly   bool
+}
+
+func (c *surroundings) attrs(database string) []event.Attr {
+	attrs := []event.Attr{
+		{Key: "db.namespace", Value: database}, {Key: "db.transaction", Value: transactionNames[c.status]},
+		{Key: "postgres.search_path", Value: c.path}, {Key: "postgres.role", Value: c.role},
+	}
+	if c.readOnly {
 		attrs = append(attrs, event.Attr{Key: "db.read_only", Value: "on"})
 	}
 	return attrs
 }
 
-// newContextAttrs are the attributes of a context by transaction status.
-func newContextAttrs(database string) map[byte][]event.Attr {
-	m := map[byte][]event.Attr{}
-	for status, name := range map[byte]string{'I': "idle", 'T': "open", 'E': "failed"} {
-		m[status] = []event.Attr{{Key: "db.namespace", Value: database}, {Key: "db.transaction", Value: name}}
-	}
-	return m
-}
+// transactionNames are those of a transaction's statuses.
+var transactionNames = map[byte]string{'I': "idle", 'T': "open", 'E': "failed"}

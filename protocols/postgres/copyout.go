@@ -512,6 +512,9 @@ func (s *session) copyDone(e *owed, f []byte) error {
 // copiedRows returns how many rows a COPY's command tag tells.
 func copiedRows(tag string) (int64, bool) {
 	n, ok := strings.CutPrefix(tag, "COPY ")
+	if !ok {
+		return 0, false
+	}
 	rows, err := strconv.ParseInt(n, 10, 64)
-	return rows, ok && err == nil
+	return rows, err == nil
 }

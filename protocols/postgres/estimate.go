@@ -38,6 +38,16 @@ type writing struct {
 	portal *portal   // keeps the estimate
 }
 
+// writeRows reports whether one of statements may write rows that a query finds.
+func writeRows(statements []event.Statement) bool {
+	for i := range statements {
+		if writesRows(&statements[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // findOut returns what judges are told of a request that they let pass, which is
 // recorded: how many rows it would write.
 func (s *session) findOut(ctx context.Context, e *owed) ([]event.Attr, error) {

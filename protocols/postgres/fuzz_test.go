@@ -32,6 +32,21 @@ func FuzzBind(f *testing.F) {
 	})
 }
 
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("stmt\x00SELECT $1\x00\x00\x01\x00\x00\x00\x17"))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x17"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		name, sql, oids, err := decodeParse(body)
+		if err != nil {
+			return
+		}
+		m := pgproto3.Parse{Name: name, Query: string(sql), ParameterOIDs: oids}
+		if frame, err := m.Encode(nil); err != nil || !bytes.Equal(frame[frameHeader:], body) {
+			t.Errorf("%q read as %q, %q, %v: %v", body, name, sql, oids, err)
+		}
+	})
+}
+
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("Q\x00\x00\x00\x0dSELECT 1\x00S\x00\x00\x00\x04"), 3)
 	f.Add([]byte("Q\x7f\xff\xff\xff"), 1)

@@ -68,10 +68,11 @@ type queue struct {
 	mu       sync.Mutex
 	moved    sync.Cond // broadcast when something was popped, or closed
 	items    []*owed
-	pending  int  // bytes that items keep
-	defines  int  // how many of items change a name
-	skip     bool // the server discards until Sync
-	resumes  bool // a Sync in doubt was answered since the last error
+	room     [8]*owed // for items, as long as there are few
+	pending  int      // bytes that items keep
+	defines  int      // how many of items change a name
+	skip     bool     // the server discards until Sync
+	resumes  bool     // a Sync in doubt was answered since the last error
 	closed   bool
 	ddl      int      // statements that change definitions in the transaction that is open
 	renamed  bool     // one of them may change what names of relations stand for
@@ -160,7 +161,7 @@ func (q *queue) remove(n int) {
 	}
 	clear(q.items[:n])
 	if q.items = q.items[n:]; len(q.items) == 0 {
-		q.items = q.items[:0:0]
+		q.items = q.room[:0]
 	}
 	q.moved.Broadcast()
 }

@@ -301,6 +301,6 @@ func newSession(p *Protocol, r *Resource, database string, st *startup, env prox
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,
 		client: st.conn, fromClient: st.reader, queue: newQueue(),
-		segment: 1, attrs: newContextAttrs(database), nudged: make(chan struct{}, 1),
+		segment: 1, nudged: make(chan struct{}, 1),
 	}
 }

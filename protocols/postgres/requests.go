@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgproto3/v2"
-
 	"gatehouse/core/event"
 )
 
@@ -222,7 +220,9 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 	}
 	req.Statements = statements
 	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
-	e.writing = &writing{facts: facts, list: statements, sql: string(sql)}
+	if writeRows(statements) {
+		e.writing = &writing{facts: facts, list: statements, sql: string(sql)}
+	}
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
@@ -268,21 +268,21 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 // when its values are known: preparing runs nothing.
 func (s *session) parse(ctx context.Context, f, body []byte) error {
 	req := &event.Request{Operation: "prepare"}
-	var m pgproto3.Parse
-	if err := m.Decode(body); err != nil || len(body) != len(m.Name)+len(m.Query)+4+4*len(m.ParameterOIDs) {
-		return violated("malformed Parse")
+	name, sql, oids, err := decodeParse(body)
+	if err != nil {
+		return err
 	}
-	req.Payload = []byte(m.Query)
-	e := &owed{kind: 'P', name: m.Name}
+	req.Payload = bytes.Clone(sql)
+	e := &owed{kind: 'P', name: name}
 	facts, statements, ref, err := s.analyze(ctx, req.Payload)
 	if err != nil {
 		return err
 	}
 	if ref == nil {
-		ref = cutName(m.Name)
+		ref = cutName(name)
 	}
 	if ref == nil {
-		if ref, err = s.tooMany(ctx, m.Name); err != nil {
+		if ref, err = s.tooMany(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -292,7 +292,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	}
 	req.Statements = statements
 	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements}
-	e.st.setOIDs(m.ParameterOIDs)
+	e.st.setOIDs(oids)
 	e.st.measure()
 	if ref, err = s.judge(ctx, e, req, facts); err != nil {
 		return err
@@ -300,7 +300,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	if ref != nil {
 		return s.refuseExtended(e, ref)
 	}
-	s.renamed(m.Name)
+	s.renamed(name)
 	return s.forward(f, e)
 }
 
@@ -351,7 +351,10 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, r)
 	}
 	e.portal = &portal{st: st, req: req, renewals: s.renewals, formats: string(m.results), sends: string(m.formats)}
-	e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &m, st: st, portal: e.portal}
+	if writeRows(req.Statements) {
+		values := m
+		e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &values, st: st, portal: e.portal}
+	}
 	if r, err = s.bound(ctx, e.portal); r == nil && err == nil {
 		r, err = s.refuseUnseen(ctx, req.Statements)
 	}

@@ -206,11 +206,14 @@ func setsOnly(statements []event.Statement) bool {
 // up to two counts.
 func knownTag(tag string) bool {
 	words := strings.TrimRight(tag, " 0123456789")
-	counts := strings.Fields(tag[len(words):])
+	counts := 0
+	for range strings.FieldsSeq(tag[len(words):]) {
+		counts++
+	}
 	for _, c := range words {
 		if (c < 'A' || c > 'Z') && c != ' ' {
 			return false
 		}
 	}
-	return words != "" && len(counts) <= 2 && (len(counts) == 0 || tag[len(words)] == ' ')
+	return words != "" && counts <= 2 && (counts == 0 || tag[len(words)] == ' ')
 }

@@ -33,7 +33,8 @@ type session struct {
 	ps       *pipeline.Session
 	key      cancelKey
 	queue    *queue
-	attrs    map[byte][]event.Attr
+	around   surroundings // requests: those that attrs describes
+	attrs    []event.Attr // requests
 	catalog  *catalog
 
 	client     net.Conn

@@ -348,6 +348,26 @@ func decodeBind(body []byte) (b bind, err error) {
 	return b, nil
 }
 
+// decodeParse reads the body of a Parse message. The text aliases it.
+func decodeParse(body []byte) (name string, sql []byte, oids []uint32, err error) {
+	c := cursor{b: body}
+	name, sql = string(c.cstring()), c.cstring()
+	n := c.uint16()
+	if 4*n != len(c.b) {
+		c.bad = true
+	}
+	if !c.bad && n > 0 {
+		oids = make([]uint32, n)
+		for i := range oids {
+			oids[i] = c.uint32()
+		}
+	}
+	if !c.done() {
+		return "", nil, nil, violated("malformed Parse")
+	}
+	return name, sql, oids, nil
+}
+
 // text reads a body that is one string, as that of a Query.
 func text(body []byte) ([]byte, error) {
 	c := cursor{b: body}
