@@ -233,6 +233,7 @@ tells, that is what it does; else the plugin has one only with the grant.`,
 			return err
 		}
 		passed, failed := 0, 0
+		var clock bool // one is missing
 		w := c.OutOrStdout()
 		for _, file := range files {
 			results, err := runCases(c.Context(), o, file, wasm)
@@ -245,14 +246,20 @@ tells, that is what it does; else the plugin has one only with the grant.`,
 					continue
 				}
 				failed++
-				fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(advised(result.Err).Error()))
+				fmt.Fprintf(w, "FAIL %s: case %d: %s\n%s\n", oneLine(file), i+1, oneLine(result.Name), indented(result.Err.Error()))
+				need, is := errors.AsType[*host.GrantError](result.Err)
+				clock = clock || is && need.Grant == "clock"
 			}
 		}
 		fmt.Fprintf(w, "%s passed, %d failed\n", count(passed, "case"), failed)
-		if failed > 0 {
-			return fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
+		if failed == 0 {
+			return nil
 		}
-		return nil
+		err = fmt.Errorf("%s of %s failed", count(failed, "case"), args[0])
+		if clock {
+			return advise(err, "Say in the cases what the clock tells, as in clock: 2026-03-02T09:30:00Z, or give the real one: --grant clock.")
+		}
+		return err
 	}
 	return c
 }

@@ -197,6 +197,13 @@ cases:
 			if text := mustRun(t, "plugin", "test", module); !strings.Contains(text, "2 cases passed") {
 				t.Error(text)
 			}
+			timeless := filepath.Join(dir, "timeless.jsonl")
+			if err := os.WriteFile(timeless, []byte(`{"request": {"sql": "SELECT 1"}, "verdict": "allow"}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if code, text := said(t, "plugin", "test", module, "--cases", timeless); code != exitFailed || !strings.Contains(text, "Say in the cases what the clock tells") {
+				t.Errorf("exit %d\n%s", code, text)
+			}
 		})
 	}
 }
