@@ -225,6 +225,10 @@ type Statement struct {
 	// one value each, as in "id", or the value of a variable, as in "id=which",
 	// which may be a column's name too. They are never encoded.
 	Pinned []string
+	// Required are columns of the target: where none of them may be null, the
+	// condition of an UPDATE or DELETE holds of every row, whatever Scope
+	// says. They are never encoded.
+	Required []string
 	// Sets are the columns that it gives values, as far as it names them. They
 	// are never encoded.
 	Sets []string

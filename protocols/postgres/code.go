@@ -37,6 +37,8 @@ const (
 	redefine  how = 'd' // definitions, which event triggers watch
 	// It is not used, but asked for its keys: columns with \x01 between.
 	identifies how = 'k'
+	// It is not used, but asked for its columns that may not be null, alike.
+	requires how = 'n'
 )
 
 // A code is something of the database that runs when it is used, as a statement
@@ -260,6 +262,9 @@ func (x *expansion) usesOf(st *event.Statement, through string) (uses []use) {
 			uses = append(uses, use{how(h), o.Schema, o.Name, x.path})
 		}
 	}
+	if len(st.Required) > 0 && len(st.Writes) == 1 {
+		relation(st.Writes[0], string(requires))
+	}
 	for _, o := range st.Reads {
 		relation(o, string(reads)+through)
 	}
@@ -334,6 +339,14 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 		}
 	}
 	for _, c := range found {
+		if u.how == requires {
+			filled := strings.Split(c.sql, "\x01")
+			if !slices.ContainsFunc(x.list[i].Required, func(column string) bool { return !slices.Contains(filled, column) }) {
+				x.change()
+				x.list[i].Scope = event.ScopeAll
+			}
+			continue
+		}
 		if u.how == takesAny && c.sql == "" { // it is one of the server's own
 			x.change()
 			x.list[i].Functions = append(slices.Clip(x.list[i].Functions), u.name)

@@ -34,7 +34,7 @@ WITH RECURSIVE asked AS (
 ), relations AS (
 	SELECT a.how, a.schema, a.name, a.path, r.oid, r.relkind
 	FROM asked a JOIN pg_class r ON r.relname = a.name JOIN pg_namespace n ON n.oid = r.relnamespace
-	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'k')
+	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'k', 'n')
 		AND (a.schema = n.nspname OR a.schema = '' AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)))
 		AND r.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 		AND NOT EXISTS (SELECT FROM extended e WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid)
@@ -155,6 +155,9 @@ SELECT t.how, t.schema, t.name, t.path, 'SELECT NULL' || coalesce((
 	JOIN pg_class r ON r.oid = x.oid AND r.oid <> t.oid JOIN pg_namespace n ON n.oid = r.relnamespace
 ), ''), t.plans, t.within, '', ''
 FROM trees t WHERE t.tree IS NOT NULL
+UNION ALL
+SELECT r.how, r.schema, r.name, r.path, string_agg(c.attname, E'\x01'), false, '', '', ''
+FROM relations r JOIN pg_attribute c ON c.attrelid = r.oid AND c.attnotnull AND c.attnum > 0 AND NOT c.attisdropped WHERE r.how = 'n' GROUP BY 1, 2, 3, 4, r.oid
 UNION ALL
 SELECT r.how, r.schema, r.name, r.path, (
 	SELECT string_agg(c.attname, E'\x01') FROM pg_attribute c WHERE c.attrelid = r.oid AND c.attnum = ANY (i.indkey)

@@ -3,6 +3,7 @@ package statement
 import (
 	"cmp"
 	"math"
+	"slices"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
 )
@@ -11,7 +12,13 @@ import (
 func (s *scoper) ordered(op string, left, right *tree.Node) effect {
 	left, right = s.reduced(left), s.reduced(right)
 	if order, decided := s.order(left, right); decided {
+		if order != 0 && isText(left) {
+			return free // as numbers, or as a collation has it, they may be in another order
+		}
 		return chosen(holds(op, order))
+	}
+	if (op == ">=" || op == "<") && s.isLeast(right) || (op == "<=" || op == ">") && s.isLeast(left) {
+		return chosen(op == ">=" || op == "<=")
 	}
 	if s.extreme(op, left, right) || s.extreme(mirrored[op], right, left) {
 		return always
@@ -53,10 +60,19 @@ func (s *scoper) fold(e *tree.A_Expr) effect {
 	if left.GetAConst() == nil || right.GetAConst() == nil {
 		return free
 	}
-	if order, decided := s.order(left, right); decided {
+	if order, decided := s.order(left, right); decided && (order == 0 || !isText(left) || operator(e) == "=" || operator(e) == "<>") {
 		return chosen(holds(operator(e), order))
 	}
 	return free
+}
+
+// isText reports whether n is a text constant.
+func isText(n *tree.Node) bool { return n.GetAConst().GetSval() != nil }
+
+// isLeast reports whether n is the empty text, before which none is.
+func (s *scoper) isLeast(n *tree.Node) bool {
+	s.literal = s.literal || isText(n)
+	return isText(n) && n.GetAConst().GetSval().GetSval() == ""
 }
 
 // order compares two expressions where their order does not depend on what the
@@ -69,7 +85,6 @@ func (s *scoper) order(left, right *tree.Node) (order int, decided bool) {
 		if a.Sval.GetSval() == b.Sval.GetSval() {
 			return 0, true
 		}
-		// Which comes first is the collation's to say.
 		return cmp.Compare(a.Sval.GetSval(), b.Sval.GetSval()), true
 	}
 	var d difference
@@ -166,14 +181,19 @@ func (s *scoper) cancels(terms []term) bool {
 	return true
 }
 
+// sizes are functions that never return less than 0.
+var sizes = []string{"abs", "length", "char_length", "character_length", "octet_length", "bit_length", "cardinality", "pg_column_size"}
+
 // ofSize is the effect of comparing what is never negative with an integer.
 func (s *scoper) ofSize(op string, size, bound *tree.Node) effect {
 	c := bound.GetAConst().GetIval()
 	if c == nil {
 		return restricts
 	}
-	switch routine(size.GetFuncCall().GetFuncname()) {
-	case "abs", "length", "char_length", "character_length", "octet_length", "bit_length", "cardinality", "pg_column_size":
+	square := size.GetAExpr()
+	switch name := routine(size.GetFuncCall().GetFuncname()); {
+	case square.GetKind() == tree.A_Expr_Kind_AEXPR_OP && (operator(square) == "@" && square.GetLexpr() == nil || operator(square) == "*" && s.equal(square.GetLexpr(), square.GetRexpr())):
+	case slices.Contains(sizes, name):
 	default:
 		return restricts
 	}

@@ -8,10 +8,13 @@ import (
 
 // comparison is the effect of an operator.
 func (s *scoper) comparison(e *tree.A_Expr) effect {
+	op := operator(e)
+	if e.GetKind() == tree.A_Expr_Kind_AEXPR_OP && mirrored[op] != "" && (e.GetLexpr().GetAConst().GetIsnull() || e.GetRexpr().GetAConst().GetIsnull()) {
+		return never
+	}
 	if !s.depends(e) {
 		return s.fold(e)
 	}
-	op := operator(e)
 	same := func(a, b *tree.Node) bool { return s.equal(a, b) }
 	switch e.GetKind() {
 	case tree.A_Expr_Kind_AEXPR_OP:
@@ -19,6 +22,9 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 		case "=", "<=", ">=", "<>", "<", ">":
 			if op == "=" && s.selfJoin(e) {
 				return always
+			}
+			if equal := pairs(e); equal != nil {
+				return s.all(equal, false)
 			}
 			return s.ordered(op, e.GetLexpr(), e.GetRexpr())
 		case "@>", "<@":
@@ -33,6 +39,10 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 			if s.matchesAll(e.GetRexpr(), trivialRegexp) {
 				return always
 			}
+		case "~~", "~~*", "!~~", "!~~*":
+			if s.matchesAll(e.GetRexpr(), trivialLike) {
+				return chosen(op[0] != '!')
+			}
 		case "!~", "!~*":
 			if s.matchesAll(e.GetRexpr(), trivialRegexp) {
 				return never
@@ -41,6 +51,9 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 	case tree.A_Expr_Kind_AEXPR_NOT_DISTINCT, tree.A_Expr_Kind_AEXPR_DISTINCT:
 		if same(e.GetLexpr(), e.GetRexpr()) {
 			return chosen(e.GetKind() == tree.A_Expr_Kind_AEXPR_NOT_DISTINCT)
+		}
+		if e.GetRexpr().GetAConst().GetIsnull() && s.isFilled(e.GetLexpr()) || e.GetLexpr().GetAConst().GetIsnull() && s.isFilled(e.GetRexpr()) {
+			return chosen(e.GetKind() == tree.A_Expr_Kind_AEXPR_DISTINCT)
 		}
 	case tree.A_Expr_Kind_AEXPR_LIKE, tree.A_Expr_Kind_AEXPR_ILIKE, tree.A_Expr_Kind_AEXPR_SIMILAR:
 		if s.matchesAll(e.GetRexpr(), trivialLike) || same(e.GetLexpr(), e.GetRexpr()) {
@@ -51,7 +64,14 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 		if s.oneOf(e.GetLexpr(), items) || bothBooleans(items) {
 			return chosen(op == "=")
 		}
+	case tree.A_Expr_Kind_AEXPR_OP_ALL:
+		if s.emptyContainer(e.GetRexpr()) {
+			return always
+		}
 	case tree.A_Expr_Kind_AEXPR_OP_ANY:
+		if s.emptyContainer(e.GetRexpr()) {
+			return never
+		}
 		list := stripped(e.GetRexpr())
 		if op == "=" && (s.oneOf(e.GetLexpr(), list.GetAArrayExpr().GetElements()) || s.allOfTarget(e.GetLexpr(), list.GetSubLink())) {
 			return always
@@ -59,7 +79,7 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 	case tree.A_Expr_Kind_AEXPR_BETWEEN, tree.A_Expr_Kind_AEXPR_BETWEEN_SYM,
 		tree.A_Expr_Kind_AEXPR_NOT_BETWEEN, tree.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
 		bounds := e.GetRexpr().GetList().GetItems()
-		if len(bounds) == 2 && same(e.GetLexpr(), bounds[0]) && same(e.GetLexpr(), bounds[1]) {
+		if len(bounds) == 2 && s.ordered(">=", e.GetLexpr(), bounds[0]) == always && s.ordered("<=", e.GetLexpr(), bounds[1]) == always {
 			return chosen(!strings.HasPrefix(op, "NOT"))
 		}
 	}

@@ -27,7 +27,8 @@ func (s *scoper) reduced(n *tree.Node) *tree.Node {
 			inner = s.onlyOne(m.GetArgs())
 		case *tree.CaseExpr:
 			if s.cases++; s.cases <= maxCases {
-				inner = s.onlyOne(s.results(m))
+				list, _ := s.results(m)
+				inner = s.onlyOne(list)
 			}
 		}
 		if inner == nil {
@@ -48,6 +49,12 @@ func (s *scoper) operand(e *tree.A_Expr) *tree.Node {
 		return right
 	case left == nil:
 		return nil
+	case (op == "&" || op == "|") && s.equal(left, right):
+		return left
+	case op == "%" && right.GetAConst().GetIval() != nil:
+		if s.literal = true; right.GetAConst().GetIval().GetIval() == 1 {
+			return zero
+		}
 	case s.isNeutral(op, right):
 		return left
 	case op != "-" && op != "/" && s.isNeutral(op, left):
@@ -65,7 +72,7 @@ func (s *scoper) isNeutral(op string, n *tree.Node) bool {
 	switch v := c.GetVal().(type) {
 	case *tree.A_Const_Ival:
 		switch op {
-		case "+", "-":
+		case "+", "-", "|", "#":
 			s.literal = true
 			return v.Ival.GetIval() == 0
 		case "*", "/":
@@ -103,9 +110,10 @@ func (s *scoper) onlyOne(list []*tree.Node) *tree.Node {
 }
 
 // results returns the results that a CASE may have: not those of branches that
-// are never taken, nor those behind one that always is.
-func (s *scoper) results(c *tree.CaseExpr) []*tree.Node {
-	var list []*tree.Node
+// are never taken, nor those behind one that always is. Each of the first any is the
+// result for all rows or for none.
+func (s *scoper) results(c *tree.CaseExpr) (list []*tree.Node, any int) {
+	depends := false
 	for _, n := range c.GetArgs() {
 		when := n.GetCaseWhen()
 		e := restricts
@@ -120,15 +128,25 @@ func (s *scoper) results(c *tree.CaseExpr) []*tree.Node {
 			continue
 		}
 		list = append(list, when.GetResult())
+		depends = depends || e == restricts
+		if !depends {
+			any = len(list)
+		}
 		if e == always {
-			return list
+			return list, any
 		}
 	}
-	if c.GetDefresult() == nil {
-		return append(list, null)
+	list = append(list, null)
+	if c.GetDefresult() != nil {
+		list[len(list)-1] = c.GetDefresult()
 	}
-	return append(list, c.GetDefresult())
+	if !depends {
+		any = len(list)
+	}
+	return list, any
 }
+
+var zero = &tree.Node{Node: &tree.Node_AConst{AConst: &tree.A_Const{Val: &tree.A_Const_Ival{Ival: &tree.Integer{}}}}}
 
 var null = &tree.Node{Node: &tree.Node_AConst{AConst: &tree.A_Const{Isnull: true}}}
 

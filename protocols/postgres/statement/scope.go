@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"cmp"
 	"slices"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
@@ -40,6 +41,10 @@ type scoper struct {
 	literal bool
 	cases   int   // how many CASEs were looked at
 	ctes    names // WITH queries in scope
+	// filled is whether columns that are asked whether they are null count as
+	// never null; required is which were asked.
+	filled   bool
+	required []string
 }
 
 // scopeOf returns which rows of target a condition selects. With further
@@ -55,6 +60,16 @@ func (b *builder) scopeOf(target *tree.RangeVar, others []*tree.Node, where *tre
 	s.vars, s.ctes = b.vars, b.ctes
 	s.joinSelf(others, where)
 	e := s.effect(where, false)
+	if e == restricts && s.required != nil && b.current().Kind != "MERGE" {
+		filled := *s
+		filled.filled, filled.cases, filled.required = true, 0, nil
+		if e := filled.effect(where, false); e == always || e == free {
+			b.current().Required = filled.required
+		}
+	}
+	if e != restricts && s.selectsNone(where) {
+		e = restricts
+	}
 	b.literal = b.literal || s.literal
 	if e == restricts {
 		return event.ScopeRestricted
@@ -79,28 +94,104 @@ const maxSelves = 8
 // joinSelf looks for the target joined with itself, t.id = s.id: what restricts
 // the other then restricts the target, and the join alone restricts nothing.
 func (s *scoper) joinSelf(others []*tree.Node, where *tree.Node) {
-	var selves []string
+	type self struct {
+		name  string
+		query *tree.SelectStmt // that it is, rather than the target itself
+		ctes  int              // how many WITH queries the query may name
+	}
+	var selves []self
 	for _, n := range others {
-		if r := n.GetRangeVar(); r != nil && s.same(object(r)) && len(selves) < maxSelves {
-			selves = append(selves, newScoper(r, false).names...)
+		if len(selves) == maxSelves {
+			break
+		}
+		if q := n.GetRangeSubselect(); q != nil && len(q.GetAlias().GetColnames()) == 0 {
+			selves = append(selves, self{q.GetAlias().GetAliasname(), q.GetSubquery().GetSelectStmt(), s.ctes.len()})
+		}
+		r := n.GetRangeVar()
+		if r == nil {
+			continue
+		}
+		name := newScoper(r, false).names[0]
+		cte, is := s.ctes.before(r.GetRelname(), s.ctes.len())
+		switch {
+		case is && r.GetSchemaname() == "" && cte.query != nil:
+			selves = append(selves, self{name, cte.query, cte.place})
+		case s.same(object(r)):
+			selves = append(selves, self{name: name})
 		}
 	}
-	conjuncts := []*tree.Node{where}
-	if e := where.GetBoolExpr(); e.GetBoolop() == tree.BoolExprType_AND_EXPR {
-		conjuncts = e.GetArgs()
-	}
-	for _, n := range conjuncts {
+	for _, n := range conjuncts(where) {
 		left, right := sides(n.GetAExpr())
 		if len(left) != 2 || len(right) != 2 || left[1] != right[1] {
 			continue
 		}
 		for _, self := range selves {
-			joined := right[0] == self && slices.Contains(s.names, left[0]) || left[0] == self && slices.Contains(s.names, right[0])
-			if joined && !slices.Contains(s.names, self) {
-				s.names = append(s.names, self)
+			joined := right[0] == self.name && slices.Contains(s.names, left[0]) || left[0] == self.name && slices.Contains(s.names, right[0])
+			if joined && !slices.Contains(s.names, self.name) && (self.query == nil || s.yields(self.query, left[1:], left[1:], self.ctes, 0)) {
+				s.names = append(s.names, self.name)
 			}
 		}
 	}
+}
+
+// conjuncts returns the parts of a condition that all have to hold.
+func conjuncts(n *tree.Node) []*tree.Node {
+	parts := pairs(n.GetAExpr())
+	if e := n.GetBoolExpr(); e.GetBoolop() == tree.BoolExprType_AND_EXPR {
+		parts = e.GetArgs()
+	}
+	if parts == nil {
+		return []*tree.Node{n}
+	}
+	var all []*tree.Node
+	for _, p := range parts {
+		all = append(all, conjuncts(p)...)
+	}
+	return all
+}
+
+// pairs takes (a, b) = (c, d) apart. Of other conditions it returns nil.
+func pairs(e *tree.A_Expr) (equal []*tree.Node) {
+	left, right := e.GetLexpr().GetRowExpr().GetArgs(), e.GetRexpr().GetRowExpr().GetArgs()
+	if e.GetKind() != tree.A_Expr_Kind_AEXPR_OP || operator(e) != "=" || len(left) != len(right) {
+		return nil
+	}
+	for i := range left {
+		pair := &tree.A_Expr{Kind: e.GetKind(), Name: e.GetName(), Lexpr: left[i], Rexpr: right[i]}
+		equal = append(equal, &tree.Node{Node: &tree.Node_AExpr{AExpr: pair}})
+	}
+	return equal
+}
+
+// selectsNone reports whether a condition holds of no row, as generated ones may:
+// false, 1 = 0, id <> id.
+func (s *scoper) selectsNone(n *tree.Node) bool {
+	switch m := message(n).(type) {
+	case *tree.A_Const:
+		b := m.GetBoolval()
+		return m.GetIsnull() || b != nil && !b.GetBoolval()
+	case *tree.BoolExpr:
+		switch m.GetBoolop() {
+		case tree.BoolExprType_AND_EXPR:
+			return slices.ContainsFunc(m.GetArgs(), s.selectsNone)
+		case tree.BoolExprType_OR_EXPR:
+			return !slices.ContainsFunc(m.GetArgs(), func(n *tree.Node) bool { return !s.selectsNone(n) })
+		}
+	case *tree.A_Expr:
+		left, right, op := m.GetLexpr(), m.GetRexpr(), operator(m)
+		same := left.GetColumnRef() != nil && right.GetColumnRef() != nil && s.key("", []*tree.Node{left}) == s.key("", []*tree.Node{right})
+		switch {
+		case m.GetKind() == tree.A_Expr_Kind_AEXPR_DISTINCT:
+			return same
+		case m.GetKind() != tree.A_Expr_Kind_AEXPR_OP || len(m.GetName()) != 1 || mirrored[op] == "":
+			return false
+		case left.GetAConst().GetIval() != nil && right.GetAConst().GetIval() != nil:
+			s.literal = true
+			return !holds(op, cmp.Compare(left.GetAConst().GetIval().GetIval(), right.GetAConst().GetIval().GetIval()))
+		}
+		return same && !holds(op, 0) || left.GetAConst().GetIsnull() || right.GetAConst().GetIsnull()
+	}
+	return false
 }
 
 // selfJoin reports whether a comparison joins the target with itself.
@@ -165,23 +256,25 @@ func (s *scoper) effect(n *tree.Node, negated bool) effect {
 		return s.booleanTest(m, negated)
 	}
 	e := s.leaf(n)
-	if negated {
+	switch {
+	case negated && s.selfJoin(n.GetAExpr()):
+		return free // it holds of other rows than its own
+	case negated:
 		return e.not()
 	}
 	return e
 }
 
-// all is the effect of a conjunction: one part that restricts is enough.
+// all is the effect of a conjunction: one part that restricts is enough, where none
+// leaves nothing.
 func (s *scoper) all(args []*tree.Node, negated bool) effect {
 	result := always
 	for _, n := range args {
 		switch e := s.effect(n, negated); {
-		case e == restricts:
-			return restricts
 		case e == never:
-			result = never
-		case e == free && result == always:
-			result = free
+			return never
+		case e == restricts, e == free && result == always:
+			result = e
 		}
 	}
 	return result
@@ -208,11 +301,17 @@ func (s *scoper) any(args []*tree.Node, negated bool) effect {
 }
 
 func (s *scoper) booleanTest(t *tree.BooleanTest, negated bool) effect {
-	switch t.GetBooltesttype() {
-	case tree.BoolTestType_IS_TRUE, tree.BoolTestType_IS_NOT_FALSE:
-		return s.effect(t.GetArg(), negated)
-	case tree.BoolTestType_IS_FALSE, tree.BoolTestType_IS_NOT_TRUE:
-		return s.effect(t.GetArg(), !negated)
+	nulls := negated // whether it holds of what is unknown
+	switch kind := t.GetBooltesttype(); kind {
+	case tree.BoolTestType_IS_NOT_TRUE, tree.BoolTestType_IS_NOT_FALSE:
+		nulls = !negated
+		fallthrough
+	case tree.BoolTestType_IS_TRUE, tree.BoolTestType_IS_FALSE:
+		of := kind == tree.BoolTestType_IS_FALSE || kind == tree.BoolTestType_IS_NOT_TRUE
+		if e := s.effect(t.GetArg(), negated != of); e != never || !nulls {
+			return e
+		}
+		return free
 	}
 	if e := t.GetArg().GetColumnRef(); e != nil && s.depends(e) {
 		return restricts
@@ -238,6 +337,9 @@ func (s *scoper) leaf(n *tree.Node) effect {
 		if isSystemColumn(m.GetArg()) {
 			return chosen(m.GetNulltesttype() == tree.NullTestType_IS_NOT_NULL)
 		}
+		if s.isFilled(m.GetArg()) {
+			return chosen(m.GetNulltesttype() == tree.NullTestType_IS_NOT_NULL)
+		}
 		// Of a computed value nobody knows whether it is ever null.
 		if s.depends(m.GetArg()) && (m.GetArg().GetColumnRef() != nil || m.GetArg().GetRowExpr() != nil) {
 			return restricts
@@ -255,8 +357,17 @@ func (s *scoper) leaf(n *tree.Node) effect {
 			return e
 		}
 	case *tree.FuncCall:
-		if args := m.GetArgs(); routine(m.GetFuncname()) == "starts_with" && len(args) == 2 && s.matchesAll(args[1], isEmpty) {
-			return always
+		if args := m.GetArgs(); len(args) == 2 {
+			switch routine(m.GetFuncname()) {
+			case "starts_with":
+				if s.matchesAll(args[1], isEmpty) {
+					return always
+				}
+			case "regexp_like":
+				if s.matchesAll(args[1], trivialRegexp) {
+					return always
+				}
+			}
 		}
 	}
 	if s.depends(message(n)) {
@@ -270,10 +381,14 @@ func (s *scoper) caseExpr(c *tree.CaseExpr) effect {
 	if s.cases++; s.cases > maxCases {
 		return restricts
 	}
-	list := s.results(c)
+	list, any := s.results(c)
 	result := s.effect(list[0], false)
-	for _, n := range list[1:] {
-		if s.effect(n, false) != result {
+	for i, n := range list {
+		e := s.effect(n, false)
+		if i < any && (e == always || e == free) {
+			return free // it may be the one for every row
+		}
+		if e != result {
 			result = restricts
 		}
 	}
@@ -281,6 +396,22 @@ func (s *scoper) caseExpr(c *tree.CaseExpr) effect {
 		return free
 	}
 	return result
+}
+
+// isFilled reports whether n is a column of the target that counts as never null.
+func (s *scoper) isFilled(n *tree.Node) bool {
+	c := n.GetColumnRef()
+	if c == nil || !s.owns(c) {
+		return false
+	}
+	parts := columnParts(n)
+	if len(parts) == 0 {
+		return false
+	}
+	if name := parts[len(parts)-1]; len(s.required) < maxTerms && !slices.Contains(s.required, name) {
+		s.required = append(s.required, name)
+	}
+	return s.filled
 }
 
 func isEmpty(s string) bool { return s == "" }
@@ -311,6 +442,10 @@ func (s *scoper) depends(m proto.Message) bool {
 		return !children(m, func(child proto.Message) bool { return !inner.depends(child) })
 	case *tree.A_Const, *tree.TypeName, *tree.String:
 		return false
+	case *tree.FuncCall:
+		if routine(m.GetFuncname()) == "pg_typeof" {
+			return false // it is the same for every row
+		}
 	}
 	return !children(m, func(child proto.Message) bool { return !s.depends(child) })
 }

@@ -331,7 +331,7 @@ func (r *Result) size() int {
 	for i := range r.Statements {
 		s := &r.Statements[i]
 		n += 300 + len(s.Kind) + len(s.Within)
-		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options, s.Pinned, s.Sets, s.Symbols, s.Fields} {
+		for _, list := range [][]string{s.Columns, s.Predicates, s.Functions, s.Operators, s.Types, s.Settings, s.Names, s.Options, s.Pinned, s.Required, s.Sets, s.Symbols, s.Fields} {
 			for _, v := range list {
 				n += 16 + len(v)
 			}

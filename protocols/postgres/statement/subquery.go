@@ -65,7 +65,7 @@ const maxNested = 8
 // them in order, are the wanted columns of every row of the target. The first
 // ctes of the WITH queries are in its scope.
 func (s *scoper) yields(q *tree.SelectStmt, names, wanted []string, ctes, depth int) bool {
-	if q == nil || depth > maxNested || q.GetHavingClause() != nil || q.GetLimitCount() != nil || q.GetLimitOffset() != nil {
+	if q == nil || depth > maxNested || q.GetHavingClause() != nil || !s.unlimited(q) {
 		return false
 	}
 	if q.GetOp() == tree.SetOperation_SETOP_UNION {
@@ -83,6 +83,9 @@ func (s *scoper) yields(q *tree.SelectStmt, names, wanted []string, ctes, depth 
 	case *tree.RangeVar:
 		if w := q.GetWhereClause(); w != nil {
 			within := newScoper(from, true)
+			if s.same(object(from)) {
+				within.joinSelf(s.asRelations(), w)
+			}
 			e := within.effect(w, false)
 			s.literal = s.literal || within.literal
 			if e == restricts {
@@ -105,6 +108,22 @@ func (s *scoper) yields(q *tree.SelectStmt, names, wanted []string, ctes, depth 
 			s.yields(from.GetSubquery().GetSelectStmt(), inner, wanted, ctes, depth+1)
 	}
 	return false
+}
+
+// unlimited reports whether a query returns all of its rows.
+func (s *scoper) unlimited(q *tree.SelectStmt) bool {
+	skips := q.GetLimitOffset().GetAConst().GetIval()
+	s.literal = s.literal || skips != nil
+	return (q.GetLimitCount() == nil || q.GetLimitCount().GetAConst().GetIsnull()) && (q.GetLimitOffset() == nil || skips != nil && skips.GetIval() == 0)
+}
+
+// asRelations returns the target under each of its names.
+func (s *scoper) asRelations() (all []*tree.Node) {
+	for _, name := range s.names {
+		r := &tree.RangeVar{Schemaname: s.target.Schema, Relname: s.target.Name, Alias: &tree.Alias{Aliasname: name}}
+		all = append(all, &tree.Node{Node: &tree.Node_RangeVar{RangeVar: r}})
+	}
+	return all
 }
 
 // outputs returns the columns that a query reads for those that it yields under
