@@ -36,28 +36,29 @@ type owed struct {
 	undone  string // what became of the rest of a Q, where that is known before it ends
 	// described is whether rows may follow, for Q and E, or whether the
 	// parameters were described, for D; columns is how many values they have.
-	described bool
-	columns   int
-	head      *head
-	probe     *copyProbe       // what columns a COPY TO has; on what asks for it too
-	copying   *copying         // its data is coming
-	masked    *uploadMask      // what is recorded of its upload, where that is masked
-	judged    *uploadJudge     // which plugins judge its upload, where they do
-	copied    bool             // its data has come
-	before    int64            // rows of the statements before it
-	uploads   bool             // the server has asked for COPY data
-	settles   bool             // the Sync that tells which of those in doubt were answered
-	redefines bool             // it may change definitions
-	renames   bool             // it may change what names of relations stand for
-	guarded   *protect.Columns // what is protected, where something is
-	subjects  []*subject       // its statements, where columns are protected strictly
-	calls     []string         // protected functions that its result may come from
-	estimate  string           // how many rows it would write, where that is known already
-	writing   *writing         // what it may write otherwise
-	moving    *mover           // what it may store elsewhere of what it reads, where that is tracked
-	makes     []*Taint         // of a relation that it makes
-	rechecked uint64           // the version of the taints by which its result is still what it was
-	queued    bool             // it is owed; guarded by the queue's mutex
+	described  bool
+	columns    int
+	head       *head
+	probe      *copyProbe       // what columns a COPY TO has; on what asks for it too
+	copying    *copying         // its data is coming
+	masked     *uploadMask      // what is recorded of its upload, where that is masked
+	judged     *uploadJudge     // which plugins judge its upload, where they do
+	copied     bool             // its data has come
+	before     int64            // rows of the statements before it
+	uploads    bool             // the server has asked for COPY data
+	settles    bool             // the Sync that tells which of those in doubt were answered
+	redefines  bool             // it may change definitions
+	renames    bool             // it may change what names of relations stand for
+	guarded    *protect.Columns // what is protected, where something is
+	subjects   []*subject       // its statements, where columns are protected strictly
+	calls      []string         // protected functions that its result may come from
+	estimate   string           // how many rows it would write, where that is known already
+	writing    *writing         // what it may write otherwise
+	moving     *mover           // what it may store elsewhere of what it reads, where that is tracked
+	asksSchema bool             // it is a part of the question where temporary relations are
+	makes      []*Taint         // of a relation that it makes
+	rechecked  uint64           // the version of the taints by which its result is still what it was
+	queued     bool             // it is owed; guarded by the queue's mutex
 
 	unwanted atomic.Pointer[refusal] // why its upload was given up
 }

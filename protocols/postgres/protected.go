@@ -538,7 +538,7 @@ func (s *session) shadows(ctx context.Context, facts *statement.Result, st *even
 	}
 	for i := range facts.Statements {
 		for _, o := range facts.Statements[i].Reads {
-			found, err := s.vocabulary().relationsNamed(ctx, o.Name)
+			found, err := s.vocabulary().relationsNamed(ctx, o.Name, temporary{})
 			if err != nil || len(found) == 0 || strings.HasPrefix(o.Schema, "pg_temp") {
 				return true, err
 			}

@@ -9,19 +9,25 @@ import (
 	"gatehouse/core/lineage"
 )
 
+// A relationNamed is a name as one session may use it.
+type relationNamed struct {
+	name string
+	temporary
+}
+
 // relationsNamed returns the relations of a name in all schemas. Temporary ones are
-// left out, as those of all sessions. What one of the session's own hides is not
-// what the server says that a field comes from; and nothing protected gets into one.
-func (v *vocabulary) relationsNamed(ctx context.Context, name string) ([]*lineage.Relation, error) {
+// left out, but for those where they are said to be.
+func (v *vocabulary) relationsNamed(ctx context.Context, name string, where temporary) ([]*lineage.Relation, error) {
+	key := relationNamed{name, where}
 	v.mu.Lock()
-	all, known := v.relations[name]
+	all, known := v.relations[key]
 	v.mu.Unlock()
 	if known {
 		return all, nil
 	}
 	l := relationLoader{vocabulary: v, found: map[uint32]*lineage.Relation{}}
 	err := v.catalog.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		all, err = l.named(ctx, conn, name)
+		all, err = l.named(ctx, conn, key)
 		return err
 	})
 	if err != nil {
@@ -33,7 +39,7 @@ func (v *vocabulary) relationsNamed(ctx context.Context, name string) ([]*lineag
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.relations) < maxHeads {
-		v.relations[name] = all
+		v.relations[key] = all
 	}
 	return all, nil
 }
@@ -53,9 +59,10 @@ type definition struct {
 	sql    string // "" where the server would not tell it
 }
 
-func (l *relationLoader) named(ctx context.Context, conn *pgx.Conn, name string) ([]*lineage.Relation, error) {
+func (l *relationLoader) named(ctx context.Context, conn *pgx.Conn, key relationNamed) ([]*lineage.Relation, error) {
 	rows, err := conn.Query(ctx, `SELECT oid FROM pg_class
-		WHERE relname = $1 AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't', 'c')`, name)
+		WHERE relname = $1 AND (relpersistence <> 't' OR relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $2))
+			AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't', 'c')`, key.name, key.schema)
 	if err != nil {
 		return nil, err
 	}

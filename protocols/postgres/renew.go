@@ -46,7 +46,7 @@ func (s *session) goOver(ctx context.Context) error {
 		return s.barred
 	}
 	if s.ps.Terms().Protected.Identity() != before {
-		s.untold = s.untold || s.temporary
+		s.untold = s.untold || s.temporary.may
 		s.reexamine(ctx)
 	}
 	s.renewals++

@@ -139,7 +139,10 @@ func (s *session) request(ctx context.Context, f []byte) error {
 			return violated("malformed Sync")
 		}
 		s.discarding = false
-		return s.forward(f, &owed{kind: 'S'})
+		if err := s.forward(f, &owed{kind: 'S'}); err != nil {
+			return err
+		}
+		return s.askSchema()
 	case 'H':
 		if len(body) > 0 {
 			return violated("malformed Flush")
@@ -258,8 +261,11 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		e.context = s.now()
 		s.refresh(facts)
 	}
-	if err := s.forward(f, e); err != nil || !copiesIn(facts) {
+	if err := s.forward(f, e); err != nil {
 		return err
+	}
+	if !copiesIn(facts) {
+		return s.askSchema()
 	}
 	return s.awaitCopyIn(ctx, e)
 }

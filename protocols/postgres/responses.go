@@ -126,6 +126,9 @@ func (s *session) response(ctx context.Context, f []byte) error {
 	if (e.refusal != nil || e.failed != "") && (f[0] != 'Z' || e.failed == "") {
 		return violated("the server answered with %q where only an error was due", f[0])
 	}
+	if e.asksSchema {
+		return s.toldSchema(e, f)
+	}
 	if e.swallow && e.probe != nil {
 		return s.probed(ctx, e, f)
 	}
@@ -496,6 +499,10 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	}
 	if e == nil {
 		return s.send(nil, f)
+	}
+	if e.asksSchema {
+		s.queue.fail() // in a transaction that has failed
+		return nil
 	}
 	s.queue.endCopyIn()
 	e.copying = nil

@@ -47,7 +47,7 @@ type session struct {
 	renewals   uint64                         // requests: counts changes of the policy
 	segment    uint64                         // requests: counts Syncs and simple queries, from 1
 	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
-	temporary  bool                           // requests: it may have temporary relations
+	temporary  temporaries                    // requests
 	untold     bool                           // requests: they may hold what is protected since, so that no name is certain
 	uploading  *owed                          // requests: what the server may read COPY data for
 	within     bool                           // requests: a part of a message went up, and the rest did not
@@ -267,6 +267,7 @@ func (s *session) close(ctx context.Context) {
 	s.client.Close()
 	s.server.conn.Close()
 	s.abandon()
+	s.dropTemporary(ctx)
 	if n := s.queue.unsettled(); n > 0 {
 		s.catalog.settle(n)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"gatehouse/core/event"
@@ -45,7 +44,7 @@ func (s *session) stale(p *portal) bool {
 // note takes into account what a request that goes to the server may change.
 func (s *session) note(facts *statement.Result) {
 	s.listens.note(facts.Statements)
-	s.temporary = s.temporary || s.makesTemporary(facts)
+	s.temporary.note(facts, s.makesTemporary(facts))
 	if facts.Context || facts.Code {
 		s.context.runs++
 	}
@@ -58,19 +57,6 @@ func (s *session) note(facts *statement.Result) {
 	if changesNames(facts.Statements) {
 		s.context.names++
 	}
-}
-
-// makesTemporary is whether what facts are of may make temporary relations: also
-// since the path says that what has no schema is one.
-func (s *session) makesTemporary(facts *statement.Result) bool {
-	_, settled := s.queue.transaction()
-	path, known := s.settings.searched(settled)
-	first := !known || path == "" || strings.Contains(path, "pg_temp") || slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return movesPath(&st) })
-	return slices.ContainsFunc(facts.Statements, func(st event.Statement) bool {
-		makes := strings.HasPrefix(st.Kind, "CREATE ") || st.Kind == "SELECT INTO"
-		return st.Opaque || slices.Contains(st.Options, "TEMPORARY") ||
-			first && makes && slices.ContainsFunc(st.Writes, func(o event.Object) bool { return o.Schema == "" })
-	})
 }
 
 // noteExecuted is note for an Execute of p, which was judged in the context as

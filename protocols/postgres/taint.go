@@ -36,6 +36,8 @@ type Taint struct {
 	Computed bool `json:"computed,omitempty"`
 	// Before are the relations of that name that there were before it was made.
 	Before []uint32 `json:"before,omitempty"`
+	// Temporary is whether it goes with the session.
+	Temporary bool `json:"temporary,omitempty"`
 	// Session is the one that stored them first.
 	Session string    `json:"session"`
 	At      time.Time `json:"at"`
@@ -103,6 +105,8 @@ func openTaints(file string) (*taints, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Temporary relations have gone with the sessions of the gate before.
+	list = slices.DeleteFunc(list, func(t *Taint) bool { return t.Temporary })
 	return &taints{file: file, list: list, movers: map[*mover]struct{}{}}, nil
 }
 
@@ -226,7 +230,7 @@ func (c *catalog) taint(m relations, found, made []*Taint) error {
 				if one.Column == a.name || one.Column == "*" {
 					as := *one
 					as.Table, as.Number, as.Before = oid, number, nil
-					as.Schema, as.Column = r.schema, a.name
+					as.Schema, as.Column, as.Temporary = r.schema, a.name, strings.HasPrefix(r.schema, "pg_temp_")
 					known = append(known, &as)
 				}
 			}
@@ -274,6 +278,28 @@ func (c *catalog) settleTaints(ctx context.Context, made []*Taint) error {
 		return err
 	}
 	return c.resource.taints.drop(func(t *Taint) bool { return slices.ContainsFunc(made, t.same) })
+}
+
+// dropGone forgets the taints of relations that are gone.
+func (c *catalog) dropGone(ctx context.Context) error {
+	found, _ := c.resource.taints.of(c.database)
+	var oids []uint32
+	for _, t := range found {
+		oids = append(oids, t.Table)
+	}
+	var there []uint32
+	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE oid = ANY($1)", oids)
+		if err != nil {
+			return err
+		}
+		there, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.resource.taints.drop(func(t *Taint) bool { return slices.Contains(found, t) && !slices.Contains(there, t.Table) })
 }
 
 // describeTaints says what taints say, for people.

@@ -18,8 +18,9 @@ type subject struct {
 	index     int
 	path      string // as session.path has it
 	redefined bool   // definitions change in the transaction, which only the session sees
-	temporary bool   // the session may have temporary relations, which it alone sees
-	renamed   bool   // what names of relations stand for, too
+	uncertain bool   // the session may have other temporary relations, which it alone sees
+	temporary temporary
+	renamed   bool // what names of relations stand for, too
 }
 
 // An analysis is a subject under what is protected.
@@ -101,7 +102,7 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 		t.unknown, t.touches = "the statement is not followed", true
 		return t, nil
 	}
-	w := &world{vocabulary: v, path: searchPath(sub.path), redefined: sub.redefined, protected: protected}
+	w := &world{vocabulary: v, path: searchPath(sub.path), temporary: sub.temporary, redefined: sub.redefined, protected: protected}
 	r, err := lineage.Analyze(ctx, q, w)
 	if err != nil {
 		return nil, err
@@ -407,13 +408,14 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		return nil
 	}
 	st := &facts.Statements[facts.Top(i)]
+	where, certain := s.temporaries()
 	switch st.Kind {
 	case "EXECUTE":
 		p := s.queue.lookup(named(st))
 		if p == nil {
 			return nil
 		}
-		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: s.temporary, renamed: s.queue.renames()}
+		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: where, uncertain: !certain, renamed: s.queue.renames()}
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -421,7 +423,7 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: s.temporary || s.makesTemporary(facts), renamed: s.queue.renames() || renames(facts)}
+	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: where, uncertain: !certain || s.temporary.changing(facts, s.makesTemporary(facts)) && !makesAlone(facts), renamed: s.queue.renames() || renames(facts)}
 }
 
 // subjects returns the statements of a text as the server would read them.

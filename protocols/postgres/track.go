@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -59,17 +61,22 @@ func (j *judgement) track(f *lineage.Flow) string {
 	}
 	to, known := columnOf(f.To)
 	o := j.origins[to]
-	t := &Taint{Table: to.table, Number: to.number, Relation: f.To.Relation, Column: f.To.Name, From: from, Computed: computed}
+	t := &Taint{Table: to.table, Number: to.number, Relation: f.To.Relation, Column: f.To.Name, From: from, Computed: computed,
+		Temporary: strings.HasPrefix(f.To.Relation, "pg_temp_")}
 	switch {
 	case f.By != "":
 		return "a function keeps it"
 	case j.redefined:
 		return "definitions change in the transaction"
-	case j.temporary:
-		return "the session may have temporary tables, whose names hide others"
+	case j.uncertain:
+		return "which temporary tables the session has is not known"
 	case !known && f.To.Relation == j.makes.String() && j.makes.Name != "":
 		t.Schema, t.Relation = j.makes.Schema, j.makes.Name
 		t.Table, t.Number = 0, 0
+		if strings.HasPrefix(t.Schema, "pg_temp") {
+			t.Schema = ""
+		}
+		t.Temporary = slices.Contains(j.facts.Statements[j.facts.Top(j.index)].Options, "TEMPORARY")
 	case !known || len(o.names) == 0:
 		return "relation " + f.To.Relation + " is not known"
 	case o.view && j.through(o):
@@ -288,6 +295,11 @@ func (s *session) keep(ctx context.Context, found []*Taint) (all []*Taint, more 
 		return nil, false, err
 	}
 	added, err := s.resource.taints.add(all)
+	if errors.Is(err, errTooManyTaints) {
+		if err = s.catalog.dropGone(ctx); err == nil {
+			added, err = s.resource.taints.add(all)
+		}
+	}
 	if err == nil && len(added) > 0 {
 		err = s.ps.Notice(event.Notice{Code: "tracked", Text: describeTaints(added)})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -102,7 +103,6 @@ func TestTrackedWrites(t *testing.T) {
 			{"which rows", "INSERT INTO copies (id, v) SELECT p.id + 10, p.name FROM people p JOIN copies c ON c.v = p.ssn", "", "42501"},
 			{"temporary", "CREATE TEMP TABLE further (w text, v text); INSERT INTO further SELECT ssn FROM people", "", "42501"},
 			{"temporary by path", "SET search_path = pg_temp, public; CREATE TABLE further (w text, v text); INSERT INTO further SELECT ssn FROM people", "", "42501"},
-			{"temporary of what is read", "CREATE TEMP TABLE made AS SELECT ssn FROM people", "", "42501"},
 			{"in a transaction with definitions", "BEGIN; CREATE TABLE x (v text); INSERT INTO x SELECT ssn FROM people; COMMIT", "", "42501"},
 		} {
 			mode := map[int]string{15: "simple_protocol", 18: "cache_describe"}[version]
@@ -325,5 +325,170 @@ func TestTrackedColumnsOfWhatIsOnItsWay(t *testing.T) {
 		if got = append(got, rest...); strings.Contains(string(got), "219-09") || !strings.Contains(string(rest), "holds protected values now") {
 			t.Errorf("PostgreSQL %d: a result that was on its way ends with %q", version, rest[max(0, len(rest)-300):])
 		}
+	}
+}
+
+// Temporary tables are those of their session: what is clean in them passes, and
+// where protected values are stored in them they are protected.
+func TestTemporaryTablesAreTracked(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		for _, mode := range []string{"simple_protocol", "exec", "cache_describe"} {
+			g := trackingGate(t, version, tracked(t))
+			c := g.connect(t, "&default_query_exec_mode="+mode)
+			theirs := g.connect(t, "")
+			for _, sql := range []string{"CREATE TEMP TABLE mine (v text, w text)", "INSERT INTO mine VALUES ('theirs', 'w')"} {
+				if got := values(theirs, sql); got != "" {
+					t.Fatal(got)
+				}
+			}
+			for _, step := range [][2]string{
+				{"CREATE TEMP TABLE mine AS SELECT id, name, 'x'::text AS w FROM people", ""},
+				{"SELECT name, upper(name) FROM mine WHERE id = 1", "Ada|ADA"},
+				{"INSERT INTO mine (id, w) SELECT 3, ssn FROM people WHERE id = 1", ""},
+				{"SELECT w, name FROM mine WHERE id = 3", "*******9471|NULL"},
+				{"SELECT m.w, p.name FROM mine m JOIN people p ON p.id = m.id WHERE p.id = 1", "*|Ada"},
+				{"CREATE TEMP TABLE taken AS SELECT id, ssn AS s, name AS n FROM people", ""},
+				{"SELECT s, n FROM pg_temp.taken WHERE id = 1", "*******9471|Ada"},
+				{"INSERT INTO further (id, v) SELECT id, s FROM taken", ""},
+				{"SELECT v, id FROM further WHERE id = 1", "*******9471|1"},
+				// It hides a table of other columns, or does not.
+				{"CREATE TEMP TABLE further (w text, v text)", ""},
+				{"INSERT INTO further SELECT ssn FROM people", "42501"},
+				{"DROP TABLE pg_temp.further", ""},
+				{"BEGIN", ""},
+				{"CREATE TEMP TABLE copies (v text, w text) ON COMMIT DROP", ""},
+				{"INSERT INTO copies SELECT ssn FROM people", "42501"},
+				{"ROLLBACK", ""},
+				{"BEGIN", ""}, {"CREATE TEMP TABLE later AS SELECT ssn AS s, name FROM people WHERE id = 1", ""}, {"COMMIT", ""},
+				{"SELECT s, name FROM later", "*******9471|Ada"},
+			} {
+				if got := run(c, step[0]); got != step[1] {
+					t.Errorf("PostgreSQL %d, %s: %s: %q, want %q", version, mode, step[0], got, step[1])
+				}
+			}
+			if got := values(theirs, "SELECT v, w FROM mine"); got != "theirs|w" {
+				t.Errorf("PostgreSQL %d: of another session: %q", version, got)
+			}
+			c.Close(t.Context())
+		}
+	}
+}
+
+// Without tracking, temporary tables hold nothing protected, and pass.
+func TestTemporaryTablesPass(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		g := startGate(t, gateConfig{version: version, sql: trackedSchema, columns: protectedPeople(t, protect.Strict)})
+		c := g.connect(t, "")
+		for _, step := range [][2]string{
+			{"CREATE TEMP TABLE mine AS SELECT id, name FROM people", ""}, {"SELECT name FROM mine WHERE id = 2", "Bob"},
+			{"CREATE TEMP TABLE taken AS SELECT ssn FROM people", "42501"}, {"INSERT INTO mine SELECT id, ssn FROM people", "42501"},
+			{"CREATE TEMP TABLE people (id int, name text, ssn text, pin int, doc jsonb)", ""}, {"INSERT INTO people VALUES (1, 'mine', 'clean')", ""},
+			{"SELECT ssn FROM people", "[redacted]"}, {"INSERT INTO mine SELECT id, ssn FROM people", "42501"}, // it may be gone by then
+		} {
+			if got := run(c, step[0]); got != step[1] {
+				t.Errorf("PostgreSQL %d: %s: %q, want %q", version, step[0], got, step[1])
+			}
+		}
+	}
+}
+
+// What principals write who see the columns is protected from others; what is compared
+// with a tracked column is masked in recordings; and the recording says what is
+// tracked since when.
+func TestTrackedWritesOfThoseWhoAreCleared(t *testing.T) {
+	g := trackingGate(t, 15, tracked(t))
+	all := g.policy.columns
+	g.policy.all, g.policy.columns = all, nil
+	g.policy.change(nil)
+	cleared := g.connect(t, "")
+	for _, step := range [][2]string{
+		{"CREATE TABLE report AS SELECT id, ssn AS number, name FROM people", ""},
+		{"SELECT number FROM report WHERE id = 1", "219-09-9471"},
+		{"INSERT INTO copies (id, v) SELECT id + 10, lower(ssn) FROM people", ""},
+		{"SELECT v FROM copies WHERE id = 11", "219-09-9471"},
+	} {
+		if got := values(cleared, step[0]); got != step[1] {
+			t.Errorf("%s: %q, want %q", step[0], got, step[1])
+		}
+	}
+	cleared.Close(t.Context())
+	g.policy.columns = all
+	g.policy.change(nil)
+	c := g.connect(t, "")
+	for _, step := range [][2]string{
+		{"SELECT number, name FROM report WHERE id = 1", "*******9471|Ada"},
+		{"SELECT v, w FROM copies WHERE id = 11", "[redacted]|NULL"},
+		{"SELECT id FROM report WHERE number = '536-22-8726'", ""},
+	} {
+		if got := values(c, step[0]); got != step[1] {
+			t.Errorf("%s: %q, want %q", step[0], got, step[1])
+		}
+	}
+	c.Close(t.Context())
+	var recorded strings.Builder
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, tape := range g.tapes {
+		for _, f := range tape.all() {
+			recorded.Write(f.Payload)
+		}
+	}
+	if got := recorded.String(); strings.Contains(got, "536-22-8726") || !strings.Contains(got, "report.number holds values of public.people.ssn") {
+		t.Error("the recording does not say what is tracked, or holds what was compared with it")
+	}
+	list, err := postgres.ReadTaints(g.server.Tracked)
+	if err != nil || len(list) != 2 || list[0].String() != "public.report.number" || list[0].Table == 0 {
+		t.Errorf("the file has %v, %v", list, err)
+	}
+	x, err := g.server.Explain(t.Context(), g.database, analyzer(), all, all, "SELECT number FROM report")
+	if err != nil || fmt.Sprint(x[0].Fields[0].Origins, x[0].Fields[0].Treatment) != "[public.report.number public.people.ssn] keep_last:4" {
+		t.Errorf("explained: %+v, %v", x, err)
+	}
+}
+
+// Where nothing can be kept, and where the file cannot be read, nothing passes.
+func TestTrackedWritesFailClosed(t *testing.T) {
+	write := "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id"
+	g := startGate(t, gateConfig{sql: trackedSchema, columns: tracked(t)})
+	if got := values(g.connect(t, ""), write); got != "42501" {
+		t.Errorf("without a file: %q", got)
+	}
+	g = trackingGate(t, 15, tracked(t))
+	if err := os.WriteFile(filepath.Dir(g.server.Tracked), nil, 0o600); err != nil { // no directory can be there
+		t.Fatal(err)
+	}
+	c := g.connect(t, "")
+	if got := values(c, write); got != "42501" {
+		t.Errorf("a file that cannot be written: %q", got)
+	}
+	if got := values(c, "SELECT v FROM copies WHERE id = 1"); got != "one" {
+		t.Errorf("what was not stored: %q", got)
+	}
+	// Columns that are gone make room.
+	for table, want := range map[string]string{"4294967295": "", "(SELECT oid FROM pg_class WHERE relname = 'further')": "42501"} {
+		g := trackingGate(t, 15, tracked(t))
+		var full string
+		err := g.direct(t).QueryRow(t.Context(), `SELECT json_agg(json_build_object('database', current_database(), 'table', `+table+`::bigint, 'number', n, 'relation', 'x', 'column', 'y',
+			'from', json_build_array('public.people.ssn'), 'session', 's', 'at', now()))::text FROM generate_series(1, 10000) n`).Scan(&full)
+		if err == nil {
+			err = errors.Join(os.MkdirAll(filepath.Dir(g.server.Tracked), 0o700), os.WriteFile(g.server.Tracked, []byte(full), 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := startGate(t, gateConfig{columns: tracked(t), server: &postgres.Resource{
+			Name: "orders", Host: "127.0.0.1", Port: g.server.Port, User: peers.Superuser, Password: g.server.Password, Database: g.database, SSLMode: "disable", Tracked: g.server.Tracked,
+		}})
+		if got := values(again.connect(t, ""), write); got != want {
+			t.Errorf("with 10,000 of %s: %q, want %q", table, got, want)
+		}
+	}
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, []byte("[{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := &postgres.Resource{Name: "orders", Host: "localhost", User: "u", Database: "d", Tracked: bad}
+	if _, err := postgres.New(postgres.Config{Resources: map[string]*postgres.Resource{"orders": broken}, Plaintext: true, Analyzer: analyzer()}); err == nil {
+		t.Error("a file that cannot be read is none")
 	}
 }

@@ -21,7 +21,7 @@ type vocabulary struct {
 	mu        sync.Mutex
 	own       *dictionary // of PostgreSQL's own
 	others    *dictionary // of what is not
-	relations map[string][]*lineage.Relation
+	relations map[relationNamed][]*lineage.Relation
 	made      map[uint32]*lineage.Function
 	calls     map[uint32][]string // what functions that are read call
 	told      map[analysis]*told
@@ -36,7 +36,7 @@ func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
 	c.fresh()
 	if c.words == nil {
 		c.words = &vocabulary{catalog: c, analyzer: analyzer, version: c.changes, own: c.own,
-			relations: map[string][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
+			relations: map[relationNamed][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
 			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}}
 	}
 	return c.words

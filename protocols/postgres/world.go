@@ -15,7 +15,8 @@ import (
 type world struct {
 	*vocabulary
 	path      []string // schemas, in their order; nil: any
-	redefined bool     // what views and functions stand for only the session sees
+	temporary temporary
+	redefined bool // what views and functions stand for only the session sees
 	protected *protect.Columns
 	// risky is whether values of a type may have been met that code which is
 	// not followed casts unseen.
@@ -54,12 +55,15 @@ func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relatio
 	if name.Schema == functionSchema {
 		return []*lineage.Relation{valueOf(name.Name)}, nil
 	}
-	all, err := w.relationsNamed(ctx, name.Name)
+	all, err := w.relationsNamed(ctx, name.Name, w.temporary)
 	if err != nil {
 		return nil, err
 	}
 	if w.redefined {
 		all = redefined(all)
+	}
+	if name.Schema == "pg_temp" {
+		name.Schema = w.temporary.schema
 	}
 	if name.Schema != "" {
 		for _, r := range all {
@@ -71,6 +75,12 @@ func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relatio
 	}
 	if w.path == nil {
 		return append(found, all...), nil
+	}
+	// A temporary one hides the others, but for how long only the session knows.
+	for _, r := range all {
+		if w.temporary.schema != "" && r.Schema == w.temporary.schema {
+			found = append(found, r)
+		}
 	}
 	first := false
 	for _, schema := range w.path {
@@ -85,6 +95,9 @@ func (w *world) find(ctx context.Context, name lineage.Name) ([]*lineage.Relatio
 
 // sees is whether a name is looked for in a schema.
 func (w *world) sees(name lineage.Name, schema string) bool {
+	if schema != "" && schema == w.temporary.schema && (name.Schema == "" || name.Schema == "pg_temp") {
+		return true
+	}
 	if name.Schema != "" {
 		return name.Schema == schema
 	}
@@ -267,7 +280,7 @@ func (w *world) Fields(ctx context.Context, of lineage.Name) (fields []string, e
 	if err != nil || w.sees(of, "pg_catalog") && len(own.types[of.Name]) > 0 {
 		return nil, err
 	}
-	all, err := w.relationsNamed(ctx, of.Name)
+	all, err := w.relationsNamed(ctx, of.Name, w.temporary)
 	for _, r := range all {
 		if !w.sees(of, r.Schema) {
 			continue
