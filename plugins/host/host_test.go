@@ -426,31 +426,73 @@ func BenchmarkJudge(b *testing.B) {
 }
 
 // A plugin that keeps failing is not asked any more: its requests are refused
-// at once, and the reason says why. After a pause one call is tried.
+// at once, and the reason says why. They are those of the principal whose calls fail,
+// or everybody's if several's do.
 func TestKeepsFailing(t *testing.T) {
-	h := plugintest.Host(t, host.Options{Instances: 2, Failures: 5, Pause: 100 * time.Millisecond})
+	h := plugintest.Host(t, host.Options{Instances: 2, Failures: 5, Pause: time.Hour})
+	p, err := h.Load(t.Context(), "guest", onLong([]byte{opUnreachable}, i64Const(0)).bytes(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(who string, r *event.Request) (event.Verdict, error) {
+		t.Helper()
+		s := &event.Session{ID: who, Principal: event.Principal{Subject: who}}
+		o, err := p.Open(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.Judge(t.Context(), s, r)
+	}
+	refused := func(who, why string) {
+		t.Helper()
+		v, err := ask(who, short)
+		if !errors.Is(err, host.ErrFailing) || !errors.Is(err, host.ErrTrap) || v.Action != event.Block || !strings.Contains(err.Error(), why) {
+			t.Fatalf("%s: %v, %v", who, v, err)
+		}
+	}
+	for range 5 {
+		if _, err := ask("agent", long); !errors.Is(err, host.ErrTrap) || errors.Is(err, host.ErrFailing) {
+			t.Fatal(err)
+		}
+	}
+	refused("agent", "plugin guest: the plugin keeps failing for this principal: 5 calls in succession, the last: the plugin trapped")
+	if s := p.Stats(); s.Failing != nil || s.Opened != 0 || s.Principals != 1 || s.Calls != 5 {
+		t.Errorf("%+v", s)
+	}
+	if v, err := ask("other", short); err != nil || v.Action != event.Allow {
+		t.Fatalf("another principal: %v, %v", v, err)
+	}
+	for _, who := range []string{"first", "second", "first", "second", "third"} {
+		if _, err := ask(who, long); !errors.Is(err, host.ErrTrap) || errors.Is(err, host.ErrFailing) {
+			t.Fatal(err)
+		}
+	}
+	refused("other", "plugin guest: the plugin keeps failing: 5 calls in succession, the last: the plugin trapped")
+	if s := p.Stats(); s.Failing == nil || s.Opened != 1 || s.Calls != 11 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// After the pause one call is tried, and ends it if it succeeds.
+func TestFailsNoLonger(t *testing.T) {
+	h := plugintest.Host(t, host.Options{Instances: 1, Failures: 2, Pause: 1})
 	p, err := h.Load(t.Context(), "guest", onLong([]byte{opUnreachable}, i64Const(0)).bytes(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	judge := plugintest.Judge(t, p)
-	for range 5 {
-		if _, err := judge.Judge(t.Context(), new(event.Session), long); !errors.Is(err, host.ErrTrap) || errors.Is(err, host.ErrFailing) {
+	for range 2 {
+		if _, err := judge.Judge(t.Context(), new(event.Session), long); !errors.Is(err, host.ErrTrap) {
 			t.Fatal(err)
 		}
 	}
-	v, err := judge.Judge(t.Context(), new(event.Session), short)
-	if !errors.Is(err, host.ErrFailing) || v.Action != event.Block || !strings.Contains(err.Error(), "plugin guest: the plugin keeps failing: 5 calls in succession, the last: the plugin trapped") {
-		t.Fatalf("%v, %v", v, err)
-	}
-	if s := p.Stats(); s.Failing == nil || s.Opened != 1 || s.Calls != 5 {
+	if s := p.Stats(); s.Principals != 1 {
 		t.Errorf("%+v", s)
 	}
-	time.Sleep(150 * time.Millisecond)
 	if v, err := judge.Judge(t.Context(), new(event.Session), short); err != nil || v.Action != event.Allow {
 		t.Fatalf("%v, %v", v, err)
 	}
-	if s := p.Stats(); s.Failing != nil || s.Opened != 1 || s.Calls != 6 {
+	if s := p.Stats(); s.Principals != 0 || s.Calls != 3 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/plugins/cases"
 	"gatehouse/sdk"
+	"gatehouse/sdk/module"
 )
 
 // scaffold has a plugin in each language, as templates.
@@ -56,7 +57,8 @@ copied beside it.`,
 			if err := writePlugin(to, args[0], lang); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "Wrote %s. Next:\n  gatehouse plugin build %s\n  gatehouse plugin test %s\n", to, to, filepath.Join(to, args[0]+".wasm"))
+			l := module.Languages[slices.Index(languageNames(), lang)]
+			_, err := fmt.Fprintf(c.OutOrStdout(), "Wrote %s. It takes %s. Next:\n  gatehouse plugin build %s\n  gatehouse plugin test %s\n", to, l.Needs, to, filepath.Join(to, args[0]+".wasm"))
 			return err
 		},
 	}
