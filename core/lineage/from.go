@@ -297,7 +297,8 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 		}
 	}
 	if !a.spend(columnSteps * len(it.columns)) {
-		it.unknown = tooMuch
+		it.columns, it.unknown = nil, tooMuch
+		n = 0
 	}
 	if j.Alias.Name != "" {
 		it.name, it.byName = j.Alias.Name, true
@@ -306,9 +307,14 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 	}
 	items := make([]*item, 0, len(in)+2)
 	for _, one := range in {
-		hidden := *one
-		hidden.byColumn = false
-		items = append(items, &hidden)
+		if one.byColumn {
+			hidden := *one
+			hidden.byColumn = false
+			one = &hidden
+		}
+		if one.byName || !one.joins {
+			items = append(items, one)
+		}
 	}
 	if j.UsingAlias != "" {
 		items = append(items, &item{name: j.UsingAlias, byName: true, joins: true, columns: it.columns[:n:n], unknown: it.unknown})

@@ -59,10 +59,20 @@ func (p place) isKey() bool {
 	return p.item != nil && p.of.Columns[p.column].Unique && p.of.Columns[p.column].Required
 }
 
-// follows is whether p is the same wherever all of others are, since one of them
-// is a key of its table.
-func (p place) follows(others []place) bool {
-	return p.item != nil && !p.isKey() && slices.ContainsFunc(others, func(q place) bool { return q.tells(p) })
+// keyed are the tables of which there is a key among places, one that fits.
+func keyed(places []place, fits func(*RelationColumn) bool) map[*item]bool {
+	all := map[*item]bool{}
+	for _, p := range places {
+		if p.isKey() && fits(&p.of.Columns[p.column]) {
+			all[p.item] = true
+		}
+	}
+	return all
+}
+
+// follows is whether p is the same wherever the keys of tables are.
+func (p place) follows(keyed map[*item]bool) bool {
+	return p.item != nil && keyed[p.item] && !p.isKey()
 }
 
 // tells is whether p is a key of the table that q is a column of.

@@ -81,6 +81,9 @@ type scope struct {
 	// several rows of one.
 	body       *Select
 	multiplied bool
+	// single is of which tables each row is there once at most, as far as that
+	// was asked.
+	single map[*item]bool
 	// following are columns of DISTINCT that follow from keys beside them: rows
 	// may come in their order.
 	following []place

@@ -118,7 +118,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 		}
 	}
 	if b.Distinct {
-		r.rows = r.rows.with(gathered(s.distinct(b.Targets, r.columns)).decides())
+		r.rows = r.rows.with(gathered(a.distinct(s, b.Targets, r.columns)).decides())
 	}
 	for _, k := range b.DistinctOn {
 		r.rows = r.rows.with(a.key(s, r, k, true).decides())
@@ -132,11 +132,13 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 func (a *analysis) grouped(s *scope, b *Select) {
 	keys := make([]place, len(b.Group))
 	for i, k := range b.Group {
-		keys[i] = s.grouping(b.Targets, k)
+		if !b.Sets && a.spend(len(s.items)) {
+			keys[i] = s.grouping(b.Targets, k)
+		}
 	}
+	primary := keyed(keys, func(c *RelationColumn) bool { return c.Primary })
 	for i, k := range b.Group {
-		primary := func(q place) bool { return q.tells(keys[i]) && q.of.Columns[q.column].Primary }
-		if b.Sets || !keys[i].follows(keys) || !slices.ContainsFunc(keys, primary) {
+		if !keys[i].follows(primary) {
 			v := a.group(s, b.Targets, k)
 			s.rows, s.multiplied = s.rows.with(v.decides()), s.multiplied || v.many
 		}
@@ -174,14 +176,18 @@ func (s *scope) sorting(q *Query, k Key) place {
 
 // distinct returns those of columns, which targets stand for, that decide which
 // rows are the same.
-func (s *scope) distinct(targets []Target, columns []column) []column {
+func (a *analysis) distinct(s *scope, targets []Target, columns []column) []column {
+	if !a.spend(len(targets) * len(s.items)) {
+		return columns
+	}
 	places := s.places(targets)
 	if len(places) != len(columns) {
 		return columns
 	}
+	all := keyed(places, func(*RelationColumn) bool { return true })
 	var some []column
 	for i, p := range places {
-		if !p.follows(places) {
+		if !p.follows(all) {
 			some = append(some, columns[i])
 		} else {
 			s.following = append(s.following, p)

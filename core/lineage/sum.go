@@ -34,6 +34,9 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 	if len(c.Args) != 1 || c.Over != nil || c.Filter != nil || c.Distinct || c.Within || c.Variadic || len(c.Order) > 0 {
 		return "what is summed is not only a column"
 	}
+	if !a.spend(len(s.items)) {
+		return tooMuch
+	}
 	p := s.place(c.Args[0])
 	switch {
 	case p.item == nil || args[0].outer || args[0].many || len(args[0].derived) > 0 || args[0].reason != "" || !args[0].exact.holds(set{a.number(p.of.Columns[p.column].Column)}):
@@ -43,12 +46,13 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 	case s.multiplied || s.rows.reason != "":
 		return "it is not known which rows are summed"
 	}
+	by := a.chosen(s.rows)
 	for i, col := range p.of.Columns {
-		if n := (set{a.number(col.Column)}); (col.Unique || col.Hidden || i == p.column) && a.chosen(s.rows).holds(n) {
+		if n := (set{a.number(col.Column)}); (col.Unique || col.Hidden || i == p.column) && by.holds(n) {
 			return "which rows are summed depends on " + col.String()
 		}
 	}
-	if !slices.ContainsFunc(s.body.Floors, func(x Floor) bool { return x.Least >= f.Sums && a.floors(s, x, p) }) {
+	if !slices.ContainsFunc(s.body.Floors, func(x Floor) bool { return x.Least >= f.Sums && a.spend(len(s.items)) && a.floors(s, x, p) }) {
 		return fmt.Sprintf("HAVING count(%s) >= %d is missing", p.columns[p.column].name, f.Sums)
 	}
 	return ""
@@ -90,38 +94,48 @@ func serversOwn(found []*Function, of Compares) bool {
 	return len(found) > 0 && !slices.ContainsFunc(found, func(f *Function) bool { return f.Compares != of })
 }
 
-// A step is an equality by which a row of one table has one of another, by a key of
-// that.
-type step struct{ from, to *item }
-
 // once is whether each row of a table is in a query's rows once at most: all other
 // tables are joined to it by keys.
 func (a *analysis) once(s *scope, it *item) bool {
-	j := joining{analysis: a, scope: s, of: it}
+	once, asked := s.single[it]
+	if !asked {
+		once = a.joinedOnce(s, it)
+		if s.single == nil {
+			s.single = map[*item]bool{}
+		}
+		s.single[it] = once
+	}
+	return once
+}
+
+func (a *analysis) joinedOnce(s *scope, it *item) bool {
+	j := joining{analysis: a, scope: s, of: it, steps: map[*item][]*item{}}
 	for _, src := range s.body.From {
 		if !j.take(src) {
 			return false
 		}
 	}
 	j.holds(s.body.Where, nil)
-	reached := []*item{it}
-	for i := 0; i < len(reached); i++ {
-		for _, next := range j.steps {
-			if next.from == reached[i] && !slices.Contains(reached, next.to) {
-				reached = append(reached, next.to)
+	reached, next := map[*item]bool{it: true}, []*item{it}
+	for len(next) > 0 {
+		for _, to := range j.steps[next[0]] {
+			if !reached[to] {
+				reached[to], next = true, append(next, to)
 			}
 		}
+		next = next[1:]
 	}
 	return len(reached) == j.tables
 }
 
-// A joining is how the tables of a query are joined to one of them.
+// A joining is how the tables of a query are joined to one of them: steps are to
+// those of which a row of another has one at most, by a key.
 type joining struct {
 	*analysis
 	*scope
 	of     *item
 	tables int
-	steps  []step
+	steps  map[*item][]*item
 }
 
 // take takes a source in. It is false where its rows cannot be followed.
@@ -129,7 +143,7 @@ func (j *joining) take(src Source) bool {
 	switch src := src.(type) {
 	case *Table:
 		j.tables++
-		return len(src.Sample) == 0 && j.table(src) != nil
+		return len(src.Sample) == 0 && j.spend(len(j.items)) && j.table(src) != nil
 	case *Join:
 		right, single := src.Right.(*Table)
 		if src.Alias.Name != "" || src.Natural || src.Outer != Inner && (src.Outer != LeftOuter || !single) || !j.take(src.Left) || !j.take(src.Right) {
@@ -167,7 +181,7 @@ func (j *joining) table(t *Table) *item {
 func (j *joining) using(src Source, name string) (found place) {
 	switch src := src.(type) {
 	case *Table:
-		if it := j.table(src); it != nil {
+		if it := j.table(src); it != nil && j.spend(len(j.items)) {
 			return place{it, it.place(name)}
 		}
 	case *Join:
@@ -191,7 +205,7 @@ func (j *joining) holds(e Expr, only *item) {
 			}
 		}
 	case *Operation:
-		if len(e.Args) == 2 && !e.Any {
+		if len(e.Args) == 2 && !e.Any && e.Operator.Name == "=" && j.spend(2*len(j.items)) {
 			j.equals(j.scope.place(e.Args[0]), j.scope.place(e.Args[1]), e.Operator, only)
 		}
 	}
@@ -200,7 +214,7 @@ func (j *joining) holds(e Expr, only *item) {
 // equals takes in that two columns are equal. By a key of one its table has one row
 // for each of the other's.
 func (j *joining) equals(a, b place, by Name, only *item) {
-	if a.item == nil || b.item == nil || a.column < 0 || b.column < 0 || by.Name != "=" {
+	if by.Name != "=" || a.item == nil || b.item == nil || a.column < 0 || b.column < 0 {
 		return
 	}
 	x, y := &a.of.Columns[a.column], &b.of.Columns[b.column]
@@ -209,10 +223,10 @@ func (j *joining) equals(a, b place, by Name, only *item) {
 		return
 	}
 	if y.Unique && (only == nil || only == b.item) {
-		j.steps = append(j.steps, step{a.item, b.item})
+		j.steps[a.item] = append(j.steps[a.item], b.item)
 	}
 	if x.Unique && (only == nil || only == a.item) {
-		j.steps = append(j.steps, step{b.item, a.item})
+		j.steps[b.item] = append(j.steps[b.item], a.item)
 	}
 }
 

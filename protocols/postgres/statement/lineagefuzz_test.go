@@ -2,6 +2,8 @@ package statement
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 
 	"gatehouse/core/lineage"
@@ -14,7 +16,23 @@ func FuzzLineage(f *testing.F) {
 	for _, b := range blocks {
 		f.Add(b[0])
 	}
+	for _, name := range []string{"masking.txt", "masking18.txt", "guard/corpus.txt", "ordinary/business.txt", "ordinary/tools.txt"} {
+		text, err := os.ReadFile("../testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(name, "ordinary") { // before it are its fields
+				_, line, _ = strings.Cut(line, " ")
+			}
+			if !strings.HasPrefix(line, "#") {
+				f.Add(strings.TrimSpace(line))
+			}
+		}
+	}
 	c := shop(f)
+	c.Function(&lineage.Function{Schema: "public", Name: "total", Least: 1, Most: 1, Kind: lineage.Aggregate, Sums: 4})
+	f.Add("SELECT p.city, total(p.pin) FROM people p JOIN orders o ON p.id = o.id, copies c WHERE c.id = o.id GROUP BY p.city HAVING count(p.pin) >= 4 AND 4 <= count(*)")
 	a := NewAnalyzer(Limits{Text: 4096, Parses: 20})
 	f.Fuzz(func(t *testing.T, sql string) {
 		facts, err := a.Analyze(context.Background(), sql)
