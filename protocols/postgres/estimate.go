@@ -132,7 +132,13 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 			return "", ctx.Err()
 		}
 		if err != nil {
-			return unknown, nil
+			// The session's own transaction may have changed the table, which
+			// locks it.
+			if rows[top], known = s.atMost(ctx, w, roots, top); !known {
+				return unknown, nil
+			}
+			answered = true
+			continue
 		}
 		rows[top], answered = 0, true
 		for i := range plans {
@@ -166,6 +172,45 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 		total += n
 	}
 	return strconv.FormatFloat(total, 'f', 0, 64), nil
+}
+
+// atMost returns how many rows the tables have that an outermost statement updates or
+// deletes from, as the server counts them. It locks nothing.
+func (s *session) atMost(ctx context.Context, w *writing, roots []int, root int) (rows float64, known bool) {
+	for i := range w.list {
+		st := &w.list[i]
+		if roots[i] != root || !writesRows(st) || st.Within == "cascade" {
+			continue
+		}
+		if st.Kind != "UPDATE" && st.Kind != "DELETE" || len(st.Writes) != 1 {
+			return 0, false
+		}
+		n, known := s.catalog.rowsOf(ctx, st.Writes[0])
+		if !known {
+			return 0, false
+		}
+		rows += n
+	}
+	return rows, true
+}
+
+// rowsOf returns how many rows the tables of a name have, with what inherits from
+// them, by the server's statistics.
+func (c *catalog) rowsOf(ctx context.Context, o event.Object) (rows float64, known bool) {
+	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `
+			WITH RECURSIVE below AS (
+				SELECT r.oid FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+				WHERE r.relname = $2 AND ($1 = '' OR n.nspname = $1) AND r.relpersistence <> 't'
+				UNION SELECT h.inhrelid FROM pg_catalog.pg_inherits h JOIN below b ON b.oid = h.inhparent
+			)
+			SELECT coalesce(sum(greatest(x.counted, x.live)) FILTER (WHERE r.relkind = 'r'), 0),
+				coalesce(bool_and(r.relkind = 'p' OR r.relkind = 'r' AND (x.counted >= 0 OR x.live > 0)), false)
+			FROM below b JOIN pg_catalog.pg_class r ON r.oid = b.oid,
+				LATERAL (SELECT r.reltuples::pg_catalog.float8 AS counted, pg_catalog.pg_stat_get_live_tuples(r.oid)::pg_catalog.float8 AS live) x`,
+			o.Schema, o.Name).Scan(&rows, &known)
+	})
+	return rows, known && err == nil
 }
 
 // perKey returns a query that finds as many rows as a cascade writes for each row
