@@ -117,7 +117,10 @@ type relation struct {
 	none    bool // it returns no columns at all
 }
 
-func unknownRelation(reason string) *relation { return &relation{unknown: reason} }
+// unknownRelation is one of which neither columns nor rows are known.
+func unknownRelation(reason string) *relation {
+	return &relation{unknown: reason, rows: rows{reason: reason}}
+}
 
 // spend takes n steps. It is false where there are none left.
 func (a *analysis) spend(n int) bool {
@@ -168,7 +171,7 @@ func (a *analysis) statement(ctx within, s Statement) *relation {
 		return a.create(ctx, s)
 	case *Explain:
 		a.statement(ctx, s.Statement)
-		return unknownRelation("it is of EXPLAIN")
+		return &relation{unknown: "it is of EXPLAIN"}
 	case *Other:
 		return a.other(ctx, s)
 	}
