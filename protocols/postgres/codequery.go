@@ -77,6 +77,10 @@ WITH RECURSIVE asked AS (
 	FROM typed t JOIN pg_cast c ON t.oid = CASE WHEN c.castsource < 16384 AND c.casttarget >= 16384 THEN c.casttarget ELSE c.castsource END
 		AND c.castcontext <> 'e'
 	UNION ALL
+	SELECT t.how, t.schema, t.name, t.path, f.proc, true, '', '', t.columns
+	FROM typed t JOIN pg_type b ON b.oid = t.oid AND b.typtype = 'b',
+		LATERAL (VALUES (b.typinput), (b.typoutput), (b.typreceive), (b.typsend), (b.typmodin)) AS f (proc)
+	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, g.tgfoid, false, 'trigger', '', ''
 	FROM relations r JOIN pg_trigger g ON g.tgrelid = r.oid AND NOT g.tgisinternal
 		AND g.tgtype & CASE r.how WHEN 'I' THEN 4 WHEN 'D' THEN 8 WHEN 'U' THEN 16 ELSE 0 END <> 0

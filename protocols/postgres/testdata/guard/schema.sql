@@ -132,3 +132,8 @@ CREATE FOREIGN DATA WRAPPER nothing;
 CREATE FUNCTION weighed(parcels) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
 CREATE FUNCTION "Weighed Too"(parcels) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
 CREATE FUNCTION "json_scalar"(numeric) RETURNS int LANGUAGE sql AS $$ DELETE FROM orders; SELECT 1 $$;
+CREATE TYPE raw;
+CREATE FUNCTION raw_in(cstring) RETURNS raw LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION raw_out(raw) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE raw (INPUT = raw_in, OUTPUT = raw_out, LIKE = text);
+CREATE TABLE raws (id int, r raw);
