@@ -146,7 +146,7 @@ func (t *taints) moving(s *session) (all []*mover) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for m := range t.movers {
-		if m.session != s && m.session.catalog == s.catalog {
+		if m.session != s && m.session.database == s.database {
 			all = append(all, m)
 		}
 	}

@@ -78,6 +78,7 @@ func TestTrackedWrites(t *testing.T) {
 			{"insert computed", "INSERT INTO copies (id, v) SELECT id + 10, lower(ssn) FROM people", "SELECT v FROM copies WHERE id = 11", "[redacted]"},
 			{"insert with another type", "INSERT INTO copies (id, v) SELECT id + 10, pin FROM people", "SELECT v FROM copies WHERE id = 11", "NULL"},
 			{"update", "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id", "SELECT v, w FROM copies WHERE id = 1", "*******9471|w1"},
+			{"its own table", "UPDATE people SET name = ssn WHERE id = 1", "SELECT name, id FROM people WHERE id < 3 ORDER BY id", "*******9471|1 ***|2"},
 			{"returning", "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id AND p.id = 1 RETURNING v, w", "", "*******9471|w1"},
 			{"on conflict", "INSERT INTO copies (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET w = (SELECT ssn FROM people WHERE people.id = 1)", "SELECT w, v FROM copies WHERE id = 1", "*******9471|one"},
 			{"merge", "MERGE INTO copies c USING people p ON p.id = c.id WHEN MATCHED THEN UPDATE SET v = p.ssn WHEN NOT MATCHED THEN INSERT (id, w) VALUES (p.id, p.ssn)", "SELECT v, w FROM copies WHERE id = 1", "*******9471|**"},
