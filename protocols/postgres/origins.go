@@ -28,6 +28,7 @@ type origin struct {
 	view      bool // they come through a view
 	computed  bool // it holds what was computed of protected columns and stored there
 	typ       dataType
+	relation  string // the name of the column's own
 }
 
 // A dataType is a type with its modifier.
@@ -241,7 +242,7 @@ func (m relations) origin(c column) origin {
 	t := tracer{relations: m, seen: map[column]bool{}}
 	t.lineage = event.LineageExact
 	if r := m[c.table]; r != nil {
-		t.typ = r.columns[c.number].typ
+		t.typ, t.relation = r.columns[c.number].typ, r.name
 	}
 	t.follow(c)
 	if t.computed && t.lineage == event.LineageExact {

@@ -48,6 +48,7 @@ type told struct {
 	// taints are what columns hold then, where policy says that it is tracked.
 	// That of a relation which the statement makes has no number.
 	taints []*Taint
+	makes  bool // it makes a table of them
 	// sums are the protected columns of which it has sums that pass.
 	sums []string
 }
@@ -112,7 +113,7 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 		return nil, err
 	}
 	if made, is := q.(*lineage.Create); is {
-		j.makes = made.Into
+		j.into = made.Into
 	}
 	j.judge(sub.facts.Statements[sub.facts.Top(sub.index)].Kind)
 	if explained {
@@ -193,7 +194,7 @@ type judgement struct {
 	result    *lineage.Result
 	names     map[lineage.Column][]string
 	origins   map[column]origin
-	makes     lineage.Name // the relation that the statement makes, if it does
+	into      lineage.Name // the relation that the statement makes, if it does
 	risky     bool         // casts that no text shows may run code
 	constants []bool
 }

@@ -70,33 +70,26 @@ func (j *judgement) track(f *lineage.Flow) string {
 		return "definitions change in the transaction"
 	case j.uncertain:
 		return "which temporary tables the session has is not known"
-	case !known && f.To.Relation == j.makes.String() && j.makes.Name != "":
-		t.Schema, t.Relation = j.makes.Schema, j.makes.Name
+	case !known && f.To.Relation == j.into.String() && j.into.Name != "":
+		t.Schema, t.Relation = j.into.Schema, j.into.Name
 		t.Table, t.Number = 0, 0
 		if strings.HasPrefix(t.Schema, "pg_temp") {
 			t.Schema = ""
 		}
+		j.makes = true
 		t.Temporary = slices.Contains(j.facts.Statements[j.facts.Top(j.index)].Options, "TEMPORARY")
 	case !known || len(o.names) == 0:
 		return "relation " + f.To.Relation + " is not known"
-	case o.view && j.through(o):
-		return "" // it holds nothing itself
 	case o.view:
-		return "what view " + f.To.Relation + " writes to is not known"
+		return "what view " + f.To.Relation + " writes to may change meanwhile"
 	case o.lineage == event.LineageUnknown:
 		return "where " + f.To.Relation + " stores it is not known"
 	}
 	j.taints = append(j.taints, t)
+	if known { // by then another may have the name
+		j.taints = append(j.taints, &Taint{Relation: o.relation, Column: "*", From: from, Computed: true})
+	}
 	return ""
-}
-
-// through is whether what is written to a view's column, which comes from others, is
-// written to one of a table as well.
-func (j *judgement) through(view origin) bool {
-	return slices.ContainsFunc(j.result.Flows, func(f lineage.Flow) bool {
-		of, known := columnOf(f.To)
-		return known && !j.origins[of].view && slices.Contains(view.names, f.To.String())
-	})
 }
 
 // makesAlone is whether facts are of one statement that makes a table of what it
@@ -253,7 +246,7 @@ func (m *mover) taints(ctx context.Context) (all []*Taint, ref *refusal, err err
 			return nil, notLookedUp, ctx.Err()
 		case t.refusal != "" && m.protected.Strict():
 			return nil, t.refused(), nil
-		case len(t.taints) > 0 && t.taints[0].Table == 0 && !makesAlone(sub.facts):
+		case t.makes && !makesAlone(sub.facts):
 			return nil, refuseTracked("a table that holds what is read from protected columns has to be made by a statement of its own", ""), nil
 		}
 		all = append(all, t.taints...)

@@ -83,7 +83,8 @@ func TestTrackedWrites(t *testing.T) {
 			{"on conflict", "INSERT INTO copies (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET w = (SELECT ssn FROM people WHERE people.id = 1)", "SELECT w, v FROM copies WHERE id = 1", "*******9471|one"},
 			{"merge", "MERGE INTO copies c USING people p ON p.id = c.id WHEN MATCHED THEN UPDATE SET v = p.ssn WHEN NOT MATCHED THEN INSERT (id, w) VALUES (p.id, p.ssn)", "SELECT v, w FROM copies WHERE id = 1", "*******9471|**"},
 			{"with", "WITH x AS (INSERT INTO further SELECT id, ssn FROM people WHERE id = 1 RETURNING id) SELECT id FROM x", "SELECT v, w FROM further", "*******9471|NULL"},
-			{"view", "UPDATE shown SET v = ssn FROM people p WHERE p.id = shown.id", "SELECT c.v, s.v, c.w FROM copies c JOIN shown s ON s.id = c.id WHERE c.id = 1", "*******9471|*******9471|w1"},
+			{"view", "UPDATE shown SET v = ssn FROM people p WHERE p.id = shown.id", "", "42501"},
+			{"shown by a view", "UPDATE copies SET v = ssn FROM people p WHERE p.id = copies.id", "SELECT c.v, s.v, c.w FROM copies c JOIN shown s ON s.id = c.id WHERE c.id = 1", "*******9471|*******9471|w1"},
 			{"partition", "INSERT INTO ranges SELECT id, ssn FROM people WHERE id = 1", "SELECT a.v, b.v, a.id FROM ranges a, range_one b", "*******9471|*******9471|1"},
 			{"partition itself", "INSERT INTO range_one SELECT id, ssn FROM people WHERE id = 1", "SELECT a.v, b.v, a.id FROM ranges a, range_one b", "*******9471|*******9471|1"},
 			{"cascade", "UPDATE cities SET name = (SELECT ssn FROM people WHERE id = 1)", "SELECT city, id FROM streets", "*******9471|1"},
@@ -306,6 +307,23 @@ func TestTrackedColumnsOfWhatIsOnItsWay(t *testing.T) {
 		}
 		if got := values(writer, "SELECT w, v FROM further WHERE id = 1"); got != "*******9471|NULL" {
 			t.Errorf("PostgreSQL %d: stored by what was on its way: %q", version, got)
+		}
+
+		// Another table takes the name by which a statement stores them.
+		exec(direct, "BEGIN; LOCK TABLE log IN ACCESS EXCLUSIVE MODE")
+		go func() { done <- values(other, "INSERT INTO log SELECT id, ssn FROM people") }()
+		awaitLocked(t, watch, 1)
+		exec(direct, "ALTER TABLE log RENAME TO former; CREATE TABLE log (id int, u text); COMMIT")
+		if got := <-done; got != "" {
+			t.Fatal(got)
+		}
+		for _, sql := range []string{"SELECT u FROM log", "SELECT v FROM former"} {
+			if got := values(g.connect(t, ""), sql); strings.Contains(got, "219-09") {
+				t.Errorf("PostgreSQL %d: %s: %s", version, sql, got)
+			}
+		}
+		if got := g.one(t, "SELECT (SELECT count(*) FROM former) + (SELECT count(*) FROM log) || ''"); got != "2" {
+			t.Errorf("PostgreSQL %d: stored %s", version, got)
 		}
 
 		// The rows of a result with locks are read when the locks are had.
