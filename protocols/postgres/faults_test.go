@@ -38,7 +38,7 @@ func readFaults(t *testing.T) (all []fault) {
 // which the environment says which one it has.
 func TestRandomStatementsFindFaults(t *testing.T) {
 	all := readFaults(t)
-	if len(all) < 13 {
+	if len(all) < 27 {
 		t.Errorf("there are %d faults", len(all))
 	}
 	root, err := filepath.Abs("../..")
@@ -91,7 +91,7 @@ func TestRandomStatementsFindFaults(t *testing.T) {
 	}
 	found := 0
 	for i, f := range append([]fault{{what: "none"}}, all...) {
-		run := exec.CommandContext(t.Context(), program, "-test.run", "^TestLineageHoldsForRandomStatements$", "-statement-seed", "1", "-statements", "800")
+		run := exec.CommandContext(t.Context(), program, "-test.run", "^TestLineageHoldsForRandomStatements$", "-statement-seed", "1", "-statements", "1200", "-statement-stop", "1")
 		run.Env = append(os.Environ(), fmt.Sprint("GATEHOUSE_FAULT=", i))
 		out, err := run.CombinedOutput()
 		text := string(out)

@@ -108,6 +108,9 @@ func isSecret(name string) bool {
 func (g *generator) statement() string {
 	g.bias = oneOf(g, anywhere, anywhere, nowhere, filtering)
 	g.named, g.n, g.keyless = nil, 0, false
+	if g.chance(45) {
+		return g.pointed()
+	}
 	var common []string
 	for range g.IntN(3) {
 		common = append(common, g.common())

@@ -24,6 +24,37 @@ CREATE FUNCTION name_of(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT nam
 CREATE FUNCTION code_of(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT secret_code FROM people WHERE id = who';
 CREATE FUNCTION kinds(above int) RETURNS TABLE (id int, kind text) LANGUAGE sql STABLE AS 'SELECT id, kind FROM orders WHERE amount >= above';
 
+-- Names that stand for several functions, operators and casts with code of their own.
+CREATE FUNCTION tell(n int) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT n::text || '!'$$;
+CREATE FUNCTION tell(called text) RETURNS text LANGUAGE sql STABLE AS 'SELECT secret_code FROM people WHERE name = called';
+CREATE FUNCTION next_to(who int, further int DEFAULT length(code_of(2))) RETURNS int LANGUAGE sql STABLE AS 'SELECT who + further';
+CREATE TYPE badge AS (code text);
+CREATE FUNCTION badge_of(who int) RETURNS badge LANGUAGE sql STABLE AS 'SELECT ROW(secret_code)::badge FROM people WHERE id = who';
+CREATE CAST (int AS badge) WITH FUNCTION badge_of(int);
+CREATE OPERATOR ~~~ (RIGHTARG = int, FUNCTION = code_of);
+CREATE FUNCTION near(team int, who int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT secret_n % 3 >= $1 FROM people WHERE id = $2';
+CREATE OPERATOR <~> (LEFTARG = int, RIGHTARG = int, FUNCTION = near);
+
+-- What inherits holds protected values under a name that is none of the parent's.
+CREATE TABLE papers (id int, body text);
+CREATE TABLE sealed () INHERITS (papers);
+CREATE VIEW paper_view AS SELECT id, body FROM papers;
+
+-- A view of somebody to whom row security applies.
+CREATE TABLE guarded (id int PRIMARY KEY, label text, secret_n int);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY even ON guarded USING (secret_n % 2 = 0);
+DO $$ BEGIN CREATE ROLE gatehouse_reader; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+GRANT SELECT ON guarded TO gatehouse_reader;
+CREATE VIEW seen AS SELECT id, label FROM guarded;
+ALTER VIEW seen OWNER TO gatehouse_reader;
+CREATE VIEW seen_again AS SELECT id, label FROM seen WHERE id > 1;
+
+CREATE VIEW deep AS SELECT id, name AS label, secret_n AS n FROM people WHERE age > 0;
+CREATE VIEW deeper AS SELECT id, label, age AS n FROM (SELECT d.id, d.label, d.n AS pin, p.age FROM deep d JOIN people p USING (id)) q WHERE q.pin > 6;
+CREATE VIEW ranked AS SELECT id, label, (rank() OVER (ORDER BY secret_n))::int AS n FROM parts;
+CREATE TABLE slots (n int UNIQUE, secret_n int UNIQUE, what text, note text);
+
 INSERT INTO orders SELECT i, i % 6 + 1, (i * 7) % 20, (ARRAY['a', 'b', 'c'])[i % 3 + 1], CASE WHEN i % 4 > 0 THEN 'note ' || i END, date '2025-01-01' + i, i % 2 = 0 FROM generate_series(1, 9) i;
 INSERT INTO nodes (id, parent_id, label) SELECT i, nullif(i / 2, 0), 'node ' || i FROM generate_series(1, 9) i;
 INSERT INTO log SELECT i, 'log ' || i, i FROM generate_series(1, 3) i;
