@@ -39,6 +39,7 @@ func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
 		operators: map[Name][]*Function{},
 		casts:     map[Name]casts{},
 		sites:     map[comparing]int32{},
+		sources:   map[origin]int32{},
 		writes:    map[written]int{},
 	}
 	version := c.Version()
@@ -70,6 +71,9 @@ type analysis struct {
 	operators map[Name][]*Function
 	casts     map[Name]casts
 
+	// sources are the numbers of those that values change with.
+	sources map[origin]int32
+
 	flows  []flow
 	writes map[written]int // their indexes
 	// control are the columns that may decide what is computed, and decided what
@@ -93,6 +97,12 @@ type comparing struct {
 	at     Expr
 	column int32
 	whole  bool
+}
+
+// An origin is a source by the place where it stands, or one that it is made of.
+type origin struct {
+	at any
+	of int32 // -1: itself
 }
 
 // A flow is a Flow as yet.

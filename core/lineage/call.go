@@ -87,6 +87,9 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	if !f.Total && !followed {
 		v = v.fails()
 	}
+	if f.Volatile {
+		v.from = v.from.with(set{a.sourceOf(c, -1)}) // which is another each time
+	}
 	switch {
 	case c.Over != nil:
 		v = a.windowed(s, c, v)
@@ -141,6 +144,11 @@ func (a *analysis) aggregated(s *scope, c *Call, v value) value {
 // and on what they are divided and sorted by.
 func (a *analysis) windowed(s *scope, c *Call, v value) value {
 	v.rows = v.rows.with(s.rows.selecting())
+	for _, it := range s.items {
+		for i := range it.columns {
+			v.from = v.from.with(it.columns[i].from)
+		}
+	}
 	for w, n := c.Over, 0; w != nil && n <= len(s.windows); n++ {
 		for _, list := range [][]Expr{w.Partition, w.Order, w.Frame} {
 			v = v.with(a.all(s, list))

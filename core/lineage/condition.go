@@ -1,5 +1,7 @@
 package lineage
 
+import "slices"
+
 // condition is on what rows depend that a condition is to hold of.
 func (a *analysis) condition(s *scope, e Expr) rows {
 	if a.nested++; a.nested > maxExprDepth {
@@ -28,10 +30,27 @@ func (a *analysis) holding(s *scope, e Expr) rows {
 		if _, ok := e.Arg.(*Ref); ok {
 			return a.comparison(e, a.expr(s, e.Arg), true)
 		}
+	case *Subquery:
+		if e.Kind == Exists { // what its rows are is told of them
+			return a.expr(s, e).decides()
+		}
 	case *Operation:
 		return a.compared(s, e)
 	}
-	return a.expr(s, e).decides()
+	return a.told(e, a.expr(s, e))
+}
+
+// told is on what rows depend that v, which is computed, decides about: a bit for
+// each row of a source, or any number of rows where it is made of those of several.
+func (a *analysis) told(at Expr, v value) rows {
+	if len(v.from) > 1 {
+		return v.counts()
+	}
+	r := v.decides()
+	for _, n := range v.all() {
+		r.compared = r.compared.with(set{a.site(at, n, false)})
+	}
+	return r
 }
 
 // compared is an operation as a condition: a comparison of a column with
@@ -39,39 +58,55 @@ func (a *analysis) holding(s *scope, e Expr) rows {
 func (a *analysis) compared(s *scope, e *Operation) rows {
 	args := a.each(s, e.Args)
 	column, compares := a.compares(s, e, args)
-	whole := true
-	for _, f := range a.operatorsOf(e, args) {
-		compares = compares && f.Compares != ComparesNot
-		whole = whole && f.Compares == ComparesWhole
-	}
+	found := a.operatorsOf(e, args)
+	whole := equalities(found)
+	compares = compares && !slices.ContainsFunc(found, func(f *Function) bool { return f.Compares == ComparesNot })
 	switch v := a.operated(s, e, args); {
 	case compares && v.reason == "":
-		return a.comparison(e, args[column], whole && (column == 0 || !e.Any))
+		return a.comparison(e, args[column], whole && !e.Any)
+	case whole && !slices.ContainsFunc(args, func(arg value) bool { return !arg.shown() }):
+		return v.decides() // columns are equal, or not
 	case whole:
-		return v.decides()
+		return a.told(e, v)
 	default:
 		return v.counts()
 	}
 }
 
+// equalities is whether operators only tell whether whole values are equal.
+func equalities(operators []*Function) bool {
+	return !slices.ContainsFunc(operators, func(f *Function) bool { return f.Compares != ComparesWhole })
+}
+
 // comparison compares what a name stands for with constants. What is a column as
 // it is, is compared; what is computed is matched.
 func (a *analysis) comparison(at Expr, v value, whole bool) rows {
+	if len(v.derived) > 0 && len(v.from) > 1 {
+		return v.counts()
+	}
 	r := v.rows
 	r.matched = r.matched.with(v.derived)
 	r.failing = r.failing.with(v.failing)
 	r.reason = first(r.reason, v.reason)
 	for _, n := range v.exact {
-		k := comparing{at, n, whole}
-		c, ok := a.sites[k]
-		if !ok {
-			c = int32(len(a.comparisons))
-			a.sites[k] = c
-			a.comparisons = append(a.comparisons, Comparison{Column: a.columns[n], Whole: whole, Times: 1})
-		}
-		r.compared = r.compared.with(set{c})
+		r.compared = r.compared.with(set{a.site(at, n, whole)})
+	}
+	for _, n := range v.derived {
+		r.compared = r.compared.with(set{a.site(at, n, false)})
 	}
 	return r
+}
+
+// site returns the number of the comparison of a column at a place.
+func (a *analysis) site(at Expr, column int32, whole bool) int32 {
+	k := comparing{at, column, whole}
+	c, ok := a.sites[k]
+	if !ok {
+		c = int32(len(a.comparisons))
+		a.sites[k] = c
+		a.comparisons = append(a.comparisons, Comparison{Column: a.columns[column], Whole: whole, Times: 1})
+	}
+	return c
 }
 
 // compares finds the one column that an operation compares with constants.

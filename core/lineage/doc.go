@@ -33,12 +33,17 @@
 //
 //	WHERE ssn = $1                         compared: a bit for each row
 //	WHERE ssn LIKE 'a%', ssn > 'a'         compared, in part: more with each statement
-//	WHERE upper(ssn) = 'X', a.ssn = b.ssn  matched: anything
+//	WHERE upper(ssn) = 'X'                 compared in part, and matched
+//	WHERE a.ssn = b.ssn                    matched
+//	WHERE upper(a.ssn || b.x) = 'X'        matched, and counted: rows of several sources
+//	WHERE a.ssn = g                        the same, where g is a function's, not a column
 //	GROUP BY ssn, DISTINCT, UNION          matched
 //	GROUP BY id, ssn                       not at all, where id is the primary key
 //	ORDER BY ssn LIMIT 1                   matched: the first is the lowest
 //	FROM generate_series(1, pin)           matched, and counted: as many rows
+//	TABLESAMPLE system (pin)               the same
 //	ORDER BY ssn                           ordered
+//	… UNION ALL … ORDER BY ssn             matched: it sorts among what is known
 //	ORDER BY upper(ssn)                    matched: it may put any row first
 //	SELECT 1 / (pin - 5), ssn::int         failing: the statement ends, or it does not
 //

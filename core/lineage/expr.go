@@ -327,11 +327,17 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 			v = v.with(c.value)
 		}
 	case Any:
-		v = v.with(a.expr(s, e.Test))
+		test := a.expr(s, e.Test)
+		compares := &Operation{Operator: e.Operator, Args: make([]Expr, 2)}
+		equal := test.shown() && len(r.columns) == 1 && r.columns[0].shown() && equalities(a.operatorsOf(compares, []value{test, r.columns[0].value}))
+		v = v.with(test)
 		for _, c := range r.columns {
 			v = v.with(c.value)
 		}
-		v = a.operated(s, &Operation{Operator: e.Operator, Args: make([]Expr, 2)}, []value{v, {}})
+		if equal { // how often does not matter
+			v.from = nil
+		}
+		v = a.operated(s, compares, []value{v, {}})
 	}
 	v.many, v.outer = false, true
 	return v

@@ -35,7 +35,7 @@ func (a *analysis) source(s *scope, src Source, prior []*item) (*item, []*item) 
 		if src.Lateral {
 			ctx = s.lateral(prior)
 		}
-		it = a.item(s, a.statement(ctx, src.Query), src.Alias)
+		it = a.item(s, a.varying(src, a.statement(ctx, src.Query)), src.Alias)
 	case *Join:
 		return a.join(s, src, prior)
 	case *Calls:
@@ -89,18 +89,64 @@ func (a *analysis) table(s *scope, t *Table) *item {
 	}
 	if t.Name.Schema == "" {
 		if c := s.find(t.Name.Name); c != nil {
-			return a.item(s, a.resolved(c), alias)
+			r := a.resolved(c)
+			if c.open { // it refers to itself
+				return a.item(s, a.changing(t, r), alias)
+			}
+			return a.item(s, a.varying(t, r), alias)
 		}
 	}
-	it := a.item(s, a.relation(t.Name, t.Only), alias)
+	it := a.item(s, a.varying(t, a.relation(t.Name, t.Only)), alias)
 	it.schema, it.stored = t.Name.Schema, t.Alias.Name == ""
 	if found := a.found[t.Name]; len(found) == 1 && found[0].Definition == nil && found[0].Opaque == "" {
 		it.of = found[0]
 	}
 	for _, e := range t.Sample {
-		s.rows = s.rows.with(a.expr(&scope{within: s.within}, e).decides())
+		s.rows = s.rows.with(a.expr(&scope{within: s.within}, e).counts())
 	}
 	return it
+}
+
+// varying is r where it is a source: each of its columns changes with a source of
+// its own, for each that it is made of.
+func (a *analysis) varying(src Source, r *relation) *relation {
+	return r.each(func(v value) value {
+		if len(v.from) == 0 {
+			return v.at(set{a.sourceOf(src, -1)})
+		}
+		var from set
+		for _, n := range v.from {
+			from = from.with(set{a.sourceOf(src, n)})
+		}
+		return v.at(from)
+	})
+}
+
+// changing is r where it is a source whose columns all change together.
+func (a *analysis) changing(src Source, r *relation) *relation {
+	from := set{a.sourceOf(src, -1)}
+	return r.each(func(v value) value { return v.at(from) })
+}
+
+// each is r with other values.
+func (r *relation) each(f func(value) value) *relation {
+	q := *r
+	q.columns = append([]column(nil), r.columns...)
+	for i := range q.columns {
+		q.columns[i].value = f(q.columns[i].value)
+	}
+	return &q
+}
+
+// sourceOf returns the number of a source, or of one that it is made of.
+func (a *analysis) sourceOf(src any, of int32) int32 {
+	k := origin{src, of}
+	n, ok := a.sources[k]
+	if !ok {
+		n = int32(len(a.sources))
+		a.sources[k] = n
+	}
+	return n
 }
 
 // relation returns what the relations of a name are, any of which it may stand for.
@@ -284,8 +330,14 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 			continue
 		}
 		merged[name] = true
-		it.columns = append(it.columns, column{name: name, value: l[0].or(r[0].value)})
-		s.rows.matched = s.rows.matched.with(l[0].all()).with(r[0].all())
+		v := l[0].or(r[0].value)
+		s.rows.matched = s.rows.matched.with(v.all())
+		if l[0].shown() && r[0].shown() {
+			v.from = l[0].from // they are equal
+		} else {
+			s.rows.counted = s.rows.counted.with(v.all())
+		}
+		it.columns = append(it.columns, column{name: name, value: v})
 		s.rows.reason = first(s.rows.reason, first(l[0].reason, r[0].reason))
 	}
 	n := len(it.columns)
@@ -358,7 +410,9 @@ func (a *analysis) calls(s *scope, c *Calls, prior []*item) *item {
 	if c.Ordinality {
 		it.columns = append(it.columns, column{name: "ordinality"})
 	}
+	of := set{a.sourceOf(c, -1)}
 	for i := range it.columns {
+		it.columns[i].value = it.columns[i].at(of.with(it.columns[i].from))
 		it.columns[i].many = false
 	}
 	it.columns = renamed(it.columns, c.Alias.Columns)
@@ -376,7 +430,8 @@ func (a *analysis) document(s *scope, d *Document, prior []*item) *item {
 	s.rows = s.rows.with(of.counts())
 	it := &item{name: d.Alias.Name, byName: d.Alias.Name != "", byColumn: true}
 	for _, t := range d.Columns {
-		it.columns = append(it.columns, column{name: t.Name, value: of.with(a.expr(in, t.Expr))})
+		v := of.with(a.expr(in, t.Expr))
+		it.columns = append(it.columns, column{name: t.Name, value: v.at(v.from.with(set{a.sourceOf(d, -1)}))})
 	}
 	it.columns = renamed(it.columns, d.Alias.Columns)
 	return it

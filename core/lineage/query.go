@@ -15,6 +15,8 @@ type Query struct {
 	// are any, constants included.
 	Limits  []Expr
 	Limited bool
+	// Locks is whether its rows are locked, which other statements may see.
+	Locks bool
 }
 
 // A Body is what a query takes its rows from: *Select, *Combined or *Values.

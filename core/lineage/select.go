@@ -22,6 +22,15 @@ func (a *analysis) query(ctx within, q *Query) *relation {
 		s = &scope{within: ctx}
 	}
 	a.ordered(s, r, q)
+	if q.Locks {
+		by := ""
+		if a.nested > 0 {
+			by = "FOR UPDATE" // whether it runs may be decided where it stands
+		}
+		if locked := r.rows.selecting(); by != "" || !locked.none() {
+			a.flow(Column{}, by, value{}, locked)
+		}
+	}
 	return r
 }
 
@@ -35,8 +44,12 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 	for _, k := range q.Order {
 		v := a.key(s, r, k, true)
 		r.rows = r.rows.with(v.rows)
-		r.rows.ordered = r.rows.ordered.with(v.exact)
-		r.rows.matched = r.rows.matched.with(v.derived) // an order may tell whatever is computed
+		switch r.rows.matched = r.rows.matched.with(v.derived); { // an order may tell whatever is computed
+		case len(v.from) > 1: // and how what is known compares with what is not
+			r.rows.matched = r.rows.matched.with(v.exact)
+		default:
+			r.rows.ordered = r.rows.ordered.with(v.exact)
+		}
 		r.rows.reason = first(r.rows.reason, v.reason)
 		r.rows.failing = r.rows.failing.with(v.failing)
 	}
@@ -118,10 +131,12 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 		}
 	}
 	if b.Distinct {
-		r.rows = r.rows.with(gathered(a.distinct(s, b.Targets, r.columns)).decides())
+		for _, c := range a.distinct(s, b.Targets, r.columns) {
+			r.rows = r.rows.with(c.parts())
+		}
 	}
 	for _, k := range b.DistinctOn {
-		r.rows = r.rows.with(a.key(s, r, k, true).decides())
+		r.rows = r.rows.with(a.key(s, r, k, true).parts())
 	}
 	return r, s
 }
@@ -140,7 +155,7 @@ func (a *analysis) grouped(s *scope, b *Select) {
 	for i, k := range b.Group {
 		if !keys[i].follows(primary) {
 			v := a.group(s, b.Targets, k)
-			s.rows, s.multiplied = s.rows.with(v.decides()), s.multiplied || v.many
+			s.rows, s.multiplied = s.rows.with(v.parts()), s.multiplied || v.many
 		}
 	}
 }
@@ -289,11 +304,15 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 		return r
 	}
 	for i, c := range left.columns {
+		known := c.shown() && right.columns[i].shown()
 		c.value = c.or(right.columns[i].value)
 		r.columns = append(r.columns, c)
-	}
-	if b.Distinct || b.Matching {
-		r.rows = r.rows.with(gathered(r.columns).decides())
+		switch {
+		case b.Matching && !known: // values may be there as often as they are to tell
+			r.rows = r.rows.with(c.counts())
+		case b.Matching || b.Distinct:
+			r.rows = r.rows.with(c.parts())
+		}
 	}
 	return r
 }

@@ -7,6 +7,7 @@ import "slices"
 type value struct {
 	exact   set  // the columns of which one it is, as it is, or none
 	derived set  // those that it is computed from
+	from    set  // the sources with whose rows it changes
 	rows    rows // which rows it depends on
 	failing set  // the columns that what computes it may fail for
 	reason  string
@@ -66,6 +67,7 @@ func first(a, b string) string {
 func (v value) with(w value) value {
 	v.derived = v.all().with(w.all())
 	v.exact, v.record, v.typ, v.shaped = nil, nil, Name{}, false
+	v.from = v.from.with(w.from)
 	v.rows = v.rows.with(w.rows)
 	v.failing = v.failing.with(w.failing)
 	v.reason, v.why = first(v.reason, w.reason), first(v.why, w.why)
@@ -86,6 +88,7 @@ func (v value) or(w value) value {
 	u := v
 	u.exact = v.exact.with(w.exact)
 	u.derived = v.derived.with(w.derived)
+	u.from = v.from.with(w.from)
 	u.rows = v.rows.with(w.rows)
 	u.failing = v.failing.with(w.failing)
 	u.reason, u.why = first(v.reason, w.reason), first(v.why, w.why)
@@ -125,6 +128,19 @@ func (v value) of(r rows, failing set) value {
 	return v
 }
 
+// at is v where it changes with other sources.
+func (v value) at(from set) value {
+	v.from = from
+	if v.record != nil {
+		record := append([]column(nil), v.record...)
+		for i := range record {
+			record[i].value = record[i].at(from)
+		}
+		v.record = record
+	}
+	return v
+}
+
 // fails is v where computing it may fail.
 func (v value) fails() value {
 	v.failing, v.risky = v.failing.with(v.all()), true
@@ -143,7 +159,22 @@ func (v value) chosen() value {
 func unknown(reason string) value { return value{reason: reason} }
 
 func (v value) equal(w value) bool {
-	return v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
+	return v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.from.equal(w.from) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
+}
+
+// shown is whether v is a column of one source, as it is.
+func (v value) shown() bool {
+	return len(v.exact) > 0 && len(v.derived) == 0 && len(v.from) <= 1
+}
+
+// parts is on what rows depend that are told apart, or chosen, by v: how many there
+// are tells more than whether something is equal where v is made of the rows of
+// several sources.
+func (v value) parts() rows {
+	if len(v.from) > 1 && len(v.derived) > 0 {
+		return v.counts()
+	}
+	return v.decides()
 }
 
 // decides is on what rows depend that the value decides about.

@@ -58,6 +58,9 @@ func (a *analysis) resolved(c *common) *relation {
 	for range maxRounds {
 		c.met = false
 		r := c.named(a.statement(c.within, c.Statement))
+		if c.met { // how often it goes on is what decides about its rows
+			r.rows.counted = r.rows.counted.with(r.rows.matched)
+		}
 		if !c.met || r.unknown != "" || r.equal(c.relation) {
 			c.relation, c.open = r, false
 			return r
@@ -119,7 +122,7 @@ func (c *common) named(r *relation) *relation {
 	}
 	if c.Mark != "" {
 		v := of(c.Cycle)
-		out.rows = out.rows.with(v.decides())
+		out.rows = out.rows.with(v.counts())
 		more = append(more, column{name: c.Mark, value: v}, column{name: c.Path, value: v})
 	}
 	if len(more) > 0 {

@@ -20,6 +20,10 @@ type Long struct {
 // those that Treated returned, so that Rows is to be given them.
 func (x *Exchange) Inspected(k int) bool { return x.plan.watched[k] }
 
+// Blind is whether NULL becomes what other values of the field at index k of those
+// that Treated returned do.
+func (x *Exchange) Blind(k int) bool { return x.plan.blind[k] }
+
 // Passes is whether values of the field at index k of those that Treated returned
 // stay as they are: only plugins in shadow look at them. There is no Long for
 // them.

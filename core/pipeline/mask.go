@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"gatehouse/core/event"
+	"gatehouse/core/protect"
 )
 
 // A plan is what is done to the values of one result.
@@ -23,6 +24,7 @@ type plan struct {
 	quotas      []Quota // of the columns that rows show something of
 	shadows     []shadowed
 	watched     []bool // which of fields a plugin looks at, in shadow or not
+	blind       []bool // of which of fields not even what is NULL may be seen
 	mac         hash.Hash
 	whole       treating // of values that are treated at once
 	buf, out    []byte
@@ -136,13 +138,13 @@ func (t *terms) treat(ctx context.Context, h *event.Head) (*treatedHead, error) 
 		}
 	}
 	treated := &treatedHead{head: h.Append(nil), treatments: event.AppendTreatments(nil, strictest)}
-	treated.plan.set(h, strictest, wants, t.maskers, t.treatInShadow(ctx, h))
+	treated.plan.set(h, strictest, t.Protected, wants, t.maskers, t.treatInShadow(ctx, h))
 	var err error
 	treated.plan.quotas, err = t.columnQuotas(h, strictest)
 	return treated, err
 }
 
-func (p *plan) set(h *event.Head, ts []event.Treatment, wants []want, maskers []Masker, shadows []shadowed) {
+func (p *plan) set(h *event.Head, ts []event.Treatment, protected *protect.Columns, wants []want, maskers []Masker, shadows []shadowed) {
 	place := make(map[int]int)
 	watched := make([]bool, len(ts))
 	for i := range shadows {
@@ -159,6 +161,7 @@ func (p *plan) set(h *event.Head, ts []event.Treatment, wants []want, maskers []
 		p.fields = append(p.fields, h.Fields[j])
 		p.treatments = append(p.treatments, t)
 		p.watched = append(p.watched, watched[j] || t.Kind.Partial())
+		p.blind = append(p.blind, protected.Blind(&h.Fields[j]) && t.Kind == event.Redact)
 	}
 	for i := range shadows {
 		for _, fields := range [][]int{shadows[i].fields, shadows[i].sought} {
@@ -222,7 +225,7 @@ func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 			continue
 		}
 		for i := range r.Len() {
-			if v := r.Cell(i, j); v != nil {
+			if v := r.Cell(i, j); v != nil || p.blind[j] {
 				r.Set(i, j, p.treat(t, nil, v, p.fields[j].Type, x.s.key))
 			}
 		}

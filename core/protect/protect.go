@@ -350,6 +350,12 @@ func (p *Columns) Field(f *event.Field) event.Treatment {
 	return strictest
 }
 
+// Blind is whether not even which values of a field are NULL may be seen: it is
+// computed, so that this may be the answer, of what is, or may be, protected.
+func (p *Columns) Blind(f *event.Field) bool {
+	return p.Strict() && f.Lineage != event.LineageExact && p.Field(f).Kind != event.Pass
+}
+
 // textTypes are the types, by the names that protocols give them, that hold any
 // text.
 var textTypes = map[string]bool{

@@ -166,6 +166,8 @@ func (r *longRow) read(j, k int) error {
 	switch {
 	case err != nil:
 		return err
+	case n < 0 && r.e.x.Blind(k):
+		return r.treat(j, k, 0)
 	case n < 0:
 		_, err := r.file.Write(word)
 		return err

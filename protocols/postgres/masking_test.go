@@ -394,7 +394,7 @@ func nothingComesBack(t *testing.T, version int, schema string, cases []string) 
 func TestNothingProtectedComesBackByOtherNames(t *testing.T) {
 	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Strict)})
 	l := &tap{t: t, dial: func() net.Conn { return g.patient(t) }}
-	const digits = "SELECT d.digit FROM people p, generate_series(1, 11) i, digits d WHERE p.id = 1 AND d.digit = substr(p.ssn, i, 1) ORDER BY i"
+	const digits = "SELECT substr(p.ssn, i, 1) FROM people p, generate_series(1, 11) i WHERE p.id = 1 ORDER BY i"
 	l.send(&pgproto3.Parse{Name: "p", Query: digits}, &pgproto3.Sync{})
 	l.until(1)
 	l.query("EXECUTE p")

@@ -47,6 +47,7 @@ type portal struct {
 	refusal  *refusal // why the policy that is in force now does not let it pass
 	bytes    int      // that it keeps
 	subject  *subject // what it was bound or declared as
+	fails    bool     // as in told; true where nothing is told
 
 	statements []event.Statement // what a cursor's query does
 	holds      bool              // a cursor WITH HOLD

@@ -51,6 +51,7 @@ type owed struct {
 	renames    bool             // it may change what names of relations stand for
 	guarded    *protect.Columns // what is protected, where something is
 	subjects   []*subject       // its statements, where columns are protected strictly
+	fails      bool             // whether one of them fails may depend on protected columns
 	calls      []string         // protected functions that its result may come from
 	estimate   string           // how many rows it would write, where that is known already
 	writing    *writing         // what it may write otherwise

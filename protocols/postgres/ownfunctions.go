@@ -32,7 +32,6 @@ var scalars = set(`
 	timestamptz_cmp_timestamp timestamptz_eq_timestamp timestamptz_ge_timestamp timestamptz_gt_timestamp timestamptz_le_timestamp timestamptz_lt_timestamp timestamptz_ne_timestamp
 	timestamptz_mi_interval timestamptz_pl_interval xml xml_is_well_formed
 	pg_collation_for pg_column_compression pg_column_size pg_column_toast_chunk_id pg_input_error_info pg_input_is_valid pg_typeof
-	array_sample array_shuffle
 	col_description obj_description shobj_description format_type oidvectortypes
 	has_any_column_privilege has_column_privilege has_database_privilege has_foreign_data_wrapper_privilege has_function_privilege
 	has_language_privilege has_largeobject_privilege has_parameter_privilege has_schema_privilege has_sequence_privilege has_server_privilege
@@ -76,16 +75,20 @@ var ambients = set(`
 	pg_available_extensions pg_available_extension_versions pg_get_keywords pg_timezone_names pg_timezone_abbrevs pg_timezone_abbrevs_abbrevs pg_timezone_abbrevs_zone
 	random random_normal gen_random_uuid uuidv4 uuidv7 currval lastval`)
 
-// keepers are scalars that keep what they are given where another statement, or a
-// clock, finds it.
+// keepers are scalars that keep what they are given, or that they were called, where
+// another statement, or a clock, finds it.
 var keepers = set(`
-	nextval set_config setval setseed pg_notify pg_sleep pg_sleep_for pg_sleep_until
+	nextval set_config setval setseed array_sample array_shuffle pg_notify pg_sleep pg_sleep_for pg_sleep_until
 	lo_from_bytea lo_put lowrite lo_creat lo_create lo_truncate lo_truncate64 lo_lseek lo_lseek64 lo_open lo_close lo_tell lo_tell64 lo_unlink
 	pg_advisory_lock pg_advisory_xact_lock pg_try_advisory_lock pg_try_advisory_xact_lock
 	pg_advisory_lock_shared pg_advisory_xact_lock_shared pg_try_advisory_lock_shared pg_try_advisory_xact_lock_shared
 	pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all
 	pg_replication_origin_create pg_create_restore_point pg_create_physical_replication_slot
 	pg_create_logical_replication_slot pg_cancel_backend pg_terminate_backend`)
+
+// movers are ambients of which a later call, or another function, tells that they
+// were called.
+var movers = set(`random random_normal pg_current_xact_id txid_current pg_export_snapshot`)
 
 func set(words string) map[string]bool {
 	m := make(map[string]bool)
@@ -107,7 +110,7 @@ func ownKind(name string, kind, volatility byte, returnsSet bool) (k lineage.Kin
 	case keepers[name]:
 		return lineage.Scalar, true
 	case ambients[name]:
-		return lineage.Ambient, false
+		return lineage.Ambient, movers[name]
 	case returnsSet && (volatility == 'i' || sets[name]):
 		return lineage.Set, false
 	case !returnsSet && (volatility == 'i' || scalars[name]):

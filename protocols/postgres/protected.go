@@ -35,8 +35,14 @@ func ProtectedCatalog() map[string]event.Treatment {
 // protectedColumns are those of PostgreSQL's own relations.
 var protectedColumns = []string{
 	// Samples of values, by ANALYZE.
-	"pg_statistic.stavalues*", "pg_stats.most_common_*", "pg_stats.histogram_bounds", "pg_stats.range_*",
-	"pg_statistic_ext_data.stxd*", "pg_stats_ext.most_common_*", "pg_stats_ext_exprs.most_common_*", "pg_stats_ext_exprs.histogram_bounds",
+	"pg_statistic.sta*", "pg_stats.most_common_*", "pg_stats.histogram_bounds", "pg_stats.range_*", "pg_stats.elem_count_histogram",
+	"pg_stats.null_frac", "pg_stats.avg_width", "pg_stats.n_distinct", "pg_stats.correlation",
+	"pg_statistic_ext_data.stxd*", "pg_stats_ext.most_common_*", "pg_stats_ext.n_distinct", "pg_stats_ext.dependencies",
+	"pg_stats_ext_exprs.most_common_*", "pg_stats_ext_exprs.histogram_bounds", "pg_stats_ext_exprs.elem_count_histogram",
+	"pg_stats_ext_exprs.null_frac", "pg_stats_ext_exprs.avg_width", "pg_stats_ext_exprs.n_distinct", "pg_stats_ext_exprs.correlation",
+	// What has been read, which what is computed may decide.
+	"pg_stat_xact_*", "pg_stat_*_tables.*seq_*", "pg_stat_*_tables.*idx_scan", "pg_stat_*_tables.idx_tup_fetch", "pg_stat_*_indexes.idx_*", "pg_stat_*_indexes.last_*",
+	"pg_statio_*blks_*", "pg_stat_database.tup_*", "pg_stat_database.blks_*", "pg_stat_user_functions.*",
 	// Texts of statements, and what sessions call themselves.
 	"pg_stat_activity.query", "pg_stat_activity.application_name", "pg_stat_replication.application_name",
 	"pg_prepared_statements.*", "pg_cursors.name", "pg_cursors.statement", "pg_prepared_xacts.gid",
@@ -44,7 +50,7 @@ var protectedColumns = []string{
 	"pg_settings.setting", "pg_settings.boot_val", "pg_settings.reset_val", "pg_file_settings.*", "pg_hba_file_rules.*",
 	"pg_db_role_setting.setconfig", "pg_roles.rolconfig", "pg_user.useconfig", "pg_shadow.useconfig", "pg_proc.proconfig",
 	// Values in another form.
-	"pg_largeobject.data", "pg_locks.classid", "pg_locks.objid", "pg_locks.objsubid", "pg_sequences.last_value",
+	"pg_largeobject.data", "pg_locks.*", "pg_sequences.last_value",
 	"pg_sequence.seqstart", "pg_replication_origin.roname", "pg_listening_channels",
 	// Secrets.
 	"pg_authid.rolpassword", "pg_shadow.passwd", "pg_user_mapping.umoptions", "pg_user_mappings.umoptions",
@@ -200,7 +206,7 @@ func (s *session) runsByName(ctx context.Context, st *event.Statement) (*refusal
 // moves is whether an ALTER may make a column known by another name.
 func moves(options []string) bool {
 	return slices.ContainsFunc(options, func(o string) bool {
-		return strings.HasPrefix(o, "RENAME") || o == "SET SCHEMA" || o == "INHERIT" || o == "ATTACH PARTITION" || strings.HasPrefix(o, "ALTER COLUMN")
+		return strings.HasPrefix(o, "RENAME") || o == "SET SCHEMA" || o == "INHERIT" || o == "NO INHERIT" || o == "ATTACH PARTITION" || o == "DETACH PARTITION" || strings.HasPrefix(o, "ALTER COLUMN")
 	})
 }
 
@@ -382,6 +388,7 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 	}
 	if protected.Strict() && e.portal == nil {
 		e.subjects = s.subjects(ctx, facts)
+		s.pin(ctx, e, facts, protected)
 	}
 	e.guarded = protected
 	add := func(function string) {
@@ -430,6 +437,7 @@ func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
 		return nil, nil
 	}
 	t, err := s.tellOf(ctx, p.subject, protected)
+	p.fails = t == nil || t.fails
 	switch {
 	case err != nil:
 		s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)

@@ -488,6 +488,9 @@ func (s *session) errorResponse(e *owed, f []byte) error {
 	gaveUp, unwanted := s.gaveUp(&m), e.refusedUpload(&m)
 	if s.guarded() {
 		scrub(&m)
+		if e != nil && (e.fails || e.portal != nil && e.portal.fails) {
+			blur(&m)
+		}
 		var err error
 		if f, err = m.Encode(nil); err != nil {
 			return err

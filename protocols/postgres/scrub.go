@@ -47,6 +47,20 @@ func scrub(m *pgproto3.ErrorResponse) {
 	m.File, m.Line, m.Routine, m.UnknownFields = "", 0, "", nil
 }
 
+// decided are the classes of errors that values decide about. Those of others tell
+// clients what to do: of the connection, transactions, resources, locks.
+var decided = []string{"02", "0A", "20", "21", "22", "23", "28", "2F", "34", "38", "39", "3D", "3F", "42", "44", "54", "58", "F0", "HV", "P0", "XX"}
+
+// blur leaves of a scrubbed error of a statement that may fail for a protected value
+// that it failed. Which way it failed would tell of the value.
+func blur(m *pgproto3.ErrorResponse) {
+	if m.Position > 0 || !slices.ContainsFunc(decided, func(class string) bool { return strings.HasPrefix(m.Code, class) }) {
+		return
+	}
+	m.Code, m.Message = codeRaised, "gatehouse: "+conditions()[codeRaised]
+	m.SchemaName, m.TableName, m.ColumnName, m.DataTypeName, m.ConstraintName = "", "", "", "", ""
+}
+
 // ownText is whether an error is about the client's own text, found before
 // anything ran: it has a place there, and none in a text of the server's or of a
 // function. Its message names what the text names.

@@ -77,7 +77,8 @@ func TestStrictModePassesWhatIsClean(t *testing.T) {
 		{"SELECT upper(body) FROM notes WHERE id = 1", "FIRST"},
 		{"SELECT p.name FROM people p JOIN digits d ON p.ssn LIKE d.digit || '%' ORDER BY 1 LIMIT 1", "42501"},
 		{"SELECT p.name FROM people p JOIN notes n ON p.ssn = n.body", ""},
-		{"SELECT d.digit FROM digits d, people p WHERE d.digit = left(p.ssn, 1) AND p.id = 1", "[redacted]"},
+		{"SELECT d.digit FROM digits d, people p WHERE d.digit = left(p.ssn, 1) AND p.id = 1", "42501"},
+		{"SELECT name FROM ONLY people WHERE lower(ssn) = '457-55-5462'", "[redacted]"},
 		{"UPDATE notes SET body = (SELECT ssn FROM people WHERE id = 1)", "42501"},
 		{"SELECT name FROM people WHERE pin > 1 AND pin > 2 AND pin > 3", "42501"},
 	} {

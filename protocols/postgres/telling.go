@@ -20,7 +20,15 @@ type subject struct {
 	redefined bool   // definitions change in the transaction, which only the session sees
 	uncertain bool   // the session may have other temporary relations, which it alone sees
 	temporary temporary
-	renamed   bool // what names of relations stand for, too
+	renamed   bool  // what names of relations stand for, too
+	held      *held // what it was when a cursor WITH HOLD was declared; nil for others
+}
+
+// A held is what was told of a cursor's query when it was declared: its rows stay
+// what they are, whatever the definitions become.
+type held struct {
+	told     *told
+	identity string // of what was protected then
 }
 
 // An analysis is a subject under what is protected.
@@ -39,6 +47,8 @@ type told struct {
 	unknown string
 	// touches is whether a protected column has any part in it, or may.
 	touches bool
+	// fails is whether it fails, and how, may depend on protected columns.
+	fails bool
 	// refusal is why the statement is refused, if it is.
 	refusal string
 	hint    string
@@ -100,6 +110,7 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 		return t, nil
 	}
 	if q == nil {
+		t.fails = true
 		t.unknown, t.touches = "the statement is not followed", true
 		return t, nil
 	}
@@ -268,6 +279,10 @@ func (j *judgement) judge(kind string) {
 		j.fields = append(j.fields, f)
 	}
 	j.touches = j.touches || j.unknown != "" || len(r.Flows) > 0 || j.isProtected(r.Rows.Matched, r.Rows.Ordered, r.Rows.Failing)
+	j.fails = j.unknown != "" || j.isProtected(r.Rows.Failing)
+	for i := range r.Fields {
+		j.fails = j.fails || r.Fields[i].Reason != "" || j.isProtected(r.Fields[i].Rows.Failing)
+	}
 	compared, partial := j.compared()
 	j.sums = j.protectedOf(r.Summed)
 	j.touches = j.touches || compared || len(j.sums) > 0
@@ -402,6 +417,24 @@ func (t *told) refused() *refusal {
 // notLookedUp refuses what the catalogue tells nothing of.
 var notLookedUp = &refusal{code: codeAccessDenied, message: "gatehouse: what the statement names cannot be looked up" + because}
 
+// pin notes on e whether its statements may fail for protected columns, and what is
+// told of the cursors WITH HOLD that it declares.
+func (s *session) pin(ctx context.Context, e *owed, facts *statement.Result, protected *protect.Columns) {
+	for i, sub := range e.subjects {
+		t, err := s.tellOf(ctx, sub, protected)
+		if err != nil {
+			t = nil
+		}
+		e.fails = e.fails || t == nil || t.fails
+		if sub == nil || !slices.Contains(facts.Statements[facts.Top(i)].Options, "WITH HOLD") {
+			continue
+		}
+		declared := *sub
+		declared.held = &held{t, protected.Identity()}
+		e.subjects[i] = &declared
+	}
+}
+
 // subjectOf returns the i-th statement of a text as the server would read it now.
 // What it runs by name stands in its place. It is nil where that is not known.
 func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int, path string) *subject {
@@ -450,8 +483,13 @@ func (s *session) vocabulary() *vocabulary {
 
 // tellOf returns what the lineage of a subject tells, which may be nothing.
 func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.Columns) (*told, error) {
-	if sub == nil {
+	switch {
+	case sub == nil:
 		return nil, nil
+	case sub.held != nil && sub.held.identity != protected.Identity():
+		return nil, nil
+	case sub.held != nil:
+		return sub.held.told, nil
 	}
 	return s.vocabulary().tell(ctx, *sub, protected, s.ps.Terms().AllProtected)
 }

@@ -132,6 +132,7 @@ func (t *translator) query(s *tree.SelectStmt) *lineage.Query {
 	t.size += 2 * nodeSize
 	q := &lineage.Query{With: t.with(s.GetWithClause()), Order: t.keys(s.GetSortClause())}
 	q.Limited = s.GetLimitCount() != nil || s.GetLimitOffset() != nil
+	q.Locks = len(s.GetLockingClause()) > 0
 	if q.Limited {
 		q.Limits = []lineage.Expr{t.expr(s.GetLimitCount()), t.expr(s.GetLimitOffset())}
 	}
