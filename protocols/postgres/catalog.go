@@ -156,6 +156,14 @@ func (c *catalog) change() {
 	c.changing++
 }
 
+// unsettled is whether an open transaction of any session changes definitions: a
+// statement that waits for it is read by what they are then.
+func (c *catalog) unsettled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changing > 0
+}
+
 func (c *catalog) settle(n int) {
 	c.mu.Lock()
 	c.changing -= n

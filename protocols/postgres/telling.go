@@ -115,7 +115,13 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 		return t, nil
 	}
 	w := &world{vocabulary: v, path: searchPath(sub.path), temporary: sub.temporary, redefined: sub.redefined, protected: protected}
+	unsettled := v.catalog.unsettled()
 	r, err := lineage.Analyze(ctx, q, w)
+	if err == nil && len(r.Flows) > 0 && !w.redefined && (unsettled || v.catalog.unsettled()) {
+		// What it stores is decided about now, and read once it gets the locks.
+		w.redefined = true
+		r, err = lineage.Analyze(ctx, q, w)
+	}
 	if err != nil {
 		return nil, err
 	}
