@@ -88,7 +88,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		v = v.fails()
 	}
 	if f.Volatile {
-		v.from = v.from.with(set{a.sourceOf(c, -1)}) // which is another each time
+		v.from = v.from.with(set{a.sourceOf(c, -1)}).two() // which is another each time
 	}
 	switch {
 	case c.Over != nil:
@@ -146,7 +146,7 @@ func (a *analysis) windowed(s *scope, c *Call, v value) value {
 	v.rows = v.rows.with(s.rows.selecting())
 	for _, it := range s.items {
 		for i := range it.columns {
-			v.from = v.from.with(it.columns[i].from)
+			v.from = v.from.with(it.columns[i].from).two()
 		}
 	}
 	for w, n := c.Over, 0; w != nil && n <= len(s.windows); n++ {

@@ -412,7 +412,7 @@ func (a *analysis) calls(s *scope, c *Calls, prior []*item) *item {
 	}
 	of := set{a.sourceOf(c, -1)}
 	for i := range it.columns {
-		it.columns[i].value = it.columns[i].at(of.with(it.columns[i].from))
+		it.columns[i].value = it.columns[i].at(of.with(it.columns[i].from).two())
 		it.columns[i].many = false
 	}
 	it.columns = renamed(it.columns, c.Alias.Columns)
@@ -431,7 +431,7 @@ func (a *analysis) document(s *scope, d *Document, prior []*item) *item {
 	it := &item{name: d.Alias.Name, byName: d.Alias.Name != "", byColumn: true}
 	for _, t := range d.Columns {
 		v := of.with(a.expr(in, t.Expr))
-		it.columns = append(it.columns, column{name: t.Name, value: v.at(v.from.with(set{a.sourceOf(d, -1)}))})
+		it.columns = append(it.columns, column{name: t.Name, value: v.at(v.from.with(set{a.sourceOf(d, -1)}).two())})
 	}
 	it.columns = renamed(it.columns, d.Alias.Columns)
 	return it

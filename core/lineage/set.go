@@ -47,5 +47,8 @@ func (s set) holds(t set) bool {
 	return true
 }
 
+// two is two of s, where it has more: whether there are several is all that counts.
+func (s set) two() set { return s[:min(len(s), 2):min(len(s), 2)] }
+
 // equal is whether both have the same.
 func (s set) equal(t set) bool { return slices.Equal(s, t) }

@@ -7,7 +7,7 @@ import "slices"
 type value struct {
 	exact   set  // the columns of which one it is, as it is, or none
 	derived set  // those that it is computed from
-	from    set  // the sources with whose rows it changes
+	from    set  // the sources with whose rows it changes, two of them where there are more
 	rows    rows // which rows it depends on
 	failing set  // the columns that what computes it may fail for
 	reason  string
@@ -67,7 +67,7 @@ func first(a, b string) string {
 func (v value) with(w value) value {
 	v.derived = v.all().with(w.all())
 	v.exact, v.record, v.typ, v.shaped = nil, nil, Name{}, false
-	v.from = v.from.with(w.from)
+	v.from = v.from.with(w.from).two()
 	v.rows = v.rows.with(w.rows)
 	v.failing = v.failing.with(w.failing)
 	v.reason, v.why = first(v.reason, w.reason), first(v.why, w.why)
@@ -88,7 +88,7 @@ func (v value) or(w value) value {
 	u := v
 	u.exact = v.exact.with(w.exact)
 	u.derived = v.derived.with(w.derived)
-	u.from = v.from.with(w.from)
+	u.from = v.from.with(w.from).two()
 	u.rows = v.rows.with(w.rows)
 	u.failing = v.failing.with(w.failing)
 	u.reason, u.why = first(v.reason, w.reason), first(v.why, w.why)

@@ -10,7 +10,7 @@ import (
 // The text of a prepared statement is masked once, until the catalogue or the
 // policy may say something else.
 func TestPreparedTextsAreMaskedOnce(t *testing.T) {
-	s := &session{catalog: &catalog{}}
+	s := &session{catalog: &catalog{resource: &Resource{}}}
 	s.catalog.changed()
 	facts, err := statement.NewAnalyzer(statement.Limits{}).Analyze(t.Context(), "SELECT a")
 	if err != nil {
