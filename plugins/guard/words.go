@@ -103,7 +103,7 @@ var administrators = []string{
 // enforced on them.
 var enforcing = set(
 	"standard_conforming_strings", "backslash_quote", "transform_null_equals", "client_encoding",
-	"session_replication_role", "row_security", "event_triggers", "restrict_nonsystem_relation_kind", "createrole_self_grant", "allow_system_table_mods", "lo_compat_privileges",
+	"session_replication_role", "row_security", "event_triggers", "createrole_self_grant", "allow_system_table_mods", "lo_compat_privileges",
 	"zero_damaged_pages", "ignore_checksum_failure", "ignore_system_indexes",
 	"session_preload_libraries", "local_preload_libraries", "dynamic_library_path", "jit_provider",
 	"sql_mode", "foreign_key_checks", "unique_checks", "sql_log_bin", "character_set_client",
