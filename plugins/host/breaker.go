@@ -131,7 +131,7 @@ func (b *breaker) skip(who principal) {
 
 // state returns how often the breaker opened for all, and since when it is open for
 // all, and why; and for how many principals it is open on their own.
-func (b *breaker) state() (opened uint64, since time.Time, why error, principals int) {
+func (b *breaker) state() (opened uint64, since time.Time, principals int, why error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range b.suspects {
@@ -142,7 +142,7 @@ func (b *breaker) state() (opened uint64, since time.Time, why error, principals
 	if b.all.open() {
 		since, why = b.all.since, b.all.why
 	}
-	return b.all.opened, since, why, principals
+	return b.all.opened, since, principals, why
 }
 
 // isOpen is whether calls for who are refused, or one is tried.

@@ -47,7 +47,7 @@ func TestBreaker(t *testing.T) {
 		call(other, nil)
 		time.Sleep(9 * time.Second)
 		refuses()
-		if n, since, why, principals := b.state(); n != 0 || !since.IsZero() || why != nil || principals != 1 {
+		if n, since, principals, why := b.state(); n != 0 || !since.IsZero() || why != nil || principals != 1 {
 			t.Errorf("%v, opened %d times for all, for %d principals", why, n, principals)
 		}
 		time.Sleep(time.Second)
@@ -67,7 +67,7 @@ func TestBreaker(t *testing.T) {
 		call(agent, nil)
 		call(agent, trap)
 		call(agent, nil)
-		if _, _, _, principals := b.state(); principals != 0 {
+		if _, _, principals, _ := b.state(); principals != 0 {
 			t.Errorf("open for %d principals", principals)
 		}
 	})
@@ -99,7 +99,7 @@ func TestBreakerForAll(t *testing.T) {
 		if !fail(2) {
 			t.Fatal("not opened by two halves")
 		}
-		if n, since, why, _ := b.state(); n != 1 || since.IsZero() || !errors.Is(why, trap) {
+		if n, since, _, why := b.state(); n != 1 || since.IsZero() || !errors.Is(why, trap) {
 			t.Errorf("opened %d times, %v", n, why)
 		}
 		if err := b.allow(who(3)); !errors.Is(err, ErrFailing) || !b.isOpen(who(3)) {

@@ -138,7 +138,7 @@ func (p *Plugin) Stats() Stats {
 	for a := range verdicts {
 		verdicts[a] = p.gave[a].Load()
 	}
-	opened, since, failing, principals := p.breaker.state()
+	opened, since, principals, failing := p.breaker.state()
 	return Stats{
 		Verdicts:   verdicts,
 		Calls:      p.calls.Load(),

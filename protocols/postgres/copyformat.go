@@ -22,6 +22,9 @@ type copyFormat struct {
 	forceQuoteAll bool
 	quotes        []bool // forceQuote by column, once the columns are known
 	unsound       bool   // the server rejects such options
+	// alike is whether what is written like NULL counts as a value, since the
+	// server writes values so, too.
+	alike bool
 }
 
 // copyOptions are the options of COPY that change nothing about how the gate
@@ -235,7 +238,7 @@ func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
 	case f.binary:
 		c := cursor{b: raw}
 		return c.value(), arena
-	case string(raw) == f.null:
+	case f.isNull(raw):
 		return nil, arena
 	case bytes.IndexByte(raw, f.special()) < 0:
 		return raw, arena
@@ -250,6 +253,16 @@ func (f *copyFormat) decode(raw, arena []byte) (v, grown []byte) {
 		grown = unescape(raw, arena)
 	}
 	return grown[at:len(grown):len(grown)], grown
+}
+
+// isNull is whether raw stands for NULL.
+func (f *copyFormat) isNull(raw []byte) bool { return !f.alike && string(raw) == f.null }
+
+// sent makes f that of data which the server sends. In text format, a value that
+// is the text for NULL is written like it, unless that has a backslash of its own.
+// That a value is empty tells nothing of it.
+func (f *copyFormat) sent() {
+	f.alike = !f.csv && !f.binary && f.null != "" && f.null != `\N`
 }
 
 // unquote appends the value of a CSV value that has quotes.

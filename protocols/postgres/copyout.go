@@ -271,6 +271,7 @@ func (s *session) copyOutResponse(ctx context.Context, e *owed, f []byte) error 
 		return violated("the server answered %q with %q", e.kind, f[0])
 	}
 	format, ref := newCopyFormat(c)
+	format.sent()
 	n, err := readCopyResponse(f, &format)
 	if err != nil {
 		return err

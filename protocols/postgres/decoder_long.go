@@ -206,7 +206,7 @@ func (l *longCopied) read(b []byte) (rest []byte, whole bool, err error) {
 // text returns what the value that v is as it is written stands for.
 func (l *longCopied) text(v longValue) longValue {
 	switch whole := len(v.head) == v.size; {
-	case whole && string(v.head) == l.null:
+	case whole && l.isNull(v.head):
 		return longValue{size: -1}
 	case whole:
 		v.head, _ = l.decode(v.head, nil)

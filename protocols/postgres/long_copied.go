@@ -216,7 +216,7 @@ func (v *copiedValue) endName() error {
 // endTreated takes the end of a value that is treated.
 func (v *copiedValue) endTreated() error {
 	if !v.begun {
-		if string(v.raw) == v.copy.null && !v.e.x.Blind(v.k) {
+		if v.copy.isNull(v.raw) && !v.e.x.Blind(v.k) {
 			_, err := v.file.Write(v.raw)
 			return err
 		}
