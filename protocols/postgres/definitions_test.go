@@ -31,3 +31,22 @@ func TestWhatWaitsForDefinitionsStoresNothingProtected(t *testing.T) {
 		}
 	}
 }
+
+// What a cursor shows that outlives its transaction is what its query meant when it
+// was declared, whatever the view is since.
+func TestHeldCursorsShowWhatTheyWereDeclaredFor(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema + "CREATE VIEW shown AS SELECT id, ssn AS x FROM people", columns: protectedPeople(t, protect.Strict)})
+	dial := func() net.Conn { return g.patient(t) }
+	a, b := &tap{t: t, dial: dial}, &tap{t: t, dial: dial}
+	a.query("DECLARE kept CURSOR WITH HOLD FOR SELECT x FROM shown")
+	b.query("CREATE OR REPLACE VIEW shown AS SELECT id, name AS x FROM people")
+	b.query("SELECT x FROM shown")
+	if got := legible(b.stream); !strings.Contains(got, "Ada") {
+		t.Fatalf("the new definition does not show: %s", got)
+	}
+	a.stream = nil
+	a.query("FETCH ALL FROM kept")
+	if got := legible(a.stream); strings.Contains(got, "219-09-9471") || !strings.Contains(got, "[redacted]") {
+		t.Errorf("the cursor shows %s", got)
+	}
+}
