@@ -260,6 +260,8 @@ func TestWhatIsLeftBesideRows(t *testing.T) {
 		{"SELECT query_to_xml('SELECT 1', true, true, '')", "E 42501; Z I"},
 		{"ALTER TABLE people RENAME COLUMN ssn TO x", "E 42501; Z I"},
 		{"ALTER TABLE notes RENAME COLUMN n TO m", "C ALTER TABLE; Z I"},
+		{"ALTER TABLE parts DETACH PARTITION parts_one", "E 42501; Z I"},
+		{"ALTER TABLE staff NO INHERIT people", "E 42501; Z I"},
 	} {
 		if got := strings.Join(ask(test.sql), "; "); got != test.want {
 			t.Errorf("%s:\n%s, want\n%s", test.sql, got, test.want)

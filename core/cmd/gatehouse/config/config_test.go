@@ -152,6 +152,8 @@ func TestProblems(t *testing.T) {
 			`c.yaml:24:11: policies.0.hold: "5" is no duration; write it as 30s, 5m or 1h30m`},
 		{"size", "spool: {directory: spool}", "spool: {directory: spool, size: 1GB}",
 			`c.yaml:25:35: recording.spool.size: "1GB" is no size; write it as 64KiB, 16MiB or 1GiB`},
+		{"tracked on several servers", "    user: gate\n", "    user: gate\n    fallbacks: [other:5432]\n    protect: {mode: strict, columns: {public.t.c: redact}, writes: tracked}\n",
+			"c.yaml:16:68: resources.orders.protect.writes: tracked has no use with fallbacks: servers need not number their tables alike"},
 		{"enumeration", "protocol: postgres", "protocol: oracle",
 			"c.yaml:12:15: resources.orders.protocol: value must be 'postgres'"},
 		{"plaintext elsewhere", "127.0.0.1:6432", "0.0.0.0:6432",
