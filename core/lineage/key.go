@@ -2,19 +2,26 @@ package lineage
 
 import "slices"
 
-// stored returns the table of which e names a column, and the column's place in it:
-// one of the tables that stand in the query itself. Other expressions have none.
-func (s *scope) stored(e Expr) (*item, int) {
+// A place is a column of a table that stands in a query; its item is nil for what
+// is none.
+type place struct {
+	*item
+	column int
+}
+
+// place returns the column that e names of one of the tables that stand in the query
+// itself. Other expressions have none.
+func (s *scope) place(e Expr) place {
 	r, is := e.(*Ref)
 	if !is || r.Star || len(r.Parts) == 0 {
-		return nil, 0
+		return place{}
 	}
 	name, of := r.Parts[len(r.Parts)-1], r.Parts[:len(r.Parts)-1]
 	var found *item
 	if len(of) > 0 {
 		it, in, _ := s.source(qualified(of))
 		if in != s {
-			return nil, 0
+			return place{}
 		}
 		found = it
 	} else {
@@ -22,16 +29,19 @@ func (s *scope) stored(e Expr) (*item, int) {
 			switch {
 			case it.joins || len(it.find(name)) == 0:
 			case found != nil: // which a join merges
-				return nil, 0
+				return place{}
 			default:
 				found = it
 			}
 		}
 	}
-	if found == nil || found.of == nil || found.place(name) < 0 {
-		return nil, 0
+	if found == nil || found.of == nil {
+		return place{}
 	}
-	return found, found.place(name)
+	if i := found.place(name); i >= 0 {
+		return place{found, i}
+	}
+	return place{}
 }
 
 // place is the number of the one column of a name; -1 where there is none.
@@ -40,18 +50,6 @@ func (it *item) place(name string) int {
 		return -1
 	}
 	return slices.IndexFunc(it.columns, func(c column) bool { return c.name == name })
-}
-
-// A place is a column of a table that stands in a query; its item is nil for what
-// is none.
-type place struct {
-	*item
-	column int
-}
-
-func (s *scope) place(e Expr) place {
-	it, i := s.stored(e)
-	return place{it, i}
 }
 
 // isKey is whether it tells the rows of its table apart.
@@ -120,7 +118,7 @@ func counted(s *scope, c *Call, args []value) bool {
 		if len(v.derived) > 0 {
 			return false
 		}
-		if it, _ := s.stored(c.Args[i]); c.Distinct && len(v.exact) > 0 && it == nil {
+		if c.Distinct && len(v.exact) > 0 && s.place(c.Args[i]).item == nil {
 			return false
 		}
 	}
