@@ -71,8 +71,9 @@ type session struct {
 	settings settings
 	readOnly atomic.Bool // transactions only read by default, as the server reports
 	leaving  atomic.Bool // the client said good-bye
-	quitting atomic.Bool // the client is told why its session ends
 	ending   atomic.Pointer[endError]
+	told     sync.Once   // the client is told why its session ends
+	quitting atomic.Bool // it is being told
 
 	busy   sync.Mutex    // held while a request is on its way, and to go over to a changed policy
 	barred *endError     // guarded by busy: no policy lets the session go on
@@ -180,7 +181,8 @@ func (s *session) logAttrs() []any {
 }
 
 // quit tells the client why its session ends, where that is for the gate to
-// say. Only the first reason counts.
+// say, and returns when it has been told. Only the first reason counts, and it is
+// told once, whichever goroutine comes first.
 func (s *session) quit(ctx context.Context, err error) {
 	if err == nil || over(err) == nil || ctx.Err() != nil || isNetwork(err) {
 		return
@@ -189,15 +191,17 @@ func (s *session) quit(ctx context.Context, err error) {
 	if !s.ending.CompareAndSwap(nil, e) && s.ending.Load() != err {
 		return
 	}
-	s.quitting.Store(true)
-	_ = s.client.SetWriteDeadline(timeIn(farewell)) // for the write that holds down.mu, too
-	s.down.mu.Lock()
-	defer s.down.mu.Unlock()
-	if s.down.within {
-		return // what is said now would be read as part of the frame
-	}
-	s.down.buf = e.append(s.down.buf, "FATAL")
-	_ = s.flushDown(ctx) // the session is over either way
+	s.told.Do(func() {
+		s.quitting.Store(true)
+		_ = s.client.SetWriteDeadline(timeIn(farewell)) // for the write that holds down.mu, too
+		s.down.mu.Lock()
+		defer s.down.mu.Unlock()
+		if s.down.within {
+			return // what is said now would be read as part of the frame
+		}
+		s.down.buf = e.append(s.down.buf, "FATAL")
+		_ = s.flushDown(ctx) // the session is over either way
+	})
 }
 
 func isNetwork(err error) bool {

@@ -55,7 +55,20 @@ func (c *chosen) Uint64() uint64 {
 func playChance(t *testing.T, chance []byte) {
 	p := player{rand.New(&chosen{chance})}
 	steps := p.sequence()
-	a := &actor{name: "main", lies: p.lies()}
+	converse(t, steps, p.lies())
+}
+
+// TestEndIsToldOnce: both directions of a session may find that it ends.
+func TestEndIsToldOnce(t *testing.T) {
+	broken := sequence{{wire: []byte{'S', 0, 0, 0, 3}, text: "a length of 3", odd: true}}
+	for range 500 {
+		inBubble(t, func(t *testing.T) { converse(t, broken, nil) })
+	}
+}
+
+// converse lets a client send steps, and a server answer but for its lies.
+func converse(t *testing.T, steps sequence, lies []string) {
+	a := &actor{name: "main", lies: lies}
 	var servers sync.WaitGroup
 	a.stage = newStage(t, nil, func(context.Context, string, string) (net.Conn, error) {
 		gate, conn := net.Pipe()
