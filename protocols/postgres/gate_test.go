@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +29,11 @@ import (
 
 // analyzer is warm, so that no test's time is spent on that.
 var analyzer = sync.OnceValue(func() *statement.Analyzer {
-	a := statement.NewAnalyzer(statement.Limits{})
+	var limits statement.Limits
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		limits.Instances = 1 // inputs come one by one
+	}
+	a := statement.NewAnalyzer(limits)
 	if err := a.Warm(context.Background()); err != nil {
 		panic(err)
 	}
@@ -283,6 +288,9 @@ type raw struct {
 	t testing.TB
 }
 
+// hangs is when a raw client's session has lasted too long for any machine.
+const hangs = 10 * time.Minute
+
 // dialRaw opens a session by hand: through the gate, or at the server itself.
 func dialRaw(t testing.TB, addr string, params map[string]string, password string) *raw {
 	t.Helper()
@@ -291,7 +299,7 @@ func dialRaw(t testing.TB, addr string, params map[string]string, password strin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(hangs)); err != nil {
 		t.Fatal(err)
 	}
 	r := &raw{c, t}

@@ -20,6 +20,9 @@ var shared = NewAnalyzer(Limits{Parses: 200})
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		shared = NewAnalyzer(Limits{Parses: 200, Instances: 1}) // inputs come one by one
+	}
 	if err := shared.Warm(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

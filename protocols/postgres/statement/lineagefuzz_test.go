@@ -7,7 +7,45 @@ import (
 	"testing"
 
 	"gatehouse/core/lineage"
+	"gatehouse/core/lineage/lineagetest"
 )
+
+// corpora are the statements that other tests send to servers.
+func corpora(t testing.TB) (all []string) {
+	t.Helper()
+	for _, name := range []string{"masking.txt", "masking18.txt", "guard/corpus.txt", "ordinary/business.txt", "ordinary/tools.txt"} {
+		text, err := os.ReadFile("../testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(name, "ordinary") { // before it are its fields
+				_, line, _ = strings.Cut(line, " ")
+			}
+			if !strings.HasPrefix(line, "#") {
+				all = append(all, strings.TrimSpace(line))
+			}
+		}
+	}
+	return all
+}
+
+// lineageShop is a schema for corpora and fuzzers.
+func lineageShop(t testing.TB) *lineagetest.Catalog {
+	t.Helper()
+	c := shop(t)
+	c.Function(&lineage.Function{Schema: "public", Name: "total", Least: 1, Most: 1, Kind: lineage.Aggregate, Sums: 4})
+	return c
+}
+
+// What holds for every result holds for those of the corpora, whatever of them a
+// schema has.
+func TestLineageOfCorpora(t *testing.T) {
+	c := lineageShop(t)
+	for _, sql := range corpora(t) {
+		lineageHolds(t, shared, c, sql)
+	}
+}
 
 // FuzzLineage looks for statements that make the translation or the analysis of
 // lineage panic, contradict itself, or take steps without end.
@@ -16,37 +54,30 @@ func FuzzLineage(f *testing.F) {
 	for _, b := range blocks {
 		f.Add(b[0])
 	}
-	for _, name := range []string{"masking.txt", "masking18.txt", "guard/corpus.txt", "ordinary/business.txt", "ordinary/tools.txt"} {
-		text, err := os.ReadFile("../testdata/" + name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(name, "ordinary") { // before it are its fields
-				_, line, _ = strings.Cut(line, " ")
-			}
-			if !strings.HasPrefix(line, "#") {
-				f.Add(strings.TrimSpace(line))
-			}
+	for i, sql := range corpora(f) {
+		if i%20 == 0 { // more would only delay the fuzzer
+			f.Add(sql)
 		}
 	}
-	c := shop(f)
-	c.Function(&lineage.Function{Schema: "public", Name: "total", Least: 1, Most: 1, Kind: lineage.Aggregate, Sums: 4})
 	f.Add("SELECT p.city, total(p.pin) FROM people p JOIN orders o ON p.id = o.id, copies c WHERE c.id = o.id GROUP BY p.city HAVING count(p.pin) >= 4 AND 4 <= count(*)")
+	c := lineageShop(f)
 	a := NewAnalyzer(Limits{Text: 4096, Parses: 20})
-	f.Fuzz(func(t *testing.T, sql string) {
-		facts, err := a.Analyze(context.Background(), sql)
+	f.Fuzz(func(t *testing.T, sql string) { lineageHolds(t, a, c, sql) })
+}
+
+// lineageHolds checks the results of a text's statements, if it has some.
+func lineageHolds(t *testing.T, a *Analyzer, c *lineagetest.Catalog, sql string) {
+	facts, err := a.Analyze(context.Background(), sql)
+	if err != nil {
+		return
+	}
+	for i := range facts.Len() {
+		r, err := lineage.Analyze(context.Background(), facts.Query(i), c)
 		if err != nil {
-			return
+			t.Fatalf("%q: %v", sql, err)
 		}
-		for i := range facts.Len() {
-			r, err := lineage.Analyze(context.Background(), facts.Query(i), c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkLineage(t, r)
-		}
-	})
+		checkLineage(t, r)
+	}
 }
 
 // checkLineage checks what holds for every result.
