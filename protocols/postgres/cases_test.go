@@ -302,7 +302,7 @@ func TestP37Floods(t *testing.T) {
 	var before, after runtime.MemStats
 	run := func(sql string) (n int) {
 		r := g.raw(t)
-		_ = r.SetDeadline(time.Now().Add(2 * time.Minute))
+		_ = r.SetDeadline(time.Now().Add(hangs))
 		r.send(&pgproto3.Query{String: sql})
 		for {
 			kind, body := r.message()

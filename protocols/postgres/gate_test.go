@@ -179,6 +179,9 @@ func startGate(t testing.TB, c gateConfig) *gate {
 	if c.log == nil {
 		c.log = t.Output()
 	}
+	if c.limits.StartupTime == 0 {
+		c.limits.StartupTime = hangs // on a busy machine
+	}
 	g := &gate{desk: newDesk(), policy: newBook(c.holdFor, c.plugins...)}
 	g.policy.columns = c.columns
 	if c.server == nil {
@@ -186,7 +189,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 		g.database = g.pg.NewDatabase(t, c.sql)
 		c.server = &postgres.Resource{
 			Name: "orders", Host: "127.0.0.1", Port: uint16(g.pg.Port), User: peers.Superuser,
-			Password: g.pg.Password, Database: g.database, SSLMode: "disable", FunctionCalls: c.calls,
+			Password: g.pg.Password, Database: g.database, SSLMode: "disable", FunctionCalls: c.calls, ConnectTimeout: hangs,
 		}
 	}
 	g.server = c.server
@@ -288,7 +291,7 @@ type raw struct {
 	t testing.TB
 }
 
-// hangs is when a raw client's session has lasted too long for any machine.
+// hangs is how long nothing takes on any machine.
 const hangs = 10 * time.Minute
 
 // dialRaw opens a session by hand: through the gate, or at the server itself.

@@ -83,7 +83,7 @@ func TestCopiedRowsThatAreSpilledAreAsOthersAre(t *testing.T) {
 			ms = extendedly(sql)
 		}
 		for _, r := range []*raw{a, b} {
-			r.SetDeadline(time.Now().Add(time.Minute))
+			r.SetDeadline(time.Now().Add(hangs))
 			r.send(ms...)
 		}
 		want, got := a.whole("Z"), b.whole("Z")
@@ -104,7 +104,7 @@ func TestCopiedRowsThatAreSpilledAreAsOthersAre(t *testing.T) {
 func TestLongCopiedValuesAreTreatedInParts(t *testing.T) {
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{byName{}}, limits: postgres.Limits{Inspect: 1000}})
 	r := g.raw(t)
-	r.SetDeadline(time.Now().Add(time.Minute))
+	r.SetDeadline(time.Now().Add(hangs))
 	const n = 200_000
 	stars := strings.Repeat("*", n*13-5)
 	for options, want := range map[string]string{
@@ -134,7 +134,7 @@ func TestLongCopiedRowsTakeLittleMemory(t *testing.T) {
 	for name, plugin := range map[string]pipeline.Plugin{"not masked": columns{}, "masked": byName{}} {
 		g := startGate(t, gateConfig{sql: "CREATE TABLE t (v text)", plugins: []pipeline.Plugin{plugin}, record: onDisk(t)})
 		r := g.raw(t)
-		r.SetDeadline(time.Now().Add(10 * time.Minute))
+		r.SetDeadline(time.Now().Add(hangs))
 		before := inUse()
 		grown := int64(0)
 		look := func() {
@@ -242,7 +242,7 @@ func TestLongUploadsPassInPieces(t *testing.T) {
 func TestLongRecordedCopiesCanBeRead(t *testing.T) {
 	g := startGate(t, gateConfig{sql: "CREATE TABLE t (v text, w text)", plugins: []pipeline.Plugin{rule(words)}})
 	r := g.raw(t)
-	r.SetDeadline(time.Now().Add(time.Minute))
+	r.SetDeadline(time.Now().Add(hangs))
 	const n = 1_000_000
 	var want []string
 	for options, sizes := range map[string][]int{"": {12 * n, 3 * n}, "(FORMAT csv, NULL 'none')": {11*n + 2, 3*n + 2}, "(FORMAT binary)": {10 * n, 2 * n}} {

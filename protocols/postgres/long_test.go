@@ -202,7 +202,7 @@ func onDisk(t *testing.T) func(*event.Session) pipeline.Recorder {
 func readLong(t *testing.T, r *raw, sql string, size int) (first, end byte, grown int64) {
 	t.Helper()
 	before := inUse()
-	r.SetDeadline(time.Now().Add(10 * time.Minute))
+	r.SetDeadline(time.Now().Add(hangs))
 	r.send(&pgproto3.Query{String: sql})
 	buf := make([]byte, 1<<20)
 	var last byte

@@ -89,7 +89,7 @@ func TestRowsThatAreSpilledAreAsOthersAre(t *testing.T) {
 			ms = []pgproto3.FrontendMessage{&pgproto3.Query{String: sql}}
 		}
 		for _, r := range []*raw{a, b} {
-			r.SetDeadline(time.Now().Add(time.Minute))
+			r.SetDeadline(time.Now().Add(hangs))
 			r.send(ms...)
 		}
 		for {

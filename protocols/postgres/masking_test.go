@@ -434,7 +434,7 @@ func dialServer(t testing.TB, g *gate, database string) net.Conn {
 func (g *gate) patient(t testing.TB) net.Conn {
 	t.Helper()
 	c := g.raw(t).Conn
-	if err := c.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(hangs)); err != nil {
 		t.Fatal(err)
 	}
 	return c

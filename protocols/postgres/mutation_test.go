@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -167,9 +166,9 @@ func TestLengthsThatLie(t *testing.T) {
 	}
 }
 
-// rearranged calls yield with the frames of fs, one of them left out, said
-// twice, or before the one before it.
-func rearranged(n int, yield func(how string, order []int)) {
+// rearranged are the orders of n frames in which one is left out, is said twice, or
+// comes before the one before it.
+func rearranged(n int) (all [][]int) {
 	for i := range n {
 		order := func(middle ...int) []int {
 			all := make([]int, 0, n+1)
@@ -182,16 +181,14 @@ func rearranged(n int, yield func(how string, order []int)) {
 			}
 			return all
 		}
-		yield(fmt.Sprintf("without %d", i), order())
-		yield(fmt.Sprintf("%d twice", i), order(i, i))
-		for k := range n {
-			if k > i {
-				all := order(k)
-				all[k] = i
-				yield(fmt.Sprintf("%d and %d exchanged", i, k), all)
-			}
+		all = append(all, order(), order(i, i))
+		for k := i + 1; k < n; k++ {
+			exchanged := order(k)
+			exchanged[k] = i
+			all = append(all, exchanged)
 		}
 	}
+	return all
 }
 
 // Messages that are lost, repeated or out of order, of either side, end the
@@ -201,7 +198,7 @@ func TestMessagesLostRepeatedAndExchanged(t *testing.T) {
 	for _, c := range recorded(t) {
 		for i, step := range c.steps {
 			fs := frames(step)
-			rearranged(len(fs), func(_ string, order []int) {
+			for order := range some(rearranged(len(fs))) {
 				steps := slices.Clone(c.steps)
 				steps[i] = nil
 				for _, k := range order {
@@ -211,9 +208,9 @@ func TestMessagesLostRepeatedAndExchanged(t *testing.T) {
 					steps = slices.Delete(steps, i, i+1)
 				}
 				inBubble(t, func(t *testing.T) { play(t, c.with(steps, nil), trouble{}, trouble{}) })
-			})
+			}
 		}
-		rearranged(len(c.script), func(_ string, order []int) {
+		for order := range some(rearranged(len(c.script))) {
 			var script []said
 			for at, k := range order {
 				s := said{0, c.script[k].frame}
@@ -223,6 +220,6 @@ func TestMessagesLostRepeatedAndExchanged(t *testing.T) {
 				script = append(script, s)
 			}
 			inBubble(t, func(t *testing.T) { play(t, c.with(nil, script), trouble{}, trouble{}) })
-		})
+		}
 	}
 }

@@ -80,7 +80,7 @@ func TestLongParametersTakeLittleMemory(t *testing.T) {
 	const size = 50_000_000
 	g := startGate(t, gateConfig{plugins: []pipeline.Plugin{rule(words)}, limits: postgres.Limits{MessageSize: 1 << 30}, record: onDisk(t)})
 	r := g.raw(t)
-	r.SetDeadline(time.Now().Add(10 * time.Minute))
+	r.SetDeadline(time.Now().Add(hangs))
 	r.send(&pgproto3.Parse{Query: "SELECT length($1::text)"})
 	before := inUse()
 	head := []byte("B\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01")

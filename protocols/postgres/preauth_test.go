@@ -29,7 +29,7 @@ func TestP11MemoryBeforeAuthentication(t *testing.T) {
 	var all [n]*raw
 	for i := range all {
 		all[i] = dialRaw(t, g.addr, map[string]string{"user": "agent", "database": "orders"}, "")
-		if err := all[i].SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+		if err := all[i].SetDeadline(time.Now().Add(hangs)); err != nil {
 			t.Fatal(err)
 		}
 		all[i].bytes("p", announced, "x")

@@ -49,7 +49,7 @@ func TestShadowChangesNothing(t *testing.T) {
 			ms = []pgproto3.FrontendMessage{&pgproto3.Query{String: "COPY (" + sql + ") TO STDOUT " + copyOptions[round%len(copyOptions)]}}
 		}
 		for _, r := range gates {
-			r.SetDeadline(time.Now().Add(time.Minute))
+			r.SetDeadline(time.Now().Add(hangs))
 			r.send(ms...)
 		}
 		for kind := byte(0); kind != 'Z'; {
