@@ -33,6 +33,7 @@ func label(p event.Principal) string { return cmp.Or(p.Name, p.Subject) }
 type Me struct {
 	Principal
 	Auditor bool      `json:"auditor"` // may see sessions
+	Tracks  bool      `json:"tracks"`  // may see tracked columns
 	Expires time.Time `json:"expires,omitzero"`
 }
 

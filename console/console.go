@@ -57,6 +57,8 @@ type Config struct {
 	// resource of a session, or why by does not reach it. Nil lets nobody see
 	// what is masked in requests.
 	Protected func(by event.Principal, s *event.Session) (*protect.Columns, error)
+	// Tracking is what is tracked of what statements store; nil where nothing is.
+	Tracking Tracking
 	// Outage returns since when and why recordings are not being stored, or
 	// the zero time if they are. Auditors and approvers get to know. Nil where
 	// nothing is recorded. It is called often, by many at a time.
@@ -128,6 +130,8 @@ func (c *Console) routes(pages http.Handler) http.Handler {
 	mux.Handle("GET /api/sessions", c.api(c.auditor(c.listSessions)))
 	mux.Handle("GET /api/sessions/{id}", c.api(c.auditor(c.getSession)))
 	mux.Handle("GET /api/sessions/{id}/recording", c.api(c.auditor(c.getRecording)))
+	mux.Handle("GET /api/tracked", c.api(c.tracking(c.listTracked)))
+	mux.Handle("POST /api/tracked", c.api(c.tracking(c.lift)))
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &apiError{http.StatusNotFound, "there is nothing at " + r.Method + " " + r.URL.Path, "the page and the command line may be of another version than the gate: reload, or update"})
 	})
@@ -169,11 +173,12 @@ func (c *Console) Close() error {
 
 // me says who the principal is and what they may see.
 func (c *Console) me(w http.ResponseWriter, r *http.Request, by event.Principal) error {
-	return writeJSON(w, http.StatusOK, Me{
-		Principal: principalView(by),
-		Auditor:   c.mayAudit(by),
-		Expires:   by.Expires,
-	})
+	v := Me{Principal: principalView(by), Auditor: c.mayAudit(by), Expires: by.Expires}
+	if c.Tracking != nil {
+		may, any := c.Tracking.Sees(by)
+		v.Tracks = may && any
+	}
+	return writeJSON(w, http.StatusOK, v)
 }
 
 func (c *Console) mayAudit(by event.Principal) bool {

@@ -285,7 +285,7 @@ func (r *Registry) find(id string, by event.Principal) (*held, error) {
 // succeeds, and then Await returns that decision. The errors are those of Get
 // and MayDecide, and ErrComment.
 func (r *Registry) Decide(id string, by event.Principal, approved bool, comment string) error {
-	if !plain(comment) {
+	if !IsComment(comment) {
 		return ErrComment
 	}
 	r.mu.Lock()
@@ -325,9 +325,9 @@ func sees(p *event.Pending, by event.Principal) bool {
 	return MayDecide(p, by) == nil || by.Subject != "" && p.Session.Principal.Is(by)
 }
 
-// plain is whether a client can be shown s: it goes into protocols' messages
+// IsComment is whether a client can be shown s: it goes into protocols' messages
 // and onto terminals.
-func plain(s string) bool {
+func IsComment(s string) bool {
 	if len(s) > MaxComment || !utf8.ValidString(s) {
 		return false
 	}

@@ -76,6 +76,9 @@ type Access struct {
 	Retention string
 	// Clear are patterns of protected columns that the principal may see.
 	Clear []string
+	// Lifters are the groups that may lift what is tracked of the resource; none
+	// means the approvers.
+	Lifters []string
 
 	// Protected are the protected columns that remain, and AllProtected those
 	// of the resource. Decide sets them.
@@ -106,7 +109,7 @@ func New(c Config) (*Policy, error) {
 	for _, r := range c.Rules {
 		r.Groups, r.Targets = slices.Clone(r.Groups), slices.Clone(r.Targets)
 		r.Plugins, r.Approvers = slices.Clone(r.Plugins), slices.Clone(r.Approvers)
-		r.Clear = slices.Clone(r.Clear)
+		r.Clear, r.Lifters = slices.Clone(r.Clear), slices.Clone(r.Lifters)
 		p.rules = append(p.rules, r)
 	}
 	return p, nil
@@ -166,6 +169,46 @@ func (p *Policy) Decide(who event.Principal, resource, database string) (Access,
 	return Access{}, &Denied{Principal: who, Resource: resource, Database: database}
 }
 
+// Lifter returns the rule by which who may lift what is tracked of a database of a
+// resource, and whether there is one.
+func (p *Policy) Lifter(who event.Principal, resource, database string) (Access, bool) {
+	for _, r := range p.rules {
+		if r.targets(resource, database) && slices.ContainsFunc(r.lifters(), func(g string) bool { return g != "" && slices.Contains(who.Groups, g) }) {
+			a := r.Access
+			a.Rule, a.AllProtected = r.Name, p.protected[resource]
+			return a, true
+		}
+	}
+	return Access{}, false
+}
+
+func (r *Rule) lifters() []string {
+	if len(r.Lifters) == 0 {
+		return r.Approvers
+	}
+	return r.Lifters
+}
+
+// Lifters returns every group that may lift what is tracked of some resource.
+func (p *Policy) Lifters() []string {
+	var all []string
+	for _, r := range p.rules {
+		all = append(all, r.lifters()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Tracks is whether what is stored of protected columns of some resource is tracked.
+func (p *Policy) Tracks() bool {
+	for _, columns := range p.protected {
+		if columns.Uses().Writes == protect.Tracked {
+			return true
+		}
+	}
+	return false
+}
+
 // Approvers returns every group that may decide what some rule holds.
 func (p *Policy) Approvers() []string {
 	var all []string
@@ -209,6 +252,7 @@ func (c *Config) version() string {
 		b = fmt.Appendf(b, "%t %t %v ", r.OutlastToken, r.Stay, r.Quota)
 		text(r.Retention)
 		list(r.Clear)
+		list(r.Lifters)
 	}
 	b = append(b, 0)
 	for _, name := range slices.Sorted(maps.Keys(c.Resources)) {

@@ -197,7 +197,7 @@ func (s *session) probeReading(ctx context.Context, p *copyProbe) *reading {
 		return nil
 	}
 	r := *p.reading
-	r.redefined, r.tainted = s.queue.redefines(), s.resource.taints.now()
+	r.redefined, r.tainted = s.queue.redefines(), s.resource.taints.more()
 	s.look(ctx, &r)
 	return &r
 }

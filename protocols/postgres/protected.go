@@ -352,7 +352,7 @@ func (s *session) reads(ctx context.Context, e *owed) *reading {
 			facts, index = e.portal.st.facts, 0
 		}
 	}
-	r := &reading{protected: e.guarded, redefined: s.queue.redefines(), calls: e.calls, subject: e.subject(), tainted: s.resource.taints.now()}
+	r := &reading{protected: e.guarded, redefined: s.queue.redefines(), calls: e.calls, subject: e.subject(), tainted: s.resource.taints.more()}
 	if facts != nil {
 		r.constants = facts.Constants(index)
 	}

@@ -242,7 +242,7 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		return err
 	}
 	if ref == nil && s.tracks() {
-		if ref, err = s.track(ctx, e, facts, s.subjects(ctx, facts), statements); err != nil {
+		if ref, err = s.track(ctx, e, facts, s.subjects(ctx, facts), req); err != nil {
 			return err
 		}
 	}
@@ -493,7 +493,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			p.known.Store(false)
 		}
 	}
-	if ref, err := s.track(ctx, e, nil, []*subject{p.subject}, p.req.Statements); err != nil {
+	if ref, err := s.track(ctx, e, nil, []*subject{p.subject}, p.req); err != nil {
 		return err
 	} else if ref != nil {
 		return s.refuseExtended(e, ref)

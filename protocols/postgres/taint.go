@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gatehouse/core/event"
 )
 
 // A Taint says that a column holds values of protected columns because a statement
@@ -41,6 +43,47 @@ type Taint struct {
 	// Session is the one that stored them first.
 	Session string    `json:"session"`
 	At      time.Time `json:"at"`
+	// Causes are the first statements that stored them, one for each principal.
+	Causes []Cause `json:"causes,omitempty"`
+	// Others is whether there were more principals than are named.
+	Others bool `json:"others,omitempty"`
+
+	left bool // by a gate that has ended, before it knew what became of it
+}
+
+// A Cause is the first statement by which a principal stored values in a column.
+type Cause struct {
+	Session  string    `json:"session"`
+	Exchange uint64    `json:"exchange"`
+	Issuer   string    `json:"issuer"`
+	Subject  string    `json:"subject"`
+	Name     string    `json:"name,omitempty"`
+	At       time.Time `json:"at"`
+	// Statement is the beginning of its text, masked as in recordings.
+	Statement string `json:"statement"`
+}
+
+// By is whether it was p who stored them.
+func (c *Cause) By(p event.Principal) bool { return c.Issuer == p.Issuer && c.Subject == p.Subject }
+
+// What is kept of the causes of one taint is bounded.
+const (
+	maxCauses    = 100
+	maxCauseText = 300
+)
+
+// caused adds causes to t, which it changes.
+func (t *Taint) caused(causes ...Cause) {
+	t.Causes = slices.Clone(t.Causes)
+	for _, c := range causes {
+		switch {
+		case slices.ContainsFunc(t.Causes, func(known Cause) bool { return known.Issuer == c.Issuer && known.Subject == c.Subject }):
+		case len(t.Causes) == maxCauses:
+			t.Others = true
+		default:
+			t.Causes = append(t.Causes, c)
+		}
+	}
 }
 
 // String returns "schema.table.column", as far as it is known.
@@ -78,7 +121,12 @@ type taints struct {
 	// version counts changes. Who reads it before the taints can tell later
 	// whether there are others.
 	version atomic.Uint64
-	movers  map[*mover]struct{}
+	// grown counts those by which more is protected.
+	grown  atomic.Uint64
+	movers map[*mover]struct{}
+	// lifting is what somebody is about to lift; a statement that stores values
+	// there meanwhile takes it out.
+	lifting map[*lifting]struct{}
 }
 
 // ReadTaints reads a file of taints. One that is not there has none.
@@ -107,7 +155,10 @@ func openTaints(file string) (*taints, error) {
 	}
 	// Temporary relations have gone with the sessions of the gate before.
 	list = slices.DeleteFunc(list, func(t *Taint) bool { return t.Temporary })
-	return &taints{file: file, list: list, movers: map[*mover]struct{}{}}, nil
+	for _, t := range list {
+		t.left = t.Table == 0
+	}
+	return &taints{file: file, list: list, movers: map[*mover]struct{}{}, lifting: map[*lifting]struct{}{}}, nil
 }
 
 // now returns the version of what is known.
@@ -118,12 +169,26 @@ func (t *taints) now() uint64 {
 	return t.version.Load()
 }
 
+// more returns the version of what was added to it.
+func (t *taints) more() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.grown.Load()
+}
+
 // add makes taints count, for all sessions, once they are durable. It returns those
-// that say more than was known.
-func (t *taints) add(more []*Taint) (added []*Taint, err error) {
+// that say more than was known. By is the statement on its way that stores the
+// values, or nil.
+func (t *taints) add(more []*Taint, by *mover) (added []*Taint, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if by != nil {
+		by.stores = append(by.stores, more...)
+		t.storing(more)
+	}
 	list := slices.Clone(t.list)
+	changed := false
 	for _, m := range more {
 		i := slices.IndexFunc(list, m.same)
 		if i < 0 {
@@ -134,17 +199,23 @@ func (t *taints) add(more []*Taint) (added []*Taint, err error) {
 		both.Before = slices.DeleteFunc(slices.Clone(both.Before), func(oid uint32) bool { return !slices.Contains(m.Before, oid) })
 		both.From = slices.Compact(slices.Sorted(slices.Values(slices.Concat(both.From, m.From))))
 		both.Computed = both.Computed || m.Computed
+		if both.caused(m.Causes...); len(both.Causes) > len(list[i].Causes) || both.Others != list[i].Others {
+			list[i], changed = &both, true
+		}
 		if len(both.From) > len(list[i].From) || both.Computed != list[i].Computed || len(both.Before) < len(list[i].Before) {
 			list[i], added = &both, append(added, m)
 		}
 	}
-	if len(added) == 0 {
+	if len(added) == 0 && !changed {
 		return nil, nil
 	}
 	if len(list) > maxTaints {
 		return nil, errTooManyTaints
 	}
-	return added, t.keep(list)
+	if err = t.keep(list); err == nil && len(added) > 0 {
+		t.grown.Add(1)
+	}
+	return added, err
 }
 
 // drop forgets the taints that are gone.
@@ -229,7 +300,7 @@ func (c *catalog) taint(m relations, found, made []*Taint) error {
 			for number, a := range r.columns {
 				if one.Column == a.name || one.Column == "*" {
 					as := *one
-					as.Table, as.Number, as.Before = oid, number, nil
+					as.Table, as.Number, as.Before, as.left = oid, number, nil, false
 					as.Schema, as.Column, as.Temporary = r.schema, a.name, strings.HasPrefix(r.schema, "pg_temp_")
 					known = append(known, &as)
 				}
@@ -237,7 +308,7 @@ func (c *catalog) taint(m relations, found, made []*Taint) error {
 		}
 	}
 	if len(known) > 0 {
-		if _, err := c.resource.taints.add(known); err != nil {
+		if _, err := c.resource.taints.add(known, nil); err != nil {
 			return err
 		}
 	}
@@ -280,26 +351,51 @@ func (c *catalog) settleTaints(ctx context.Context, made []*Taint) error {
 	return c.resource.taints.drop(func(t *Taint) bool { return slices.ContainsFunc(made, t.same) })
 }
 
-// dropGone forgets the taints of relations that are gone.
-func (c *catalog) dropGone(ctx context.Context) error {
-	found, _ := c.resource.taints.of(c.database)
+// dropGone forgets the taints of columns that are gone, and returns them.
+func (c *catalog) dropGone(ctx context.Context) ([]*Taint, error) {
+	gone, _ := c.resource.taints.of(c.database)
+	there, err := c.namesNow(ctx, gone)
+	if err != nil {
+		return nil, err
+	}
+	gone = slices.DeleteFunc(gone, func(t *Taint) bool { return there[column{t.Table, t.Number}] != "" })
+	return gone, c.resource.taints.drop(func(t *Taint) bool { return slices.Contains(gone, t) })
+}
+
+// namesNow returns what the columns of taints are called, "schema.table.column".
+// Those that are gone have no name.
+func (c *catalog) namesNow(ctx context.Context, list []*Taint) (map[column]string, error) {
 	var oids []uint32
-	for _, t := range found {
+	for _, t := range list {
 		oids = append(oids, t.Table)
 	}
-	var there []uint32
+	names := make(map[column]string)
 	err := c.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE oid = ANY($1)", oids)
+		rows, err := conn.Query(ctx, `SELECT a.attrelid, a.attnum, n.nspname || '.' || r.relname || '.' || a.attname
+			FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace n ON n.oid = r.relnamespace
+			WHERE a.attrelid = ANY($1) AND NOT a.attisdropped`, oids)
 		if err != nil {
 			return err
 		}
-		there, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
+		var table uint32
+		var number int16
+		var name string
+		_, err = pgx.ForEachRow(rows, []any{&table, &number, &name}, func() error {
+			names[column{table, uint16(number)}] = name
+			return nil
+		})
 		return err
 	})
-	if err != nil {
-		return err
+	return names, err
+}
+
+// nameTaints names the columns of taints, for people.
+func nameTaints(list []*Taint) string {
+	var names []string
+	for _, t := range list {
+		names = append(names, t.String())
 	}
-	return c.resource.taints.drop(func(t *Taint) bool { return slices.Contains(found, t) && !slices.Contains(there, t.Table) })
+	return strings.Join(names, ", ")
 }
 
 // describeTaints says what taints say, for people.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -111,6 +112,8 @@ type mover struct {
 	protected  *protect.Columns
 	all        *protect.Columns
 	alters     bool // it changes a table in a way that may move values
+	cause      Cause
+	stores     []*Taint // what it stores; guarded by the taints' mutex
 }
 
 // maxMovers is how many such statements of a resource may be on their way.
@@ -166,7 +169,8 @@ func refuseTracked(why, hint string) *refusal {
 // track makes the columns count as protected in which e stores values of protected
 // ones, before it goes to the server. A refusal says why it cannot go. Subjects that
 // are not of facts were prepared before.
-func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, subjects []*subject, statements []event.Statement) (*refusal, error) {
+func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, subjects []*subject, req *event.Request) (*refusal, error) {
+	statements := req.Statements
 	if !s.tracks() || !mayMove(statements) {
 		return nil, nil
 	}
@@ -184,6 +188,8 @@ func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, s
 		}
 	}
 	m := &mover{session: s, subjects: subjects, statements: statements, protected: terms.Protected, all: terms.AllProtected}
+	m.cause = Cause{Session: terms.Session.ID, Exchange: e.x.ID, At: time.Now().UTC().Round(0), Statement: beginning(req.Payload, maxCauseText),
+		Issuer: terms.Session.Principal.Issuer, Subject: terms.Session.Principal.Subject, Name: terms.Session.Principal.Name}
 	m.alters = slices.ContainsFunc(statements, func(st event.Statement) bool { return st.Runs && (st.Opaque || st.Kind == "ALTER TABLE") })
 	if !known.enter(m) {
 		return refuseTracked("too many statements that write are on their way", ""), nil
@@ -198,6 +204,17 @@ func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, s
 	return nil, nil
 }
 
+// beginning returns the first n bytes of a text, or a few less.
+func beginning(text []byte, n int) string {
+	if len(text) <= n {
+		return strings.ToValidUTF8(string(text), "\uFFFD")
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return strings.ToValidUTF8(string(text[:n]), "\uFFFD") + "…"
+}
+
 // maxMoves is through how many statements values are followed that are on their way
 // at the same time.
 const maxMoves = 100
@@ -210,7 +227,7 @@ func (s *session) taint(ctx context.Context, e *owed, m *mover) (*refusal, error
 		if ref != nil || err != nil {
 			return ref, err
 		}
-		kept, added, err := s.keep(ctx, found)
+		kept, added, err := m.keep(ctx, found)
 		if err != nil {
 			s.env.Log.Error("what a statement stores cannot be tracked", append(s.logAttrs(), "error", err)...)
 			return refuseTracked("what the statement stores cannot be tracked", ""), ctx.Err()
@@ -222,7 +239,7 @@ func (s *session) taint(ctx context.Context, e *owed, m *mover) (*refusal, error
 		for _, other := range s.resource.taints.moving(s) {
 			found, ref, err := other.taints(ctx)
 			if err == nil && ref == nil && !other.alters {
-				_, _, err = s.keep(ctx, found)
+				_, _, err = other.keep(ctx, found)
 			}
 			if ref != nil || err != nil || other.alters {
 				return refuseTracked("a statement is refused while another is on its way that may store elsewhere what it stores", "Send it again."), ctx.Err()
@@ -257,15 +274,16 @@ func (m *mover) taints(ctx context.Context) (all []*Taint, ref *refusal, err err
 	return all, ref, err
 }
 
-// keep makes taints count and durable, with those of the columns that follow them. It
-// returns them, and whether they say more than was known.
-func (s *session) keep(ctx context.Context, found []*Taint) (all []*Taint, more bool, err error) {
+// keep makes taints that m causes count and durable, with those of the columns that
+// follow them. It returns them, and whether they say more than was known.
+func (m *mover) keep(ctx context.Context, found []*Taint) (all []*Taint, more bool, err error) {
 	if len(found) == 0 {
 		return nil, false, nil
 	}
+	s := m.session
 	for _, t := range found {
 		one := *t
-		one.Database, one.Session, one.At = s.database, s.ps.Terms().Session.ID, time.Now()
+		one.Database, one.Session, one.At, one.Causes = s.database, m.cause.Session, m.cause.At, []Cause{m.cause}
 		all = append(all, &one)
 	}
 	err = s.catalog.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -287,10 +305,14 @@ func (s *session) keep(ctx context.Context, found []*Taint) (all []*Taint, more 
 	if err != nil {
 		return nil, false, err
 	}
-	added, err := s.resource.taints.add(all)
+	added, err := s.resource.taints.add(all, m)
 	if errors.Is(err, errTooManyTaints) {
-		if err = s.catalog.dropGone(ctx); err == nil {
-			added, err = s.resource.taints.add(all)
+		var gone []*Taint
+		if gone, err = s.catalog.dropGone(ctx); err == nil && len(gone) > 0 {
+			err = s.ps.Notice(event.Notice{Code: "untracked", Text: "the columns are gone: " + nameTaints(gone)})
+		}
+		if err == nil {
+			added, err = s.resource.taints.add(all, m)
 		}
 	}
 	if err == nil && len(added) > 0 {
@@ -344,7 +366,7 @@ func (s *session) recheck(ctx context.Context, e *owed, h *head) error {
 	if h == nil || h.reading == nil {
 		return nil
 	}
-	now := s.resource.taints.now()
+	now := s.resource.taints.more()
 	if now == max(h.reading.tainted, e.rechecked) {
 		return nil
 	}

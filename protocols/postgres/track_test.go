@@ -487,7 +487,7 @@ func TestTrackedWritesFailClosed(t *testing.T) {
 	for table, want := range map[string]string{"4294967295": "", "(SELECT oid FROM pg_class WHERE relname = 'further')": "42501"} {
 		g := trackingGate(t, 15, tracked(t))
 		var full string
-		err := g.direct(t).QueryRow(t.Context(), `SELECT json_agg(json_build_object('database', current_database(), 'table', `+table+`::bigint, 'number', n, 'relation', 'x', 'column', 'y',
+		err := g.direct(t).QueryRow(t.Context(), `SELECT json_agg(json_build_object('database', current_database(), 'table', `+table+`::bigint, 'number', n % 3 + 1, 'relation', 'x', 'column', 'y',
 			'from', json_build_array('public.people.ssn'), 'session', 's', 'at', now()))::text FROM generate_series(1, 10000) n`).Scan(&full)
 		if err == nil {
 			err = errors.Join(os.MkdirAll(filepath.Dir(g.server.Tracked), 0o700), os.WriteFile(g.server.Tracked, []byte(full), 0o600))

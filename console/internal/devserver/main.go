@@ -56,7 +56,7 @@ func run(address string) error {
 	d := &server{approvals: approval.New(approval.Limits{}), held: map[string]*held{}, issuer: signIn.issuer}
 	c, err := console.New(console.Config{
 		URL: url, SignIn: signIn, Approvals: d.approvals, Sessions: recordings(), Auditors: []string{"auditors"},
-		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Failing: d.failing, Protected: d.protected, Log: log,
+		Approvers: func() []string { return []string{"dba"} }, Outage: d.outage, Failing: d.failing, Protected: d.protected, Tracking: newTracking(), Log: log,
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,7 @@
 export type Attr = { key: string; value: string };
 export type Text = { head: string; hidden?: number; tail?: string; bytes: number };
 export type Principal = { issuer: string; subject: string; name: string; groups: string[] };
-export type Me = Principal & { auditor: boolean; expires?: string };
+export type Me = Principal & { auditor: boolean; tracks: boolean; expires?: string };
 
 export type Approval = {
   id: string;
@@ -38,6 +38,29 @@ export type Approval = {
 export type Revealed = { statement: Text; params: (Text | null)[] };
 
 export type Ending = { id: string; how: string; by?: string; comment?: string; at?: string };
+
+/** A statement that stored protected values, the first of a principal. */
+export type Cause = { session: string; exchange: number; principal: Principal; at: string; statement: string };
+
+/** A column that is protected since protected values were stored there. */
+export type Tracked = {
+  id: string;
+  resource: string;
+  database: string;
+  column: string;
+  from: string[];
+  computed: boolean;
+  state: string;
+  temporary?: boolean;
+  causes: Cause[];
+  may_lift: boolean;
+  why_not?: string;
+};
+
+export type TrackedColumns = { tracked: Tracked[] };
+
+/** What was lifted, and the session of which the recording says so. */
+export type Lifted = { resource: string; column: string; session: string };
 
 /** A time in which the store takes no recordings. */
 export type Outage = { since: string; why: Text };

@@ -6,6 +6,7 @@ import { line } from "./hostile.ts";
 import { Live } from "./live.ts";
 import { session } from "./session.ts";
 import { sessions } from "./sessions.ts";
+import { tracked } from "./tracked.ts";
 
 /** What the views share. */
 export type App = { me: Me; live: Live; go: (path: string) => void };
@@ -30,6 +31,7 @@ function start(me: Me): void {
   const links = [
     h("a", { href: "/approvals" }, "Approvals", badge),
     me.auditor && h("a", { href: "/sessions" }, "Sessions"),
+    me.tracks && h("a", { href: "/tracked" }, "Tracked"),
   ].filter((l) => l !== false);
 
   document.body.replaceChildren(
@@ -83,6 +85,7 @@ function start(me: Me): void {
   const page = (path: string): View => {
     const [, first, second] = path.split("/");
     if (first === "sessions" && me.auditor) return second ? session(decodeURIComponent(second)) : sessions(app);
+    if (first === "tracked" && me.tracks) return tracked(app);
     if (first === "" || first === "approvals") return approvals(app);
     return missing();
   };

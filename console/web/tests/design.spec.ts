@@ -19,7 +19,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     await gate.hold("A");
     await gate.hold("B", "hostile");
     await gate.outage("<b>no</b> \u202ebucket\u0007");
-    for (const path of ["/approvals", "/sessions", "/sessions/01JD900000", "/nowhere"]) {
+    for (const path of ["/approvals", "/sessions", "/sessions/01JD900000", "/tracked", "/nowhere"]) {
       await open(path);
       await expect(page.locator("h1")).toBeVisible();
       await expect(page.getByText("Live")).toBeVisible();
@@ -33,9 +33,9 @@ test("a small screen needs no sideways scrolling", async ({ gate, open, page }) 
   await page.setViewportSize({ width: 360, height: 740 });
   await gate.hold("A", "long");
   await gate.outage("x".repeat(1000));
-  for (const path of ["/approvals", "/sessions/01JD900000"]) {
+  for (const path of ["/approvals", "/sessions/01JD900000", "/tracked"]) {
     await open(path);
-    await expect(page.locator(".code").first()).toBeVisible();
+    await expect(page.locator(".code, .card").first()).toBeVisible();
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
   }
 });

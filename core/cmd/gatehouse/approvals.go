@@ -36,11 +36,15 @@ file:PATH.`,
 		Args: func(_ *cobra.Command, args []string) error { return unknownVerb(args) },
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	f.add(c)
+	c.AddCommand(newApprovalsList(f), newApprovalsShow(f), newApprovalsDecide(f, true), newApprovalsDecide(f, false))
+	return c
+}
+
+func (f *consoleFlags) add(c *cobra.Command) {
 	c.PersistentFlags().StringVar(&f.url, "url", os.Getenv("GATEHOUSE_URL"), "`URL` of the console; GATEHOUSE_URL unless given")
 	c.PersistentFlags().StringVar(&f.token, "token", "env:GATEHOUSE_TOKEN", "`reference` to an identity token")
 	c.PersistentFlags().StringVar(&f.ca, "ca", "", "PEM `file` of certificates to trust for the console")
-	c.AddCommand(newApprovalsList(f), newApprovalsShow(f), newApprovalsDecide(f, true), newApprovalsDecide(f, false))
-	return c
 }
 
 // client returns a client of the console.

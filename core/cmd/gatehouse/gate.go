@@ -154,6 +154,7 @@ func (g *gate) openConsole() error {
 	g.console, err = console.New(console.Config{
 		URL: c.URL, SignIn: signIn, Approvals: g.approvals,
 		Sessions: &archive{reader: g.recorder.Reader().With(g.parts.identities), store: g.parts.store}, Auditors: c.Viewers,
+		Tracking:  &tracking{gate: g, viewers: c.Viewers},
 		Approvers: g.rules.approvers, Protected: g.rules.protected, Outage: g.recorder.Outage,
 		Failing: g.rules.failingPlugins, Log: g.log,
 	})

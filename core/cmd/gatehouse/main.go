@@ -115,7 +115,7 @@ Exit codes: 0 success, 1 failure, 2 a wrong command line or configuration,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(advise(err, "%s --help shows what it takes.", c.CommandPath()))
 	})
-	root.AddCommand(newServe(), newCheck(), newExplain(), newHarden(), newDemo(), newKeygen(), newSessions(), newVerify(), newApprovals(), newPlugin(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newExplain(), newHarden(), newDemo(), newKeygen(), newSessions(), newVerify(), newApprovals(), newTracked(), newPlugin(), newVersion())
 	return root
 }
 

@@ -163,25 +163,25 @@ func (r *rules) replace(s *ruleset) {
 
 // version is that of the policy in force.
 func (r *rules) version() string {
+	return r.policy().Version()
+}
+
+// policy returns the policy in force.
+func (r *rules) policy() *policy.Policy {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.current.policy.Version()
+	return r.current.policy
 }
 
 // approvers are the groups that may decide requests by the policy in force.
 func (r *rules) approvers() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.current.policy.Approvers()
+	return r.policy().Approvers()
 }
 
 // protected returns what the policy in force protects from by of the resource of
 // s, or why by does not reach it.
 func (r *rules) protected(by event.Principal, s *event.Session) (*protect.Columns, error) {
-	r.mu.Lock()
-	p := r.current.policy
-	r.mu.Unlock()
-	access, err := p.Decide(by, s.Resource, attribute(s.Attrs, "db.namespace"))
+	access, err := r.policy().Decide(by, s.Resource, attribute(s.Attrs, "db.namespace"))
 	return access.Protected, err
 }
 
@@ -352,7 +352,7 @@ func (p *parts) decidePolicy(modules map[string][]byte) *policy.Policy {
 			Access: policy.Access{
 				Plugins: r.Plugins, Approvers: r.Approvers,
 				HoldFor: time.Duration(r.Hold), OutlastToken: r.OutlastToken, Stay: r.Open == "stay", Retention: r.Retention, Quota: limit,
-				Clear: r.Clear,
+				Clear: r.Clear, Lifters: r.Lifters,
 			},
 		})
 	}

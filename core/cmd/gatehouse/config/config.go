@@ -291,6 +291,11 @@ type Policy struct {
 	// decides their own requests. Without approvers every hold ends in a
 	// refusal.
 	Approvers []string `json:"approvers,omitempty"`
+	// Lifters are the groups that may lift columns of its resources that count
+	// as protected since a statement stored protected values there, with
+	// writes: tracked: the approvers if left out. Nobody lifts one that a session
+	// of their own caused.
+	Lifters []string `json:"lifters,omitempty"`
 	// Hold is how long a held request waits before it is refused.
 	Hold Duration `json:"hold" jsonschema:"default=5m"`
 	// Quota is what one principal may get within an hour. If left out,

@@ -226,6 +226,7 @@ func (p *Policy) validate(r report, c *Config) {
 	unique(r.in("resources"), p.Resources)
 	unique(r.in("plugins"), p.Plugins)
 	unique(r.in("approvers"), p.Approvers)
+	unique(r.in("lifters"), p.Lifters)
 	unique(r.in("clear"), p.Clear)
 	for i, pattern := range p.Clear {
 		if err := protect.CheckPattern(pattern); err != nil {
