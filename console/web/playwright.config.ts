@@ -4,6 +4,9 @@ export default defineConfig({
   testDir: "tests",
   globalSetup: "./tests/build.ts",
   workers: 1,
+  // What a busy machine takes is no fault of the page's.
+  timeout: 180_000,
+  expect: { timeout: 60_000 },
   forbidOnly: true,
   reporter: "list",
   use: {

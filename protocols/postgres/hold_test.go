@@ -216,11 +216,10 @@ func TestCancelReachesTheRightSession(t *testing.T) {
 // waitFor waits for something that another process does.
 func waitFor(t testing.TB, what func() bool) {
 	t.Helper()
-	for range 500 {
+	for began := time.Now(); time.Since(began) < hangs; time.Sleep(10 * time.Millisecond) {
 		if what() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal("it did not happen")
 }
