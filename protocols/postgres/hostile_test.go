@@ -257,7 +257,7 @@ func TestWrongCancelKeysDoNothing(t *testing.T) {
 func TestSessionEndsWhenItsTokenExpires(t *testing.T) {
 	t.Parallel()
 	analyzer() // or the token expires meanwhile
-	g := startGate(t, gateConfig{expires: time.Now().Add(4 * time.Second)})
+	g := startGate(t, gateConfig{expires: time.Now().Add(10 * time.Second)})
 	idle, busy := g.raw(t), g.raw(t)
 	busy.send(&pgproto3.Query{String: "BEGIN"})
 	busy.until("Z")
