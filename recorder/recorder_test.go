@@ -63,7 +63,7 @@ func (g *gate) open(t *testing.T) {
 // flush waits until everything is stored and logged.
 func (g *gate) flush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := g.Flush(ctx); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func echoed(t *testing.T, c net.Conn, d time.Duration) bool {
 func TestDrainEndsIdleSessionsAndReturns(t *testing.T) {
 	addr, stop := serve(t, echo{}, 0, time.Minute)
 	c := dial(t, addr)
-	if !echoed(t, c, 10*time.Second) {
+	if !echoed(t, c, 10*time.Minute) {
 		t.Fatal("no echo")
 	}
 	if err := stop(); err != nil {
@@ -101,7 +101,7 @@ func TestDrainEndsIdleSessionsAndReturns(t *testing.T) {
 
 func TestGraceCutsWhatDoesNotDrain(t *testing.T) {
 	addr, stop := serve(t, echo{stubborn: true}, 0, 10*time.Millisecond)
-	if !echoed(t, dial(t, addr), 10*time.Second) {
+	if !echoed(t, dial(t, addr), 10*time.Minute) {
 		t.Fatal("no echo")
 	}
 	if err := stop(); err != nil {
@@ -111,7 +111,7 @@ func TestGraceCutsWhatDoesNotDrain(t *testing.T) {
 
 func TestDrainWhileFull(t *testing.T) {
 	addr, stop := serve(t, echo{}, 1, time.Minute)
-	if !echoed(t, dial(t, addr), 10*time.Second) {
+	if !echoed(t, dial(t, addr), 10*time.Minute) {
 		t.Fatal("no echo")
 	}
 	if err := stop(); err != nil {
@@ -126,7 +126,7 @@ func TestOneFailureDoesNotEndOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.ReadAll(bad)
-	if !echoed(t, good, 10*time.Second) {
+	if !echoed(t, good, 10*time.Minute) {
 		t.Error("another session ended")
 	}
 	if err := stop(); err != nil {

@@ -216,7 +216,7 @@ func TestTwoGatesWithOnePrefix(t *testing.T) {
 	}
 	flush(t, b) // one entry after the first two
 	let()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := a.Flush(ctx); !errors.Is(err, recorder.ErrFork) {
 		t.Errorf("the gate that comes second: %v", err)
@@ -281,7 +281,7 @@ func TestWithoutConditions(t *testing.T) {
 
 func flush(t *testing.T, r *recorder.Recorder) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.Flush(ctx); err != nil {
 		t.Fatalf("%v; %+v", err, r.Stats())

@@ -78,7 +78,7 @@ func (s *server) start(t *testing.T) {
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	for {
 		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/minio/health/ready", nil)
@@ -247,7 +247,7 @@ func TestOutage(t *testing.T) {
 	}
 	m.start(t)
 	record(t, r, 40, 45)
-	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.Flush(ctx); err != nil {
 		t.Fatal(err)
