@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/poll"
 )
 
 // An Env is what the gate offers a protocol. Its functions are safe for
@@ -30,6 +31,9 @@ type Env struct {
 	// told so, in its protocol's terms, before it is asked who it is.
 	Refusal error
 	Log     *slog.Logger
+	// Poller waits for client, and may for connections that the protocol opens.
+	// Where it is nil, goroutines do.
+	Poller *poll.Poller
 	// Draining is closed when sessions should end at their next idle point.
 	Draining <-chan struct{}
 }
@@ -45,7 +49,7 @@ type Protocol interface {
 type Server struct {
 	Listener net.Listener
 	Protocol Protocol
-	Env      Env // Draining is the server's to set
+	Env      Env // Poller and Draining are the server's to set
 	Limits   Limits
 
 	served atomic.Int64
@@ -79,17 +83,31 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	draining := make(chan struct{})
 	env := s.Env
 	env.Draining = draining
+	poller, err := poll.Open()
+	if err == nil {
+		env.Poller = poller
+		defer poller.Close()
+	} else if !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
 	cut, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { s.Listener.Close() })
 	defer stop()
 
 	var sessions sync.WaitGroup
-	var err error
 	for {
 		var conn net.Conn
 		if conn, err = s.accept(ctx); err != nil {
 			break
+		}
+		if env.Poller != nil {
+			taken, terr := env.Poller.Take(conn)
+			if terr != nil {
+				env.Log.Warn("connection not served", "error", terr)
+				continue
+			}
+			conn = taken
 		}
 		g, over := d.enter(conn)
 		if g == nil {

@@ -12,7 +12,7 @@ import (
 // Audit looks at what the resource's account may do beyond a policy, on the
 // server that a session would get and in every database that clients can open.
 func (r *Resource) Audit(ctx context.Context, p account.Policy) (*account.Report, error) {
-	u, err := r.dial(ctx, r.Database, nil, func(Address, error) {})
+	u, err := r.dial(ctx, r.Database, nil, nil, func(Address, error) {})
 	if err != nil {
 		return nil, err
 	}

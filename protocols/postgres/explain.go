@@ -46,7 +46,7 @@ func (r *Resource) Explain(ctx context.Context, database string, analyzer *state
 			return nil, err
 		}
 	}
-	u, err := r.dial(ctx, database, nil, func(Address, error) {})
+	u, err := r.dial(ctx, database, nil, nil, func(Address, error) {})
 	if err != nil {
 		return nil, err
 	}

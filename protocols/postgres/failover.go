@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/core/poll"
 )
 
 // An unwantedError says that a server is not of the kind that
@@ -51,12 +53,12 @@ func (r *Resource) wanted() []pgconn.ValidateConnectFunc {
 
 // dial opens a connection to the first of the resource's servers that answers
 // and is of the wanted kind, and logs in. It calls failed for every one that
-// did not do. The error names all of them: it is for the log, not for clients.
-func (r *Resource) dial(ctx context.Context, database string, params map[string]string, failed func(Address, error)) (*upstream, error) {
+// did not do. Poller, unless it is nil, waits for the connection. The error names all of them: it is for the log, not for clients.
+func (r *Resource) dial(ctx context.Context, database string, params map[string]string, poller *poll.Poller, failed func(Address, error)) (*upstream, error) {
 	var errs []error
 	for _, want := range r.wanted() {
 		for _, a := range r.addresses() {
-			u, err := r.dialOne(ctx, a, want, database, params)
+			u, err := r.dialOne(ctx, a, want, database, params, poller)
 			if err == nil {
 				return u, nil
 			}
@@ -158,7 +160,7 @@ func (p *Protocol) Failures() []ServerFailure {
 // connect opens s's server and takes note of those that did not do.
 func (s *session) connect(ctx context.Context, params map[string]string) (*upstream, error) {
 	r := s.resource
-	return r.dial(ctx, s.database, params, func(a Address, err error) {
+	return r.dial(ctx, s.database, params, s.env.Poller, func(a Address, err error) {
 		reason := failureReason(err)
 		s.protocol.failures.add(ServerFailure{Resource: r.Name, Server: a, Reason: reason})
 		s.env.Log.Warn("server cannot be used", append(s.logAttrs(), "server", a.String(), "reason", reason, "error", err)...)

@@ -213,7 +213,7 @@ func (s *session) listen(ctx context.Context) error {
 			<-ctx.Done() // the client sends more: TCP pushes back
 			return nil
 		}
-		if err := r.fill(r.w - r.r + 1); err != nil {
+		if err := r.fill(r.w-r.r+1, r.src.Read); err != nil {
 			if ctx.Err() != nil && isTimeout(err) {
 				return nil
 			}

@@ -10,9 +10,11 @@ import (
 	"strings"
 
 	"gatehouse/core/event"
+	"gatehouse/core/poll"
 )
 
-// requests relays from the client to the server until the client leaves.
+// requests relays from the client to the server until the client leaves, or
+// until there is nothing to read for now.
 func (s *session) requests(ctx context.Context) error {
 	for {
 		if !s.fromClient.buffered() {
@@ -21,6 +23,9 @@ func (s *session) requests(ctx context.Context) error {
 			}
 		}
 		f, err := s.fromClient.next()
+		if errors.Is(err, poll.ErrWait) {
+			return poll.ErrWait
+		}
 		var long longRequest
 		switch {
 		case err != nil || s.fromClient.left == 0:

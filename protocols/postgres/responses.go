@@ -10,17 +10,17 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/poll"
 )
 
-// responses relays from the server to the client until the server leaves.
+// responses relays from the server to the client until the server leaves, or
+// until there is nothing to read for now.
 func (s *session) responses(ctx context.Context) error {
 	for {
-		if !s.fromServer.buffered() {
-			if err := s.pauseDown(ctx); err != nil {
-				return err
-			}
-		}
 		f, err := s.fromServer.next()
+		if errors.Is(err, poll.ErrWait) {
+			return poll.ErrWait
+		}
 		if err != nil {
 			return s.serverLeft(ctx, err)
 		}
@@ -31,6 +31,9 @@ func (s *session) responses(ctx context.Context) error {
 		}
 		if errors.Is(err, errServerLeft) {
 			return errors.Join(io.EOF, s.pauseDown(ctx))
+		}
+		if err == nil && !s.fromServer.buffered() {
+			err = s.pauseDown(ctx)
 		}
 		if err != nil {
 			return err

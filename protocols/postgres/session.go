@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
+	"gatehouse/core/poll"
 	"gatehouse/core/proxy"
 )
 
@@ -134,23 +134,46 @@ func (s *session) relay(ctx context.Context) error {
 	})
 	defer stop()
 	s.env.Log.Info("session opened", s.logAttrs()...)
-	var g errgroup.Group
-	g.Go(unlessPanic(cancel, func() error {
+	ended := make(chan error, 2)
+	serve(s.client, s.fromClient, unlessPanic(cancel, func() error {
 		err := s.requests(ctx)
-		if err != nil {
+		if err != nil && err != poll.ErrWait {
 			s.quit(ctx, err)
 			cancel()
 		}
 		return err
-	}))
-	g.Go(unlessPanic(cancel, func() error {
+	}), ended)
+	serve(s.server.conn, s.fromServer, unlessPanic(cancel, func() error {
 		err := s.responses(ctx)
-		s.quit(ctx, err)
-		cancel()
+		if err != poll.ErrWait {
+			s.quit(ctx, err)
+			cancel()
+		}
 		return err
-	}))
-	g.Go(unlessPanic(cancel, func() error { s.watch(ctx); return nil }))
-	return over(g.Wait())
+	}), ended)
+	err := unlessPanic(cancel, func() error { s.watch(ctx); return nil })()
+	return over(cmp.Or(<-ended, <-ended, err)) // what came first is why
+}
+
+// serve relays what comes over a connection, by r, until relay returns something
+// else than poll.ErrWait, which ended gets. Where a Poller waits for the
+// connection, relay is called whenever there is something to read. Otherwise a
+// goroutine reads.
+func serve(conn net.Conn, r *reader, relay func() error, ended chan<- error) {
+	c := poll.Of(conn)
+	if c == nil {
+		go func() { ended <- relay() }()
+		return
+	}
+	r.try = func(b []byte) (int, error) { return c.Try(conn, b) }
+	c.Serve(func() bool {
+		err := relay()
+		if err == poll.ErrWait {
+			return true
+		}
+		ended <- err
+		return false
+	})
 }
 
 // unlessPanic runs f so that a panic in it ends the session, by cancel, and no

@@ -175,6 +175,9 @@ type begun struct {
 	first []byte
 }
 
+// NetConn returns the connection below.
+func (c *begun) NetConn() net.Conn { return c.Conn }
+
 func (c *begun) Read(b []byte) (int, error) {
 	if len(c.first) == 0 {
 		return c.Conn.Read(b)

@@ -18,6 +18,8 @@ import (
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5/pgconn"
 	pgproto "github.com/jackc/pgx/v5/pgproto3"
+
+	"gatehouse/core/poll"
 )
 
 // DefaultConnectTimeout bounds opening a connection to one server.
@@ -223,10 +225,20 @@ type upstream struct {
 }
 
 // dialOne opens a connection to one server and logs in.
-func (r *Resource) dialOne(ctx context.Context, a Address, want pgconn.ValidateConnectFunc, database string, params map[string]string) (*upstream, error) {
+func (r *Resource) dialOne(ctx context.Context, a Address, want pgconn.ValidateConnectFunc, database string, params map[string]string, poller *poll.Poller) (*upstream, error) {
 	c, err := r.connConfig(a, database, params)
 	if err != nil {
 		return nil, err
+	}
+	if poller != nil && r.dialFunc == nil {
+		dial := c.DialFunc
+		c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return poller.Take(conn)
+		}
 	}
 	c.BuildFrontend = func(src io.Reader, w io.Writer) *pgproto.Frontend {
 		f := pgproto.NewFrontend(&boundedReader{src, maxGreeting}, w)
@@ -299,7 +311,7 @@ func (u *upstream) greeting(k cancelKey) ([]byte, error) {
 // Check logs in to the resource as a session would and looks at what the gate
 // relies on.
 func (r *Resource) Check(ctx context.Context) error {
-	u, err := r.dial(ctx, r.Database, nil, func(Address, error) {})
+	u, err := r.dial(ctx, r.Database, nil, nil, func(Address, error) {})
 	if err != nil {
 		return err
 	}

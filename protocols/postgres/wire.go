@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"gatehouse/core/poll"
 )
 
 // Frames of the protocol are a type, a length that counts itself, and a body.
@@ -41,6 +43,9 @@ func violated(format string, args ...any) error {
 type reader struct {
 	src   io.Reader
 	limit int // of a frame that is read whole, in bytes
+	// try, unless it is nil, reads from src without waiting: next returns
+	// poll.ErrWait then, and is called again once there is something to read.
+	try func([]byte) (int, error)
 	// Frames of the types for which inPieces, unless it is nil, is true may
 	// have up to maxFrame bytes. Those of more than whole come in pieces.
 	inPieces func(kind byte) bool
@@ -55,6 +60,7 @@ type reader struct {
 	buf    []byte
 	r, w   int           // buf[r:w] is unread
 	left   int           // bytes to come of the frame that next has begun
+	since  time.Time     // when the wait began that is under way
 	waited time.Duration // for the frame, or for
 	got    int           // bytes of it
 }
@@ -121,7 +127,11 @@ func (r *reader) next() ([]byte, error) {
 			r.waited, r.got = 0, 0
 			return f, nil
 		}
-		if err := r.await(n); err != nil {
+		read := r.src.Read
+		if r.try != nil {
+			read = r.try
+		}
+		if err := r.await(n, read); err != nil {
 			return nil, err
 		}
 	}
@@ -138,7 +148,7 @@ func (r *reader) piece(n int) ([]byte, error) {
 		if len(r.buf) < min(pieceBuffer, r.left) {
 			r.buf = make([]byte, pieceBuffer)
 		}
-		if err := r.await(0); err != nil {
+		if err := r.await(0, r.src.Read); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +166,7 @@ func (r *reader) take(n int) ([]byte, error) {
 		return nil, violated("a message that is cut off")
 	}
 	for r.w-r.r < n {
-		if err := r.await(n); err != nil {
+		if err := r.await(n, r.src.Read); err != nil {
 			return nil, err
 		}
 	}
@@ -186,21 +196,30 @@ var errUnsent = errors.New("a message was begun and its rest did not come in tim
 
 // await reads once, as fill does, and no longer than the sender has patience
 // left if a frame has begun.
-func (r *reader) await(n int) error {
+func (r *reader) await(n int, read func([]byte) (int, error)) error {
 	if r.patience == 0 || r.r == r.w && r.left == 0 {
-		return r.fill(n)
+		return r.fill(n, read)
 	}
-	began, had := time.Now(), r.w-r.r
-	if err := r.setDeadline(began.Add(r.patience - r.waited)); err != nil {
-		return err
-	}
-	if err := r.fill(n); err != nil {
-		if isTimeout(err) {
-			return errUnsent
+	if r.since.IsZero() {
+		r.since = time.Now()
+		if err := r.setDeadline(r.since.Add(r.patience - r.waited)); err != nil {
+			return err
 		}
+	}
+	had := r.w - r.r
+	err := r.fill(n, read)
+	if errors.Is(err, poll.ErrWait) {
+		return err // the time goes on
+	}
+	since := r.since
+	r.since = time.Time{}
+	switch {
+	case isTimeout(err):
+		return errUnsent
+	case err != nil:
 		return err
 	}
-	r.waited += time.Since(began)
+	r.waited += time.Since(since)
 	if r.got += r.w - r.r - had; r.got >= maxBuffer {
 		r.waited, r.got = 0, 0
 	}
@@ -210,7 +229,7 @@ func (r *reader) await(n int) error {
 // fill reads once, after making room for at least one more byte of a frame of
 // n bytes. The buffer grows with what has arrived, not with what was announced:
 // to a whole frame once a quarter of it is there.
-func (r *reader) fill(n int) error {
+func (r *reader) fill(n int, read func([]byte) (int, error)) error {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
 		if len(r.buf) > maxBuffer && r.left == 0 {
@@ -225,7 +244,7 @@ func (r *reader) fill(n int) error {
 		r.w = copy(to, r.buf[r.r:r.w])
 		r.r, r.buf = 0, to
 	}
-	k, err := r.src.Read(r.buf[r.w:])
+	k, err := read(r.buf[r.w:])
 	r.w += k
 	if k > 0 {
 		if r.w == len(r.buf) && len(r.buf) < maxBuffer && r.r == 0 {
