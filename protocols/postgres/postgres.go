@@ -4,8 +4,12 @@
 // own credential, and relays every message in between: frames that nobody
 // changes are forwarded as the bytes that they were.
 //
-// Two goroutines serve a session, one for each direction. A queue of responses
-// owed, in the order asked, pairs what the server says with what it answers.
+// Each direction of a session is served on its own, when there is something to
+// read: by a worker of core/poll, which waits for the sockets of all sessions, or
+// by a goroutine that reads, where a connection is not over a socket. What is said
+// below of the requests' goroutine and the responses' is of whichever serves that
+// direction at the time. A queue of responses owed, in the order asked, pairs what
+// the server says with what it answers.
 package postgres
 
 import (

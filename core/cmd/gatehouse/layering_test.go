@@ -13,7 +13,7 @@ import (
 // A layer is a set of units: a folder with all packages below it. Packages
 // import only what is in lower layers, or of their own unit.
 var layers = [][]string{
-	{"core/event"},
+	{"core/event", "core/poll"},
 	{"core/protect", "core/detect"},
 	{"core/lineage", "core/pipeline", "core/policy", "core/quota", "core/approval", "core/identity", "core/peers", "recorder", "sdk"},
 	{"core/proxy", "plugins/host", "recorder/s3", "console", "plugins"},
