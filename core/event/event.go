@@ -229,6 +229,10 @@ type Statement struct {
 	// condition of an UPDATE or DELETE holds of every row, whatever Scope
 	// says. They are never encoded.
 	Required []string
+	// Blind is whether the condition of an UPDATE or DELETE compares the columns of
+	// a row with each other alone, of which planners know nothing: a <> lower(a).
+	// It is never encoded.
+	Blind bool
 	// Sets are the columns that it gives values, as far as it names them. They
 	// are never encoded.
 	Sets []string

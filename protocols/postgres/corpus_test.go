@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -105,6 +106,9 @@ func (r *raw) ask(ms ...pgproto3.FrontendMessage) (a answer) {
 			syncs++
 		}
 	}
+	if err := r.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		r.t.Fatal(err)
+	}
 	r.send(ms...)
 	for {
 		kind, body := r.message()
@@ -165,6 +169,14 @@ func (e *entry) takes(t testing.TB, mode string) bool {
 	}
 	// Others may need to be alone.
 	return mode != "pipelined" || e.action != "allow" || strings.HasPrefix(e.sql, "SELECT ")
+}
+
+// done asks by what an entry's harm is seen, if it says so.
+func (e *entry) done(r *raw) (a answer) {
+	if e.harm != "" {
+		a = r.ask(&pgproto3.Query{String: e.harm})
+	}
+	return a
 }
 
 // inLog finds the texts in a server's log, and how far they came.
@@ -233,10 +245,16 @@ func (l *laboratory) database(t *testing.T) string {
 	return name
 }
 
-// bare opens a session that does not pass the gate.
+// bare opens a session that does not pass the gate. Its server ends what waits, so
+// that the test says which statement did.
 func (l *laboratory) bare(t *testing.T, database string) *raw {
 	t.Helper()
-	c, err := pgconn.Connect(t.Context(), l.URL(database))
+	config, err := pgconn.ParseConfig(l.URL(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["statement_timeout"] = "30s"
+	c, err := pgconn.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,10 +323,9 @@ func (l *laboratory) takesAll(t *testing.T, harmful []*entry) {
 					t.Errorf("%v: first %s: %s", e, sql, a.said)
 				}
 			}
-			harm := &pgproto3.Query{String: e.harm}
-			before = r.ask(harm)
+			before = e.done(r)
 			got = r.ask(&pgproto3.Query{String: e.sql})
-			after = r.ask(harm)
+			after = e.done(r)
 			if a := r.ask(&pgproto3.Query{String: end + "; DEALLOCATE ALL"}); a.code != "" {
 				t.Fatalf("%v: %s", e, a.said)
 			}
@@ -328,6 +345,13 @@ func (l *laboratory) takesAll(t *testing.T, harmful []*entry) {
 			t.Errorf("%v: did no harm: %v became %v", e, before.outcome, after.outcome)
 		}
 		if ended {
+			// A transaction that stays prepared is one that others of the server
+			// wait for, as for the snapshot of a replication slot.
+			for _, name := range r.ask(&pgproto3.Query{String: "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"}).outcome {
+				if a := r.ask(&pgproto3.Query{String: "ROLLBACK PREPARED '" + strings.TrimPrefix(name, "D ") + "'"}); a.code != "" {
+					t.Errorf("%v: %s", e, a.said)
+				}
+			}
 			r = nil
 		}
 	}
@@ -349,14 +373,13 @@ func (l *laboratory) stopsAll(t *testing.T, harmful []*entry) {
 		}
 	}()
 	bare := l.bare(t, g.database)
-	harm := func(e *entry) []string { return bare.ask(&pgproto3.Query{String: e.harm}).outcome }
 	for _, mode := range modes {
 		r := g.raw(t)
 		for _, e := range harmful {
 			if !e.takes(t, mode) {
 				continue
 			}
-			before := harm(e)
+			before := e.done(bare).outcome
 			if e.first != nil {
 				r = g.raw(t)
 			}
@@ -377,7 +400,7 @@ func (l *laboratory) stopsAll(t *testing.T, harmful []*entry) {
 			case (e.rule == "gate") == strings.Contains(a.said, "(rule guard/"), e.rule != "gate" && !strings.Contains(a.said, want), held != (e.action == "hold"):
 				t.Errorf("%v: %s: want %s %s: %s", e, mode, e.action, e.rule, a.said)
 			}
-			if after := harm(e); !slices.Equal(before, after) {
+			if after := e.done(bare).outcome; !slices.Equal(before, after) {
 				t.Errorf("%v: %s: did harm: %v became %v", e, mode, before, after)
 			}
 		}

@@ -144,6 +144,11 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 		for i := range plans {
 			rows[top] += plans[i].Plan.writes()
 		}
+		if w.blind(roots, top) {
+			if n, known := s.atMost(ctx, w, roots, top); known {
+				rows[top] = max(rows[top], n)
+			}
+		}
 	}
 	cascades := 0
 	for i := range w.list {
@@ -172,6 +177,17 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 		total += n
 	}
 	return strconv.FormatFloat(total, 'f', 0, 64), nil
+}
+
+// blind reports whether what an outermost statement writes is chosen by conditions of
+// which the server only guesses how many rows they leave.
+func (w *writing) blind(roots []int, root int) bool {
+	for i := range w.list {
+		if roots[i] == root && writesRows(&w.list[i]) && w.list[i].Blind {
+			return true
+		}
+	}
+	return false
 }
 
 // atMost returns how many rows the tables have that an outermost statement updates or
@@ -308,11 +324,12 @@ func (s *session) plannable(w *writing, index int, query string) (before, planna
 	return "PREPARE " + pgx.Identifier{named(st)}.Sanitize() + " AS " + string(p.sql), query, p.oid(0) == 0
 }
 
-// writesRows reports whether a statement changes rows that a query finds.
+// writesRows reports whether a statement changes rows that a query finds. WHERE
+// CURRENT OF names one, but within others it may be another for each that they read.
 func writesRows(st *event.Statement) bool {
 	switch st.Kind {
 	case "UPDATE", "DELETE", "MERGE":
-		return st.Runs && !slices.Contains(st.Options, "CURRENT OF")
+		return st.Runs && (st.Within != "" || !slices.Contains(st.Options, "CURRENT OF"))
 	case "INSERT":
 		return st.Runs && slices.Contains(st.Options, "SELECT")
 	}

@@ -74,6 +74,10 @@ func TestEstimatedRows(t *testing.T) {
 		{"EXPLAIN (ANALYZE, FORMAT text) WITH x AS (SELECT 1) DELETE FROM many WHERE id > 0", 19000, 20000, false},
 		{"COPY (DELETE FROM many WHERE id > 0 RETURNING (id)) TO STDOUT", 19000, 20000, false},
 		{"EXPLAIN DELETE FROM many WHERE id > 0", 0, 0, true},
+		{"DELETE FROM many WHERE abs(n) = id", 19000, 20000, false},
+		{"UPDATE many SET kind = 'x' WHERE kind <> upper(kind) AND 1 = 1", 19000, 20000, false},
+		{"DELETE FROM many WHERE n < id OR kind = 'rare'", 19000, 20000, false},
+		{"DELETE FROM many WHERE n = id AND kind = 'rare'", 0, 200, false},
 		{"UPDATE audited SET n = 0 WHERE n > 0", 2900, 3000, false},
 
 		{"SELECT * FROM many", 0, 0, true},

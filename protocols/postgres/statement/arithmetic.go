@@ -23,10 +23,18 @@ func (s *scoper) ordered(op string, left, right *tree.Node) effect {
 	if s.extreme(op, left, right) || s.extreme(mirrored[op], right, left) {
 		return always
 	}
-	if e := s.ofSize(op, left, right); e != restricts {
-		return e
+	if s.among(op, left, right) || s.among(mirrored[op], right, left) {
+		return always
 	}
-	return s.ofSize(mirrored[op], right, left)
+	return s.decide(op, left, right)
+}
+
+// among reports whether value op bound holds because bound is the greatest, or the
+// least, of the value and others.
+func (s *scoper) among(op string, value, bound *tree.Node) bool {
+	m := bound.GetMinMaxExpr()
+	want := map[string]tree.MinMaxOp{"<=": tree.MinMaxOp_IS_GREATEST, ">=": tree.MinMaxOp_IS_LEAST}[op]
+	return m != nil && m.GetOp() == want && slices.ContainsFunc(m.GetArgs(), func(n *tree.Node) bool { return s.equal(value, n) })
 }
 
 // mirrored pairs comparisons with those of the operands the other way round.
@@ -179,32 +187,6 @@ func (s *scoper) cancels(terms []term) bool {
 		}
 	}
 	return true
-}
-
-// sizes are functions that never return less than 0.
-var sizes = []string{"abs", "length", "char_length", "character_length", "octet_length", "bit_length", "cardinality", "pg_column_size"}
-
-// ofSize is the effect of comparing what is never negative with an integer.
-func (s *scoper) ofSize(op string, size, bound *tree.Node) effect {
-	c := bound.GetAConst().GetIval()
-	if c == nil {
-		return restricts
-	}
-	square := size.GetAExpr()
-	switch name := routine(size.GetFuncCall().GetFuncname()); {
-	case square.GetKind() == tree.A_Expr_Kind_AEXPR_OP && (operator(square) == "@" && square.GetLexpr() == nil || operator(square) == "*" && s.equal(square.GetLexpr(), square.GetRexpr())):
-	case slices.Contains(sizes, name):
-	default:
-		return restricts
-	}
-	s.literal = true
-	switch b := c.GetIval(); {
-	case (op == ">=" || op == ">") && holds(op, cmp.Compare(0, b)), op == "<>" && b < 0:
-		return always
-	case (op == "<=" || op == "<") && !holds(op, cmp.Compare(0, b)), op == "=" && b < 0:
-		return never
-	}
-	return restricts
 }
 
 // A ray is a condition x < c, or one with another comparison.

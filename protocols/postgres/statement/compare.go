@@ -26,6 +26,9 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 			if equal := pairs(e); equal != nil {
 				return s.all(equal, false)
 			}
+			if of, negated, is := truth(op, e); is {
+				return s.effect(of, negated)
+			}
 			return s.ordered(op, e.GetLexpr(), e.GetRexpr())
 		case "@>", "<@":
 			whole, part := e.GetLexpr(), e.GetRexpr()
@@ -84,6 +87,17 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 		}
 	}
 	return restricts
+}
+
+// truth takes a comparison of a condition with true or false, (id = id) = true, for
+// the condition or its negation.
+func truth(op string, e *tree.A_Expr) (of *tree.Node, negated, is bool) {
+	of, with := e.GetLexpr(), e.GetRexpr()
+	if of.GetAConst() != nil {
+		of, with = with, of
+	}
+	b := with.GetAConst().GetBoolval()
+	return of, (op == "=") != b.GetBoolval(), b != nil && (op == "=" || op == "<>")
 }
 
 // chosen is always or never.

@@ -10,7 +10,8 @@ import (
 const maxCases = 100
 
 // reduced returns an expression without what leaves its value as it is: casts,
-// x + 0, x * 1, x || ”, coalesce(x, x), a CASE whose result is decided.
+// x + 0, x * 1, x || ”, coalesce(x, x), a CASE whose result is decided, a query for
+// the row at hand.
 func (s *scoper) reduced(n *tree.Node) *tree.Node {
 	for {
 		n = stripped(n)
@@ -20,9 +21,11 @@ func (s *scoper) reduced(n *tree.Node) *tree.Node {
 			inner = s.operand(m)
 		case *tree.CoalesceExpr:
 			inner = s.onlyOne(m.GetArgs())
-			if first := m.GetArgs()[0]; inner == nil && first.GetAConst() != nil && !first.GetAConst().GetIsnull() {
+			if first := m.GetArgs()[0]; inner == nil && (first.GetAConst() != nil && !first.GetAConst().GetIsnull() || s.isFilled(first)) {
 				inner = first
 			}
+		case *tree.SubLink:
+			inner = s.ownValue(m)
 		case *tree.MinMaxExpr:
 			inner = s.onlyOne(m.GetArgs())
 		case *tree.CaseExpr:

@@ -89,7 +89,7 @@ func testOf(n *tree.Node, negated bool) test {
 			op, negated = op[len("NOT "):], !negated
 		}
 		if b := m.GetRexpr().GetAConst().GetBoolval(); b != nil && op == "=" && m.GetKind() == tree.A_Expr_Kind_AEXPR_OP {
-			return test{isTrue, negated != !b.GetBoolval(), []*tree.Node{m.GetLexpr()}}
+			return testOf(m.GetLexpr(), negated != !b.GetBoolval())
 		}
 		return test{strings.Replace(m.GetKind().String(), "_NOT_", "_", 1) + op, negated, []*tree.Node{m.GetLexpr(), m.GetRexpr()}}
 	}

@@ -70,6 +70,7 @@ func (b *builder) scopeOf(target *tree.RangeVar, others []*tree.Node, where *tre
 	if e != restricts && s.selectsNone(where) {
 		e = restricts
 	}
+	b.current().Blind = e == restricts && b.current().Kind != "MERGE" && s.blind(where)
 	b.literal = b.literal || s.literal
 	if e == restricts {
 		return event.ScopeRestricted
@@ -189,9 +190,32 @@ func (s *scoper) selectsNone(n *tree.Node) bool {
 			s.literal = true
 			return !holds(op, cmp.Compare(left.GetAConst().GetIval().GetIval(), right.GetAConst().GetIval().GetIval()))
 		}
-		return same && !holds(op, 0) || left.GetAConst().GetIsnull() || right.GetAConst().GetIsnull()
+		return same && !holds(op, 0) || left.GetAConst().GetIsnull() || right.GetAConst().GetIsnull() || s.decide(op, left, right) == never
 	}
 	return false
+}
+
+// blind reports whether a condition restricts by comparing the columns of a row with
+// each other alone.
+func (s *scoper) blind(n *tree.Node) bool {
+	switch m := message(n).(type) {
+	case *tree.BoolExpr:
+		some := slices.ContainsFunc(m.GetArgs(), s.blind)
+		return some && (m.GetBoolop() != tree.BoolExprType_AND_EXPR ||
+			!slices.ContainsFunc(m.GetArgs(), func(n *tree.Node) bool { return !s.blind(n) && s.effect(n, false) == restricts }))
+	case *tree.A_Expr:
+		return m.GetKind() == tree.A_Expr_Kind_AEXPR_OP && s.depends(message(m.GetLexpr())) && s.depends(message(m.GetRexpr())) && !comesFromElsewhere(m)
+	}
+	return false
+}
+
+// comesFromElsewhere reports whether a part of the tree has a parameter or a query.
+func comesFromElsewhere(m proto.Message) bool {
+	switch m.(type) {
+	case *tree.ParamRef, *tree.SubLink:
+		return true
+	}
+	return !children(m, func(child proto.Message) bool { return !comesFromElsewhere(child) })
 }
 
 // selfJoin reports whether a comparison joins the target with itself.

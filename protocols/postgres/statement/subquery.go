@@ -18,10 +18,14 @@ func (s *scoper) subquery(l *tree.SubLink) effect {
 		}
 		return free
 	case tree.SubLinkType_ANY_SUBLINK:
-		if op := texts(l.GetOperName()); len(op) == 0 || op[len(op)-1] == "=" {
+		if op := texts(l.GetOperName()); len(op) == 0 || slices.Contains([]string{"=", "<=", ">="}, op[len(op)-1]) {
 			if s.allOfTarget(l.GetTestexpr(), l) {
 				return always
 			}
+		}
+	case tree.SubLinkType_EXPR_SUBLINK:
+		if value := s.ownValue(l); value != nil {
+			return s.effect(value, false)
 		}
 	case tree.SubLinkType_ALL_SUBLINK:
 		op := texts(l.GetOperName())
@@ -47,6 +51,9 @@ func (s *scoper) allOfTarget(value *tree.Node, l *tree.SubLink) bool {
 	if row := value.GetRowExpr(); row != nil {
 		values = row.GetArgs()
 	}
+	if s.amongOwn(values, q) {
+		return true
+	}
 	var wanted []string
 	for _, n := range values {
 		parts := columnParts(n)
@@ -68,9 +75,16 @@ func (s *scoper) yields(q *tree.SelectStmt, names, wanted []string, ctes, depth 
 	if q == nil || depth > maxNested || q.GetHavingClause() != nil || !s.unlimited(q) {
 		return false
 	}
-	if q.GetOp() == tree.SetOperation_SETOP_UNION {
-		return q.GetWithClause() == nil &&
-			(s.yields(q.GetLarg(), names, wanted, ctes, depth+1) || s.yields(q.GetRarg(), names, wanted, ctes, depth+1))
+	if q.GetLarg() != nil && q.GetWithClause() != nil {
+		return false
+	}
+	switch q.GetOp() {
+	case tree.SetOperation_SETOP_UNION:
+		return s.yields(q.GetLarg(), names, wanted, ctes, depth+1) || s.yields(q.GetRarg(), names, wanted, ctes, depth+1)
+	case tree.SetOperation_SETOP_INTERSECT:
+		return s.yields(q.GetLarg(), names, wanted, ctes, depth+1) && s.yields(q.GetRarg(), names, wanted, ctes, depth+1)
+	case tree.SetOperation_SETOP_EXCEPT:
+		return s.yields(q.GetLarg(), names, wanted, ctes, depth+1) && q.GetRarg().GetWhereClause() != nil && s.selectsNone(q.GetRarg().GetWhereClause())
 	}
 	if q.GetLarg() != nil || len(q.GetFromClause()) != 1 {
 		return false
@@ -194,6 +208,12 @@ func (s *scoper) correlated(q *tree.SelectStmt) bool {
 	found := false
 	if aggregates(q) && q.GetHavingClause() == nil {
 		return false // it yields a row whatever its conditions select
+	}
+	if !s.skipsNone(q) {
+		return s.depends(q)
+	}
+	if own := s.ownRow(q); own != nil && s.finds(own) {
+		return false
 	}
 	if w := q.GetWhereClause(); w != nil {
 		inner.joinSelf(q.GetFromClause(), w)

@@ -49,6 +49,7 @@ CREATE TYPE pair AS (a int, b text);
 CREATE FUNCTION order_total(int) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT total FROM orders WHERE id = $1';
 CREATE FUNCTION greet(name text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'hello ' || upper(name); END $$;
 CREATE FUNCTION close_order(which int) RETURNS void LANGUAGE sql AS $$ UPDATE orders SET status = 'closed' WHERE id = which $$;
+CREATE FUNCTION sweep() RETURNS void LANGUAGE plpgsql AS $$ DECLARE c CURSOR FOR SELECT id FROM staging FOR UPDATE; BEGIN FOR r IN c LOOP DELETE FROM staging WHERE CURRENT OF c; END LOOP; END $$;
 CREATE FUNCTION "DROP TABLE"() RETURNS text LANGUAGE sql AS $$ SELECT 'DROP TABLE orders'::text $$;
 CREATE FUNCTION fib(n int) RETURNS int LANGUAGE sql AS $$ SELECT CASE WHEN n < 2 THEN n ELSE fib(n - 1) + fib(n - 2) END $$;
 CREATE FUNCTION add_up(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
