@@ -102,12 +102,43 @@ func (s *Session) hide(ctx context.Context, t *terms, req *event.Request, cut []
 // Hidden returns text as it may be recorded and shown: what detectors find in it is
 // masked.
 func (s *Session) Hidden(ctx context.Context, text string) string {
-	all, err := s.current.Load().sought(ctx)
-	if err != nil {
+	h, err := s.Hides(ctx)
+	switch {
+	case err != nil:
 		return string(redacted)
+	case h == nil:
+		return text
 	}
-	h := hiding{all: all, key: s.key}
-	return string(h.masked([]byte(text)))
+	return string(h.Hide([]byte(text)))
+}
+
+// Hides returns what masks what detectors find in values that a protocol finds in
+// requests itself, or nil where nothing is sought.
+func (s *Session) Hides(ctx context.Context) (*Hiding, error) {
+	all, err := s.current.Load().sought(ctx)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &Hiding{hiding{all: all, key: s.key}}, nil
+}
+
+// A Hiding masks what detectors find in values. It is for one goroutine.
+type Hiding struct{ hiding hiding }
+
+// Hide returns a value as it may be recorded and shown: v itself where nothing is
+// found in it.
+func (h *Hiding) Hide(v []byte) []byte { return h.hiding.masked(v) }
+
+// Finds reports whether something is found in a value.
+func (h *Hiding) Finds(v []byte) bool { return len(v) > 0 && h.hiding.finds(v) }
+
+// Treatment says what is done to values.
+func (h *Hiding) Treatment() event.Treatment {
+	t := event.Treatment{Kind: event.Detect}
+	for _, s := range h.hiding.all {
+		t.Detect = append(t.Detect, s.finds...)
+	}
+	return t
 }
 
 // A hiding is what hides values of one request.

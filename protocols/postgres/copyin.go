@@ -39,7 +39,10 @@ func (s *session) copyInResponse(ctx context.Context, e *owed, f []byte) error {
 	}
 	h := copyNamed(c, &format, n)
 	var treatments []event.Treatment
-	if e.masked = s.maskUpload(ctx, e, c, &format, n); e.masked != nil {
+	if e.masked, err = s.maskUpload(ctx, e, c, &format, n); err != nil {
+		return err
+	}
+	if e.masked != nil {
 		h, treatments = e.masked.head(h), e.masked.treatments
 	}
 	e.judged = s.judgeUpload(ctx, e, c, &format, n)

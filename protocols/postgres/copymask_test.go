@@ -2,9 +2,13 @@ package postgres_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgproto3/v2"
+
+	"gatehouse/core/event"
 	"gatehouse/core/pipeline"
 	"gatehouse/plugins"
 	"gatehouse/plugins/host"
@@ -71,6 +75,85 @@ func TestCopyIsMaskedByTheShippedPlugin(t *testing.T) {
 				t.Errorf("%q is recorded", s)
 			}
 		}
+	}
+}
+
+// What it finds in rows that a client loads, and in values that a statement writes
+// with escapes or in parts, is masked in what is recorded and shown of it. The server
+// gets both as they were sent.
+func TestDetectorsSeeUploadsAndDisguisedValues(t *testing.T) {
+	const made = `CREATE TABLE sent (id int, body text, note varchar, n int8); CREATE TABLE letters (LIKE sent);
+		INSERT INTO sent VALUES (1, E'write to\tmara.lindqvist@example.com, "or" call\nme', NULL, 4111111111111111),
+			(2, 'paid by 4242 4242 4242 4242; thanks', 'ssn 123-45-6789', 7), (3, 'nothing here', '', NULL);`
+	secrets := []string{"mara.lindqvist", "4242 4242 4242", "123-45", "411111111111"}
+	wasm, err := plugins.Builtin("mask")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask, err := plugintest.Host(t, host.Options{}).Load(t.Context(), "mask", wasm, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := rule(func(r *event.Request) event.Verdict {
+		for _, s := range secrets {
+			if bytes.Contains(r.Payload, []byte(s)) {
+				t.Errorf("a plugin is shown %q", r.Payload)
+			}
+		}
+		return event.Verdict{Action: event.Allow}
+	})
+	g := startGate(t, gateConfig{sql: made, plugins: []pipeline.Plugin{mask.Pipeline(), seen}})
+	direct := g.rawDirect(t)
+	for how, messages := range protocols {
+		for _, options := range []string{"", "(DELIMITER '|', NULL '~')", "(FORMAT csv, QUOTE '''')", "(FORMAT binary)"} {
+			direct.send(messages("COPY sent TO STDOUT " + options)...)
+			data := direct.copied()
+			if options == "" { // another way to write the same
+				data = bytes.ReplaceAll(data, []byte("mara.lind"), []byte(`m\141ra\x2elind`))
+			}
+			r := g.raw(t)
+			r.send(messages("COPY letters FROM STDIN " + options)...)
+			r.send(&pgproto3.CopyData{Data: data[:len(data)/2]}, &pgproto3.CopyData{Data: data[len(data)/2:]}, &pgproto3.CopyDone{})
+			if how == "extended" { // the first Sync is not heeded before the data's end
+				r.send(&pgproto3.Sync{})
+			}
+			r.until("Z")
+			direct.send(simply("SELECT * FROM sent EXCEPT SELECT * FROM letters")...)
+			if ms := direct.until("Z"); len(ms) != 3 || ms[1] != "C SELECT 0" {
+				t.Errorf("%s, %s: the server did not get %q", how, options, ms)
+			}
+			direct.send(simply("TRUNCATE letters")...)
+			direct.until("Z")
+		}
+		r := g.raw(t)
+		for _, value := range []string{
+			`E'mar\141.lindqvist@example.com'`, `U&'mara.lindqvist\0040example.com'`, `U&'mara.lindqvist!0040example.com' UESCAPE '!'`,
+			`'mara.' || 'lindqvist@' || 'example.com'`, `concat('mara.', 'lindqvist', '@', 'example.com')`, "'mara.lindq'\n'vist@example.com'",
+		} {
+			r.send(messages("SELECT length(" + value + ")")...)
+			if ms := r.until("Z"); !slices.Contains(ms, "D 26") {
+				t.Errorf("%s, %s: %q", how, value, ms)
+			}
+		}
+	}
+	uploads, requests := 0, 0
+	for _, tape := range g.tapes {
+		for _, f := range tape.all() {
+			for _, s := range append(secrets, "lindq", "0040example", "vist@") {
+				if bytes.Contains(f.Payload, []byte(s)) {
+					t.Errorf("%q is recorded: %q", s, f.Payload)
+				}
+			}
+			switch {
+			case f.Kind == event.KindUpload && bytes.Contains(f.Payload, []byte("[redacted]")):
+				uploads++
+			case f.Kind == event.KindRequest && bytes.Contains(f.Payload, []byte("[redacted]")):
+				requests++
+			}
+		}
+	}
+	if uploads < 4*len(protocols) || requests < 6*len(protocols) {
+		t.Errorf("%d uploads and %d requests are recorded masked", uploads, requests)
 	}
 }
 

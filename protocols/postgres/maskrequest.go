@@ -25,6 +25,7 @@ func (s *session) mask(ctx context.Context, req *event.Request, facts *statement
 	if sent := req.Sent; sent != nil {
 		req.Payload, req.Params, req.Sent, req.Masked = sent.Payload, sent.Params, nil, nil
 	}
+	defer s.hide(ctx, req)
 	if protected == nil {
 		return
 	}
@@ -37,6 +38,29 @@ func (s *session) mask(ctx context.Context, req *event.Request, facts *statement
 		req.Params = m.params(req.Params, cut)
 	}
 	req.Masked = m.masked
+}
+
+// hide masks what detectors find in the constants of req's text only once their
+// escapes are read, or they are put together. What is found in the text as it stands
+// is masked where the request is judged.
+func (s *session) hide(ctx context.Context, req *event.Request) {
+	if !statement.Disguises(req.Payload) {
+		return
+	}
+	h, err := s.ps.Hides(ctx)
+	if err != nil || h == nil { // without detectors, the request is blocked
+		return
+	}
+	shown, found := statement.Hide(make([]byte, 0, len(req.Payload)), string(req.Payload), func(value string) bool { return h.Finds([]byte(value)) })
+	if !found {
+		return
+	}
+	if req.Sent == nil {
+		req.Sent = &event.Sent{Payload: req.Payload, Params: req.Params}
+	}
+	if req.Payload = shown; len(req.Masked) > 0 {
+		req.Masked = append(req.Masked, anyColumn)
+	}
 }
 
 // Shown texts are those of prepared statements as they may be shown, so that they

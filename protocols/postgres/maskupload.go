@@ -11,10 +11,12 @@ import (
 )
 
 // An uploadMask makes what is recorded of an upload some of whose columns are
-// masked: its rows, written anew. The server gets them as they came. What is no
-// row of its columns is not recorded, only that it came.
+// masked, or in which detectors find something: its rows, written anew. The server
+// gets them as they came. What is no row of its columns is not recorded, only that
+// it came.
 type uploadMask struct {
 	ps         *pipeline.Session
+	hiding     *pipeline.Hiding // of what is in columns that are not masked, or nil
 	x          *pipeline.Exchange
 	reader     copyReader
 	written    copyFormat // of the rows that are recorded
@@ -26,25 +28,32 @@ type uploadMask struct {
 }
 
 // maskUpload returns what masks the upload of c, e's statement at hand, of n
-// columns, or nil where none of them is to be masked.
-func (s *session) maskUpload(ctx context.Context, e *owed, c *statement.Copy, format *copyFormat, n int) *uploadMask {
-	protected := s.ps.Terms().AllProtected
-	if protected == nil {
-		return nil
+// columns, or nil where nothing in it is to be masked.
+func (s *session) maskUpload(ctx context.Context, e *owed, c *statement.Copy, format *copyFormat, n int) (*uploadMask, error) {
+	hiding, err := s.ps.Hides(ctx)
+	if err != nil {
+		return nil, err
 	}
-	m := masking{s: s, ctx: ctx, protected: protected, req: &event.Request{Statements: e.facts.Statements}}
-	treatments, any := make([]event.Treatment, n), false
-	for j, v := range m.uploaded(e.statement(), c, n) {
-		t, masks := m.treatment(&v, "")
-		if !masks {
-			t.Kind = event.Pass
+	treatments, any := make([]event.Treatment, n), hiding != nil
+	for j := range treatments {
+		if treatments[j].Kind = event.Pass; any {
+			treatments[j] = hiding.Treatment()
 		}
-		treatments[j], any = t, any || masks
+	}
+	if protected := s.ps.Terms().AllProtected; protected != nil {
+		m := masking{s: s, ctx: ctx, protected: protected, req: &event.Request{Statements: e.facts.Statements}}
+		for j, v := range m.uploaded(e.statement(), c, n) {
+			if t, masks := m.treatment(&v, ""); masks {
+				treatments[j], any = t, true
+			}
+		}
 	}
 	if !any {
-		return nil
+		return nil, nil
 	}
-	return newUploadMask(s.ps, e.x, format, treatments, s.protocol.config.Limits.MessageSize)
+	u := newUploadMask(s.ps, e.x, format, treatments, s.protocol.config.Limits.MessageSize)
+	u.hiding = hiding
+	return u, nil
 }
 
 // newUploadMask returns what masks an upload in a format whose columns are treated
@@ -106,7 +115,7 @@ func (m *masking) uploaded(st *event.Statement, c *statement.Copy, n int) []stat
 // head returns the description of what is recorded of h, the upload's.
 func (u *uploadMask) head(h *head) *head {
 	for j, t := range u.treatments {
-		if t.Kind != event.Pass {
+		if t.Kind != event.Pass && t.Kind != event.Detect {
 			h.oids[j] = 25 // text
 		}
 	}
@@ -177,7 +186,11 @@ func (u *uploadMask) row(row []byte) {
 		}
 		var v []byte
 		v, u.text = u.reader.decode(raw, u.text[:0])
-		if t := u.treatments[j]; v != nil && t.Kind != event.Pass {
+		switch t := u.treatments[j]; {
+		case v == nil, t.Kind == event.Pass:
+		case t.Kind == event.Detect:
+			v = u.hiding.Hide(v)
+		default:
 			u.cell = u.ps.AppendMasked(u.cell[:0], t, v)
 			v = u.cell
 		}
