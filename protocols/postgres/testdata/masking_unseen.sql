@@ -55,3 +55,7 @@ CREATE VIEW chosen AS SELECT i, d.digit FROM people p, generate_series(1, 11) i,
 CREATE VIEW swapped (name, ssn) AS SELECT ssn, name FROM people;
 CREATE FUNCTION back(n int, t text) RETURNS text LANGUAGE sql STABLE AS 'SELECT t';
 CREATE OR REPLACE FUNCTION back(n int, t text) RETURNS text LANGUAGE sql STABLE AS 'SELECT CASE WHEN n = 0 THEN t ELSE back(n - 1, (SELECT ssn FROM people WHERE id = n)) END';
+CREATE FUNCTION number(people) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.ssn';
+CREATE FUNCTION told(people) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1.ssn; END';
+CREATE FUNCTION again(people) RETURNS people LANGUAGE sql STABLE AS 'SELECT $1';
+CREATE VIEW rows_told AS SELECT p.to_jsonb AS doc, p.number AS n FROM people p;
