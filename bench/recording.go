@@ -182,8 +182,16 @@ func runGate(ctx context.Context, l net.Listener, args []string) error {
 			if err != nil {
 				return nil, err
 			}
+			var opened []pipeline.Plugin
+			for _, p := range chain {
+				o, err := p.Open(ctx, s)
+				if err != nil {
+					return nil, err
+				}
+				opened = append(opened, o)
+			}
 			return pipeline.New(pipeline.Config{
-				Terms:    pipeline.Terms{Session: s, Plugins: chain, HoldFor: time.Minute, Protected: protected, AllProtected: protected},
+				Terms:    pipeline.Terms{Session: s, Plugins: opened, HoldFor: time.Minute, Protected: protected, AllProtected: protected},
 				Recorder: r, Approver: approvals, Key: make([]byte, 32),
 			})
 		},
@@ -192,7 +200,7 @@ func runGate(ctx context.Context, l net.Listener, args []string) error {
 }
 
 // loadPlugins loads those of the route gate.
-func loadPlugins(ctx context.Context) ([]pipeline.Plugin, error) {
+func loadPlugins(ctx context.Context) ([]*host.Plugin, error) {
 	if err := wazero.NewRuntime(ctx).Close(ctx); err != nil { // see core/cmd
 		return nil, err
 	}
@@ -200,7 +208,7 @@ func loadPlugins(ctx context.Context) ([]pipeline.Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	var chain []pipeline.Plugin
+	var chain []*host.Plugin
 	for _, name := range strings.Split(pluginsOf[gate], ", ") {
 		module, err := plugins.Builtin(name)
 		if err != nil {
@@ -210,7 +218,7 @@ func loadPlugins(ctx context.Context) ([]pipeline.Plugin, error) {
 		if err != nil {
 			return nil, err
 		}
-		chain = append(chain, p.Pipeline())
+		chain = append(chain, p)
 	}
 	return chain, nil
 }

@@ -235,11 +235,15 @@ func (r *Request) Append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(len(p)+1))
 		b = append(append(b, 1), p...)
 	}
-	for i := range r.Statements {
-		b = appendNested(b, 4, r.Statements[i].Append)
+	if f := r.Facts(); f != nil {
+		b = append(b, f.encodedStatements...)
+		b = appendAttrs(b, 5, r.Labels)
+		b = append(b, f.encodedAttrs...)
+	} else {
+		b = appendStatements(b, r.Statements)
+		b = appendAttrs(b, 5, r.Labels)
+		b = appendAttrs(b, 6, r.Attrs)
 	}
-	b = appendAttrs(b, 5, r.Labels)
-	b = appendAttrs(b, 6, r.Attrs)
 	for _, c := range r.Cut {
 		b = appendNested(b, 7, func(b []byte) []byte {
 			b = appendUint(b, 1, uint64(c.Param))
@@ -248,6 +252,13 @@ func (r *Request) Append(b []byte) []byte {
 		})
 	}
 	return appendStrings(b, 8, r.Masked)
+}
+
+func appendStatements(b []byte, statements []Statement) []byte {
+	for i := range statements {
+		b = appendNested(b, 4, statements[i].Append)
+	}
+	return b
 }
 
 // Decode sets r from its encoding. Payload and Params alias b.

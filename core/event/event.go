@@ -79,6 +79,10 @@ type Request struct {
 	// stands for what the text does not tell.
 	Masked []string
 
+	// Shared, if it is not nil, is what Operation, Statements and Attrs are, for
+	// requests of which many have the same: see Facts. It is never encoded.
+	Shared *Facts
+
 	// Sent is what the server gets, and Bound what else decides what it
 	// makes of it: the types of the parameters, settings. Neither is ever
 	// encoded. Sent is nil where nothing is protected.

@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,37 @@ func TestRoundTrip(t *testing.T) {
 			_ = empty(name).Decode(encoded[:n])
 		}
 	}
+}
+
+// A request with shared facts is encoded as without, also when it has others by then.
+func TestSharedFacts(t *testing.T) {
+	plain := *full["request"].(*event.Request)
+	shared := plain
+	shared.Shared = event.NewFacts(plain.Operation, plain.Statements, plain.Attrs)
+	check := func(what string, shares bool) {
+		t.Helper()
+		if (shared.Facts() != nil) != shares {
+			t.Errorf("%s: it shares its facts: %v", what, !shares)
+		}
+		if !bytes.Equal(plain.Append(nil), shared.Append(nil)) {
+			t.Errorf("%s: it is encoded otherwise", what)
+		}
+	}
+	check("as it was", true)
+	plain.Labels, shared.Labels = nil, nil
+	check("without labels", true)
+	plain.Attrs = append(slices.Clip(plain.Attrs), event.Attr{Key: "more"})
+	shared.Attrs = plain.Attrs
+	check("with another attribute", false)
+	shared.Attrs = shared.Attrs[:len(someAttrs)]
+	plain.Attrs = shared.Attrs
+	check("with a copy of the attributes", false)
+	plain.Attrs, shared.Attrs = someAttrs, someAttrs
+	plain.Operation, shared.Operation = "execute", "execute"
+	check("with another operation", false)
+	plain.Operation, shared.Operation = "query", "query"
+	plain.Statements, shared.Statements = plain.Statements[:1], plain.Statements[:1]
+	check("with a statement less", false)
 }
 
 func TestZeroVerdictBlocks(t *testing.T) {

@@ -35,7 +35,7 @@ func (x *Exchange) Passes(k int) bool { return x.plan.treatments[k].Kind == even
 // redacted. Only one Long of
 // an exchange may be in use.
 func (x *Exchange) Long(k int) *Long {
-	p := &x.plan
+	p := x.plan
 	t := p.treatments[k]
 	switch t.Kind {
 	case event.Null:

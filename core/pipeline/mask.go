@@ -31,6 +31,9 @@ type plan struct {
 	finds       []event.Edit
 }
 
+// noPlan is for exchanges without a result. It does not change.
+var noPlan = new(plan)
+
 // An inspection is the fields that one masker wants to see, or to have searched.
 type inspection struct {
 	masker   Masker
@@ -61,7 +64,7 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 	if err := x.noteChanges(); err != nil { // of the result before
 		return err
 	}
-	x.plan = plan{}
+	x.plan = noPlan
 	t := x.t.remembered(h)
 	if t == nil {
 		var err error
@@ -70,7 +73,7 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 		}
 		x.t.remember(h, t)
 	}
-	x.plan = t.plan
+	x.plan = t.begin()
 	if err := x.s.append(event.KindHead, x.ID, t.head); err != nil {
 		return err
 	}
@@ -80,6 +83,16 @@ func (x *Exchange) Head(ctx context.Context, h *event.Head) error {
 		}
 	}
 	return x.noteTreatments()
+}
+
+// begin returns the plan for one more result with the head: the exchange's own where it
+// has something to do.
+func (t *treatedHead) begin() *plan {
+	if len(t.plan.columns) == 0 {
+		return &t.plan
+	}
+	p := t.plan
+	return &p
 }
 
 func (t *terms) remembered(h *event.Head) *treatedHead {
@@ -201,7 +214,7 @@ func (x *Exchange) Treated() (columns []int, fields []event.Field) {
 // After an error none of them may reach the client.
 func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 	x.inspectInShadow(ctx, r)
-	p := &x.plan
+	p := x.plan
 	for i := range p.inspections {
 		in := &p.inspections[i]
 		if len(in.fields) > 0 {
@@ -235,7 +248,7 @@ func (x *Exchange) Rows(ctx context.Context, r *event.Rows) error {
 
 // edit carries out edits, which a plugin made: nothing in them is trusted.
 func (x *Exchange) edit(r *event.Rows, edits []event.Edit) error {
-	p := &x.plan
+	p := x.plan
 	for n := 0; n < len(edits); {
 		i, j := edits[n].Row, edits[n].Field
 		if i < 0 || i >= r.Len() || j < 0 || j >= len(r.Fields) {

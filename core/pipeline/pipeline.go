@@ -200,7 +200,7 @@ type Exchange struct {
 	s    *Session
 	t    *terms // that it was judged under
 	req  *event.Request
-	plan plan
+	plan *plan // of the result at hand; noPlan before there is one
 	// secret is what may be revealed of a held request.
 	secret *secret
 	// affordable is whether the request was approved over a quota.
@@ -318,7 +318,7 @@ func (s *Session) begin(t *terms, req *event.Request, v event.Verdict) *Exchange
 
 // recordRequest records req. After an error the exchange is blocked.
 func (s *Session) recordRequest(t *terms, req *event.Request, cut ...event.Parameter) (*Exchange, error) {
-	x := &Exchange{ID: s.last.Add(1), s: s, t: t, req: req}
+	x := &Exchange{ID: s.last.Add(1), s: s, t: t, req: req, plan: noPlan}
 	err := s.record(event.KindRequest, x.ID, req.Append)
 	var b []byte
 	for _, p := range cut {

@@ -137,7 +137,7 @@ func (x *Exchange) noteTreatments() error {
 
 // inspectInShadow counts which values of r plugins in shadow would change.
 func (x *Exchange) inspectInShadow(ctx context.Context, r *event.Rows) {
-	p := &x.plan
+	p := x.plan
 	for i := range p.shadows {
 		s := &p.shadows[i]
 		if s.failed != nil {
@@ -172,7 +172,7 @@ func count(changed []int64, edits []event.Edit) {
 
 // noteChanges records what plugins in shadow would have changed in the result.
 func (x *Exchange) noteChanges() error {
-	p, changed := &x.plan, x.changed
+	p, changed := x.plan, x.changed
 	x.changed = nil
 	for i := range p.shadows {
 		if changed == nil {

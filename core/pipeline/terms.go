@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,7 +187,11 @@ func (t *terms) askJudges(ctx context.Context, req *event.Request) event.Verdict
 				Labels: []event.Attr{{Key: "gatehouse.error", Value: err.Error()}},
 			}
 		}
-		req.Labels = append(req.Labels, v.Labels...)
+		if len(req.Labels) == 0 {
+			req.Labels = slices.Clip(v.Labels) // which are the plugin's
+		} else {
+			req.Labels = append(req.Labels, v.Labels...)
+		}
 		v.Labels = nil
 		if v.Action < strictest.Action {
 			strictest = v

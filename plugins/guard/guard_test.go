@@ -333,11 +333,41 @@ func TestInHost(t *testing.T) {
 	if s := loaded.Stats(); s.Remembered != 1 || s.Calls != calls {
 		t.Errorf("%+v: the verdict was not remembered", s)
 	}
+	// Facts that requests share are judged once in a session: with the labels that
+	// they have then, and no others.
+	session := &event.Session{ID: "third"}
+	third, err := loaded.Open(t.Context(), session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := []sdk.Statement{{Kind: "SELECT", Parent: -1, Runs: true}}
+	facts := event.NewFacts("prepare", reads, nil)
+	for _, shared := range []struct {
+		labels   []sdk.Attr
+		masked   []string
+		want     string
+		recalled uint64
+	}{
+		{nil, nil, "allow", 0}, {nil, nil, "allow", 1}, {[]sdk.Attr{{Key: "sensitive", Value: "x"}}, nil, "hold custom/pii", 0},
+		{[]sdk.Attr{{Key: "sensitive", Value: "x"}}, nil, "hold custom/pii", 1}, {[]sdk.Attr{{Key: "other", Value: "x"}}, nil, "allow", 0}, {nil, []string{"*"}, "allow", 0},
+	} {
+		before := loaded.Stats().Remembered
+		v, err := third.Judge(t.Context(), session, &event.Request{Operation: "prepare", Statements: reads, Shared: facts, Labels: shared.labels, Masked: shared.masked})
+		if got := loaded.Stats().Remembered - before; err != nil || shown(v) != shared.want || got != shared.recalled {
+			t.Errorf("%v, %v: %v, %v, remembered %d", shared.labels, shared.masked, shown(v), err, got)
+		}
+	}
+	if v, err := third.Judge(t.Context(), session, &event.Request{Operation: "prepare", Statements: r.Statements, Shared: facts}); err != nil || shown(v) != "block destruction" {
+		t.Errorf("with statements that are not the shared facts': %v, %v", v, err)
+	}
 	if err := loaded.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := guest.Judge(t.Context(), &event.Session{ID: "other"}, r); !errors.Is(err, host.ErrClosed) {
 		t.Errorf("a closed plugin answers: %v", err)
+	}
+	if _, err := third.Judge(t.Context(), session, &event.Request{Operation: "prepare", Statements: reads, Shared: facts}); !errors.Is(err, host.ErrClosed) {
+		t.Errorf("a closed plugin answers on facts that are shared: %v", err)
 	}
 }
 

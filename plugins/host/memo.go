@@ -1,7 +1,10 @@
 package host
 
 import (
+	"slices"
 	"sync"
+
+	"gatehouse/core/event"
 )
 
 // Limits of a memo, in bytes of keys. It may hold twice memoSize.
@@ -51,4 +54,36 @@ func (m *memo[V]) keep(key string, v V) {
 		m.size += len(key)
 	}
 	m.young[key] = v
+}
+
+// maxSaid is how many verdicts a session remembers.
+const maxSaid = 64
+
+// A said remembers, for one session, the verdicts on facts that requests share, by
+// these themselves: nothing is encoded to look one up. It is safe for concurrent use.
+type said struct {
+	mu sync.Mutex
+	m  map[*event.Facts]saidOf
+}
+
+// A saidOf is a verdict on facts with labels.
+type saidOf struct {
+	labels  []event.Attr
+	verdict event.Verdict
+}
+
+func (s *said) get(f *event.Facts, labels []event.Attr) (event.Verdict, bool) {
+	s.mu.Lock()
+	of, ok := s.m[f]
+	s.mu.Unlock()
+	return of.verdict, ok && slices.Equal(of.labels, labels)
+}
+
+func (s *said) put(f *event.Facts, labels []event.Attr, v event.Verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil || len(s.m) >= maxSaid {
+		s.m = make(map[*event.Facts]saidOf)
+	}
+	s.m[f] = saidOf{labels, v}
 }

@@ -21,6 +21,7 @@ type Session struct {
 	session []byte // its section of inputs; nil where each call has its own
 	who     principal
 	state   []byte // its section of inputs; empty where there is none
+	said    said
 }
 
 // Open tells the plugin of a session and returns it as it takes part in that:
@@ -169,8 +170,8 @@ func (p *Plugin) tooLarge(n int) error {
 // from m, which may be nil. What decode reads is valid during the call only.
 func ask[V any](ctx context.Context, p *Session, s *event.Session, h hook, i *input, m *memo[V], decode func(*event.Message) (V, error)) (v V, err error) {
 	who := p.whose(s)
-	remembers := m != nil && p.factsOnly && !p.host.options.Clock && !p.host.options.Random
-	if remembers && !p.isClosed() && !p.breaker.isOpen(who) {
+	remembers := m != nil && p.remembers()
+	if remembers && p.answers(who) {
 		if v, ok := m.get(i.b); ok {
 			p.remembered.Add(1)
 			return v, nil
@@ -200,6 +201,23 @@ func ask[V any](ctx context.Context, p *Session, s *event.Session, h hook, i *in
 	return v, nil
 }
 
+// remembers is whether the same input has the same answer.
+func (p *Plugin) remembers() bool {
+	return p.factsOnly && !p.host.options.Clock && !p.host.options.Random
+}
+
+// answers is whether p may answer from memory for who: it would be asked otherwise.
+func (p *Plugin) answers(who principal) bool { return !p.isClosed() && !p.breaker.isOpen(who) }
+
+// sharedFacts returns the facts of r if they and its labels are all of it that the
+// guest sees, and if its verdict is remembered; else nil.
+func (p *Session) sharedFacts(r *event.Request) *event.Facts {
+	if p.session == nil || !p.remembers() || len(r.Masked) > 0 {
+		return nil
+	}
+	return r.Facts()
+}
+
 func decodeVerdict(reply *event.Message) (v event.Verdict, err error) {
 	if err = v.Decode(reply.Section(event.SectionVerdict)); err == nil {
 		err = checkVerdict(&v)
@@ -209,6 +227,14 @@ func decodeVerdict(reply *event.Message) (v event.Verdict, err error) {
 
 // Judge asks the plugin for its verdict, whose labels must not be changed.
 func (p *Session) Judge(ctx context.Context, s *event.Session, r *event.Request) (event.Verdict, error) {
+	shared := p.sharedFacts(r)
+	if shared != nil && p.answers(p.who) {
+		if v, ok := p.said.get(shared, r.Labels); ok {
+			p.remembered.Add(1)
+			p.gave[v.Action].Add(1)
+			return v, nil
+		}
+	}
 	i := p.input(s)
 	defer i.free()
 	if p.factsOnly {
@@ -220,6 +246,9 @@ func (p *Session) Judge(ctx context.Context, s *event.Session, r *event.Request)
 	v, err := ask(ctx, p, s, hookRequest, i, &p.verdicts, decodeVerdict)
 	if err == nil {
 		p.gave[v.Action].Add(1)
+		if shared != nil {
+			p.said.put(shared, r.Labels, v)
+		}
 	}
 	return v, err
 }

@@ -140,6 +140,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 	if err := errors.Join(s.addUses(ctx, req), s.addTold(ctx, req, facts)); err != nil {
 		return nil, err
 	}
+	req.Shared = s.shared.of(req)
 	e.x = s.ps.Propose(ctx, req, cut...)
 	if e.x.Open {
 		found, err := s.findOut(ctx, e)
@@ -173,9 +174,78 @@ func (s *session) contextAttrs() []event.Attr {
 	now := surroundings{status: status, readOnly: s.readOnly.Load()}
 	now.path, now.role = s.settings.known(settled)
 	if now != s.around || s.attrs == nil {
-		s.around, s.attrs = now, slices.Clip(now.attrs(s.database))
+		s.around, s.attrs = now, s.shared.attrs(now, s.database)
 	}
 	return s.attrs
+}
+
+// A sharing has the facts that requests of a session share, and the attributes of
+// the surroundings that they met.
+type sharing struct {
+	facts    map[factsKey]*event.Facts
+	contexts map[surroundings][]event.Attr
+}
+
+// A factsKey tells facts apart by the memory that they are in.
+type factsKey struct {
+	operation  string
+	statements *event.Statement
+	attrs      *event.Attr
+	n          int // of statements
+}
+
+// Limits of what a session keeps to be shared.
+const (
+	maxShared     = 32
+	maxSharedSize = 2 << 10 // of the facts of one request, in bytes
+	maxContexts   = 8
+)
+
+// of returns the facts of req for it to share, or nil where others will hardly have
+// the same.
+func (h *sharing) of(req *event.Request) *event.Facts {
+	if len(req.Statements) == 0 || len(req.Attrs) == 0 {
+		return nil
+	}
+	key := factsKey{req.Operation, &req.Statements[0], &req.Attrs[0], len(req.Statements)}
+	if f := h.facts[key]; f != nil {
+		return f
+	}
+	if !h.has(req.Attrs) {
+		return nil // they are this request's alone
+	}
+	f := event.NewFacts(req.Operation, req.Statements, req.Attrs)
+	if f.Size() > maxSharedSize {
+		return nil
+	}
+	if h.facts == nil || len(h.facts) >= maxShared {
+		h.facts = make(map[factsKey]*event.Facts)
+	}
+	h.facts[key] = f
+	return f
+}
+
+// has is whether attrs are those of surroundings, and nothing else.
+func (h *sharing) has(attrs []event.Attr) bool {
+	for _, of := range h.contexts {
+		if len(of) == len(attrs) && &of[0] == &attrs[0] {
+			return true
+		}
+	}
+	return false
+}
+
+// attrs returns the attributes of surroundings, which must not be changed.
+func (h *sharing) attrs(c surroundings, database string) []event.Attr {
+	of := h.contexts[c]
+	if of == nil {
+		if h.contexts == nil || len(h.contexts) >= maxContexts {
+			*h = sharing{contexts: make(map[surroundings][]event.Attr)}
+		}
+		of = slices.Clip(c.attrs(database))
+		h.contexts[c] = of
+	}
+	return of
 }
 
 // Surroundings are what requests are told of the context that they run in.

@@ -14,52 +14,53 @@ import (
 
 // An owed is a response that the server owes, in the order asked.
 type owed struct {
-	kind    byte // type of the message that asked: Q P B D C E S, or F for what only goes wrong
-	object  byte // for D and C: 'S' statement, 'P' portal
-	name    string
-	swallow bool // the gate asked, not the client
-	st      *prepared
-	portal  *portal
-	x       *pipeline.Exchange
-	refusal *refusal // the message was refused; rewrite the server's error
-	futile  bool     // a failed transaction would have refused it, too
-	names   bool     // may define or drop names of prepared statements and portals by SQL
-	context judged   // for what defines cursors: the context that they were judged in
-	facts   *statement.Result
-	sql     []byte // what facts are of, where names is set
-	bytes   int    // that it keeps, for Q
-	index   int    // for Q: how many of its statements have ended
-	rows    int64
-	tag     string
-	failed  string // code of the error that ended a Q
-	kept    bool   // a part of a Q was committed by a COMMIT in it
-	undone  string // what became of the rest of a Q, where that is known before it ends
+	kind   byte // type of the message that asked: Q P B D C E S, or F for what only goes wrong
+	object byte // for D and C: 'S' statement, 'P' portal
 	// described is whether rows may follow, for Q and E, or whether the
-	// parameters were described, for D; columns is how many values they have.
+	// parameters were described, for D.
 	described  bool
-	columns    int
-	head       *head
-	probe      *copyProbe       // what columns a COPY TO has; on what asks for it too
-	copying    *copying         // its data is coming
-	masked     *uploadMask      // what is recorded of its upload, where that is masked
-	judged     *uploadJudge     // which plugins judge its upload, where they do
-	copied     bool             // its data has come
-	before     int64            // rows of the statements before it
-	uploads    bool             // the server has asked for COPY data
-	settles    bool             // the Sync that tells which of those in doubt were answered
-	redefines  bool             // it may change definitions
-	renames    bool             // it may change what names of relations stand for
-	guarded    *protect.Columns // what is protected, where something is
-	subjects   []*subject       // its statements, where columns are protected strictly
-	fails      bool             // whether one of them fails may depend on protected columns
-	calls      []string         // protected functions that its result may come from
-	estimate   string           // how many rows it would write, where that is known already
-	writing    *writing         // what it may write otherwise
-	moving     *mover           // what it may store elsewhere of what it reads, where that is tracked
-	asksSchema bool             // it is a part of the question where temporary relations are
-	makes      []*Taint         // of a relation that it makes
-	rechecked  uint64           // the version of the taints by which its result is still what it was
-	queued     bool             // it is owed; guarded by the queue's mutex
+	swallow    bool // the gate asked, not the client
+	futile     bool // a failed transaction would have refused it, too
+	names      bool // may define or drop names of prepared statements and portals by SQL
+	kept       bool // a part of a Q was committed by a COMMIT in it
+	copied     bool // the data of its COPY has come
+	uploads    bool // the server has asked for COPY data
+	settles    bool // the Sync that tells which of those in doubt were answered
+	redefines  bool // it may change definitions
+	renames    bool // it may change what names of relations stand for
+	fails      bool // whether one of its statements fails may depend on protected columns
+	asksSchema bool // it is a part of the question where temporary relations are
+	queued     bool // it is owed; guarded by the queue's mutex
+
+	name      string
+	st        *prepared
+	portal    *portal
+	x         *pipeline.Exchange
+	refusal   *refusal // the message was refused; rewrite the server's error
+	context   judged   // for what defines cursors: the context that they were judged in
+	facts     *statement.Result
+	sql       []byte // what facts are of, where names is set
+	bytes     int    // that it keeps, for Q
+	index     int    // for Q: how many of its statements have ended
+	rows      int64
+	tag       string
+	failed    string // code of the error that ended a Q
+	undone    string // what became of the rest of a Q, where that is known before it ends
+	columns   int    // how many values its rows have
+	head      *head
+	probe     *copyProbe       // what columns a COPY TO has; on what asks for it too
+	copying   *copying         // its data is coming
+	masked    *uploadMask      // what is recorded of its upload, where that is masked
+	judged    *uploadJudge     // which plugins judge its upload, where they do
+	before    int64            // rows of the statements before it
+	guarded   *protect.Columns // what is protected, where something is
+	subjects  []*subject       // its statements, where columns are protected strictly
+	calls     []string         // protected functions that its result may come from
+	estimate  string           // how many rows it would write, where that is known already
+	writing   *writing         // what it may write otherwise
+	moving    *mover           // what it may store elsewhere of what it reads, where that is tracked
+	makes     []*Taint         // of a relation that it makes
+	rechecked uint64           // the version of the taints by which its result is still what it was
 
 	unwanted atomic.Pointer[refusal] // why its upload was given up
 }

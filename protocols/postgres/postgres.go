@@ -305,6 +305,6 @@ func newSession(p *Protocol, r *Resource, database string, st *startup, env prox
 	return &session{
 		protocol: p, resource: r, database: database, env: env, ps: ps,
 		client: st.conn, fromClient: st.reader, queue: newQueue(),
-		segment: 1, nudged: make(chan struct{}, 1),
+		sync: owed{kind: 'S'}, segment: 1, nudged: make(chan struct{}, 1),
 	}
 }

@@ -144,7 +144,7 @@ func (s *session) request(ctx context.Context, f []byte) error {
 			return violated("malformed Sync")
 		}
 		s.discarding = false
-		if err := s.forward(f, &owed{kind: 'S'}); err != nil {
+		if err := s.forward(f, &s.sync); err != nil {
 			return err
 		}
 		return s.askSchema()
@@ -162,9 +162,11 @@ func (s *session) request(ctx context.Context, f []byte) error {
 
 // forward sends f on, unless the server would discard it.
 func (s *session) forward(f []byte, e *owed) error {
-	e.renames = renames(e.facts) || len(e.makes) > 0
-	if e.redefines = redefines(e.facts); e.redefines {
-		s.catalog.change()
+	if e != &s.sync {
+		e.renames = renames(e.facts) || len(e.makes) > 0
+		if e.redefines = redefines(e.facts); e.redefines {
+			s.catalog.change()
+		}
 	}
 	if s.queue.push(e) {
 		s.up = append(s.up, f...)

@@ -35,6 +35,7 @@ type session struct {
 	queue    *queue
 	around   surroundings // requests: those that attrs describes
 	attrs    []event.Attr // requests
+	shared   sharing      // requests
 	catalog  *catalog
 
 	client     net.Conn
@@ -45,6 +46,7 @@ type session struct {
 	discarding bool                           // requests: a refused message's successors, up to Sync
 	context    judged                         // requests: what is judged now
 	renewals   uint64                         // requests: counts changes of the policy
+	sync       owed                           // requests: for each Sync of the client, of which nothing is noted
 	segment    uint64                         // requests: counts Syncs and simple queries, from 1
 	unread     uint64                         // requests: the segment in which code ran that may change how text is read; 0 when settled
 	temporary  temporaries                    // requests
