@@ -547,5 +547,9 @@ func (x *Exchange) End(o event.Outcome) error {
 	if err := x.s.record(event.KindOutcome, x.ID, o.Append); err != nil {
 		return err
 	}
-	return x.s.tellEnders(x.t, x.ID, &o)
+	if len(x.t.enders) == 0 {
+		return nil
+	}
+	told := o // which they may keep
+	return x.s.tellEnders(x.t, x.ID, &told)
 }

@@ -64,7 +64,7 @@ func (s *session) hide(ctx context.Context, req *event.Request) {
 }
 
 // Shown texts are those of prepared statements as they may be shown, so that they
-// are not masked anew whenever one is bound.
+// are not masked anew whenever one is prepared again, or bound.
 type shownTexts struct {
 	renewals, changes uint64 // of the policy and of the catalogue, when they were masked
 	texts             map[*statement.Result]shownText
@@ -73,6 +73,7 @@ type shownTexts struct {
 type shownText struct {
 	sql, shown []byte
 	masked     []string
+	statements *event.Statement // the first: a search path may make others of the text
 }
 
 // Limits of the texts that a session keeps.
@@ -84,7 +85,7 @@ const (
 // of returns the text of req, which m masks.
 func (t *shownTexts) of(m *masking, req *event.Request) []byte {
 	sql := req.Payload
-	if req.Operation != "execute" || m.facts == nil || len(sql) > maxShownText {
+	if req.Operation != "prepare" && req.Operation != "execute" || m.facts == nil || len(req.Statements) == 0 || len(sql) > maxShownText {
 		return m.text(sql)
 	}
 	renewals, changes := m.s.renewals, m.s.catalog.changed()
@@ -92,12 +93,12 @@ func (t *shownTexts) of(m *masking, req *event.Request) []byte {
 		*t = shownTexts{renewals, changes, map[*statement.Result]shownText{}}
 	}
 	// Texts that differ in their constants may have the same facts.
-	if known, is := t.texts[m.facts]; is && bytes.Equal(known.sql, sql) {
+	if known, is := t.texts[m.facts]; is && known.statements == &req.Statements[0] && bytes.Equal(known.sql, sql) {
 		m.masked = slices.Clone(known.masked)
 		return known.shown
 	}
 	shown := m.text(sql)
-	t.texts[m.facts] = shownText{sql, shown, slices.Clone(m.masked)}
+	t.texts[m.facts] = shownText{sql, shown, slices.Clone(m.masked), &req.Statements[0]}
 	return shown
 }
 

@@ -18,31 +18,31 @@ func (s *session) addUses(ctx context.Context, req *event.Request) error {
 	if protected == nil {
 		return nil
 	}
-	var objects []event.Object
+	if !slices.ContainsFunc(req.Statements, func(st event.Statement) bool { return len(st.Columns) > 0 }) {
+		return nil
+	}
+	// A column may stand in another statement than the relation that it is of.
+	s.objects = s.objects[:0]
+	for i := range req.Statements {
+		s.objects = append(append(s.objects, req.Statements[i].Reads...), req.Statements[i].Writes...)
+	}
+	if len(s.objects) == 0 {
+		return nil
+	}
+	columns, err := s.vocabulary().guardedOf(ctx, s.objects, protected)
+	if len(s.objects) > maxObjects {
+		s.objects = nil
+	}
+	if err != nil || len(columns) == 0 {
+		return err
+	}
 	var named, decide []string
 	for i := range req.Statements {
 		st := &req.Statements[i]
-		if len(st.Columns) == 0 {
-			continue
-		}
 		named, decide = append(named, st.Columns...), append(decide, st.Predicates...)
 		if st.Opaque || st.Within == "do" || st.Within == "function" {
 			decide = append(decide, st.Columns...)
 		}
-	}
-	if len(named) == 0 {
-		return nil
-	}
-	// A column may stand in another statement than the relation that it is of.
-	for i := range req.Statements {
-		objects = append(append(objects, req.Statements[i].Reads...), req.Statements[i].Writes...)
-	}
-	if len(objects) == 0 {
-		return nil
-	}
-	columns, err := s.vocabulary().guardedOf(ctx, objects, protected)
-	if err != nil || len(columns) == 0 {
-		return err
 	}
 	for _, use := range []struct {
 		key   string

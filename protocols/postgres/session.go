@@ -33,9 +33,10 @@ type session struct {
 	ps       *pipeline.Session
 	key      cancelKey
 	queue    *queue
-	around   surroundings // requests: those that attrs describes
-	attrs    []event.Attr // requests
-	shared   sharing      // requests
+	around   surroundings   // requests: those that attrs describes
+	attrs    []event.Attr   // requests
+	shared   sharing        // requests
+	objects  []event.Object // requests: room for those of one
 	catalog  *catalog
 
 	client     net.Conn
