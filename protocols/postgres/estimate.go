@@ -23,10 +23,13 @@ const estimateAttr = "db.estimated_rows"
 
 // Limits of one estimate.
 const (
-	estimateTimeout = 250 * time.Millisecond
-	maxEstimated    = 64 << 10 // of a statement and its parameters, in bytes
-	maxCascades     = 50
+	estimateLocked = 250 * time.Millisecond // waiting for locks
+	maxEstimated   = 64 << 10               // of a statement and its parameters, in bytes
+	maxCascades    = 50
 )
+
+// estimateTimeout bounds the server's time for one estimate. Tests raise it.
+var estimateTimeout = 250 * time.Millisecond
 
 // A writing is a request that may write rows which a query finds.
 type writing struct {
@@ -479,7 +482,8 @@ func (c *catalog) plan(ctx context.Context, path, before, sql string, m *bind, s
 		if err != nil {
 			return nil, fmt.Errorf("open a connection for estimates: %w", err)
 		}
-		limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %[1]d", estimateTimeout.Milliseconds())
+		limits := fmt.Sprintf("SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %d",
+			estimateTimeout.Milliseconds(), estimateLocked.Milliseconds())
 		if _, err := conn.Exec(ctx, limits); err != nil {
 			giveUp(conn)
 			return nil, fmt.Errorf("open a connection for estimates: %w", err)

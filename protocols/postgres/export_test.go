@@ -12,6 +12,9 @@ import (
 	"gatehouse/protocols/postgres/statement"
 )
 
+// On a busy machine a server takes longer to plan a statement.
+func init() { estimateTimeout = time.Minute }
+
 // SetDial makes connections to the resource by dial.
 func (r *Resource) SetDial(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	r.dialFunc = dial
