@@ -35,8 +35,6 @@ func Analyze(ctx context.Context, s Statement, c Catalog) (*Result, error) {
 		found:     map[Name][]*Relation{},
 		relations: map[Name]*relation{},
 		read:      map[*Relation]*relation{},
-		functions: map[Name][]*Function{},
-		operators: map[Name][]*Function{},
 		casts:     map[Name]casts{},
 		sites:     map[comparing]int32{},
 		sources:   map[origin]int32{},
@@ -67,8 +65,6 @@ type analysis struct {
 	found     map[Name][]*Relation
 	relations map[Name]*relation
 	read      map[*Relation]*relation
-	functions map[Name][]*Function
-	operators map[Name][]*Function
 	casts     map[Name]casts
 
 	// sources are the numbers of those that values change with.

@@ -13,11 +13,11 @@ func (a *analysis) called(s *scope, c *Call) value {
 // call is what a function makes of what it is given: any of those that a name may
 // stand for.
 func (a *analysis) call(s *scope, c *Call, args []value) value {
-	found := a.functionsOf(c, args)
+	meant := a.functionsOf(s, c, args)
 	var v value
 	is := false
 	aggregates := true // all of them, so that it is certain
-	for _, f := range found {
+	for _, f := range meant.Functions {
 		w := a.apply(s, c, f, args)
 		aggregates = aggregates && f.Kind == Aggregate && c.Over == nil && !w.outer
 		if is {
@@ -25,6 +25,7 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 		}
 		v, is = w, true
 	}
+	v.typ = meant.Returns
 	if len(args) == 1 && args[0].record != nil && c.Function.Schema == "" {
 		for _, field := range args[0].record { // field(row) is row.field
 			if field.name == c.Function.Name {
@@ -46,22 +47,29 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 }
 
 // functionsOf returns the functions that may be meant.
-func (a *analysis) functionsOf(c *Call, args []value) []*Function {
-	all, ok := a.functions[c.Function]
-	if !ok {
-		var err error
-		if all, err = a.catalog.Functions(a.ctx, c.Function); err != nil {
-			a.fail("function "+c.Function.Name, err)
-		}
-		a.functions[c.Function] = all
+func (a *analysis) functionsOf(s *scope, c *Call, args []value) Meant {
+	u := Use{Name: c.Function, Types: typesOf(args), Names: c.Names, Variadic: c.Variadic, Within: c.Within}
+	s.settle(&u)
+	meant, err := a.catalog.Functions(a.ctx, &u)
+	if err != nil {
+		a.fail("function "+c.Function.Name, err)
 	}
-	if c.Within {
-		args = append(args[:len(args):len(args)], make([]value, len(c.Order))...)
+	return meant
+}
+
+// settle gives a name without a schema the one that it has in a definition.
+func (s *scope) settle(u *Use) {
+	if u.Stored = s.home != ""; u.Stored && u.Name.Schema == "" {
+		u.Name.Schema = s.home
 	}
-	if c.Names != nil {
-		args = make([]value, len(args)) // in an order of their own
+}
+
+func typesOf(args []value) []Name {
+	types := make([]Name, len(args))
+	for i := range args {
+		types[i] = args[i].typ
 	}
-	return taking(all, args, c.Variadic)
+	return types
 }
 
 // apply is what one function makes of what it is given.
@@ -103,7 +111,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 			v.failing = v.failing.with(a.deciding(r))
 		}
 	}
-	v.typ, v.shaped = f.Returns, f.Shaped && slices.ContainsFunc(args, shaped)
+	v.typ, v.shaped = Name{}, f.Shaped && slices.ContainsFunc(args, shaped)
 	switch {
 	case len(f.Columns) > 0 && v.record == nil:
 		v = v.shapedAs(f.Columns)
@@ -185,10 +193,22 @@ func (a *analysis) placed(f *Function, c *Call, args []value) []value {
 	}
 	for i, e := range f.Defaults {
 		if i += n - len(f.Defaults); !given[i] {
-			placed[i] = a.expr(&scope{}, e)
+			placed[i] = a.expr(&scope{within: within{home: f.DefaultsHome}}, e)
 		}
 	}
-	return placed
+	return f.taking(placed)
+}
+
+// taking are arguments as of the types that f takes.
+func (f *Function) taking(args []value) []value {
+	taken := make([]value, len(args))
+	for i, v := range args {
+		if v.typ = (Name{}); i < len(f.Takes) {
+			v.typ = f.Takes[i]
+		}
+		taken[i] = v
+	}
+	return taken
 }
 
 // maxBodies is how deep functions may call each other.
@@ -207,7 +227,7 @@ func (a *analysis) body(f *Function, args []value) value {
 	}
 	a.bodies = append(a.bodies, f.Body)
 	defer func() { a.bodies = a.bodies[:len(a.bodies)-1] }()
-	r := a.statement(within{arguments: &arguments{f, args}}, f.Body)
+	r := a.statement(within{arguments: &arguments{f, args}, home: f.Home}, f.Body)
 	if r.unknown != "" || len(r.columns) == 0 {
 		return unknown(first(r.unknown, f.named()+" returns nothing"))
 	}

@@ -58,10 +58,11 @@ func (a *analysis) told(at Expr, v value) rows {
 func (a *analysis) compared(s *scope, e *Operation) rows {
 	args := a.each(s, e.Args)
 	column, compares := a.compares(s, e, args)
-	found := a.operatorsOf(e, args)
+	meant := a.operatorsOf(s, e, typesOf(args))
+	found := meant.Functions
 	whole := equalities(found)
 	compares = compares && !slices.ContainsFunc(found, func(f *Function) bool { return f.Compares == ComparesNot })
-	switch v := a.operated(s, e, args); {
+	switch v := a.operated(s, e, args, meant); {
 	case compares && v.reason == "":
 		return a.comparison(e, args[column], whole && !e.Any)
 	case whole && !slices.ContainsFunc(args, func(arg value) bool { return !arg.shown() }):
@@ -139,14 +140,16 @@ func (a *analysis) constant(s *scope, e Expr) bool {
 		return true
 	case *Argument:
 		return s.arguments == nil
+	case *Constant:
+		return true
 	case *Cast:
 		c := a.castsTo(e.To)
 		return c.known && steady(c.functions) && a.constant(s, e.Arg)
 	case *Operation:
-		found := a.operatorsOf(e, make([]value, len(e.Args)))
+		found := a.operatorsOf(s, e, make([]Name, len(e.Args))).Functions
 		return len(found) > 0 && steady(found) && all(e.Args)
 	case *Call:
-		found := a.functionsOf(e, make([]value, len(e.Args)))
+		found := a.functionsOf(s, e, make([]value, len(e.Args))).Functions
 		return len(found) > 0 && steady(found) && (len(e.Args) == 0 || found[0].Kind == Scalar) && e.Over == nil && e.Filter == nil && all(e.Args)
 	case *Computed:
 		return all(e.Args)

@@ -23,7 +23,12 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	switch e := e.(type) {
 	case *Ref:
 		return a.ref(s, e)
+	case *Constant:
+		return value{typ: a.typeOf(s, e.Type, e.Many)}
 	case *Argument:
+		if s.arguments == nil { // the client's
+			return value{typ: a.parameter(e)}
+		}
 		return s.numbered(e.Number)
 	case *Member:
 		return a.member(s, e)
@@ -32,9 +37,9 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	case *Computed:
 		return a.computed(s, e)
 	case *Logic:
-		return a.controls(a.all(s, e.Args).chosen())
+		return a.controls(a.all(s, e.Args).chosen()).as(a.catalog.Condition())
 	case *Test:
-		return a.expr(s, e.Arg).computed()
+		return a.expr(s, e.Arg).computed().as(a.catalog.Condition())
 	case *Operation:
 		return a.operation(s, e)
 	case *Call:
@@ -67,7 +72,7 @@ func (a *analysis) member(s *scope, e *Member) value {
 	v := a.expr(s, e.Of)
 	v.typ = Name{} // of which functions may take others
 	call := &Call{Function: Name{Name: e.Name}}
-	if v.has(e.Name) || len(a.functionsOf(call, []value{v})) == 0 {
+	if v.has(e.Name) || len(a.functionsOf(s, call, []value{v}).Functions) == 0 {
 		return member(v, e.Name)
 	}
 	w := a.call(s, call, []value{v})
@@ -79,9 +84,6 @@ func (a *analysis) member(s *scope, e *Member) value {
 
 // numbered is an argument of the function whose body s is in.
 func (s *scope) numbered(n int) value {
-	if s.arguments == nil {
-		return value{} // the client's
-	}
 	if n < 1 || n > len(s.arguments.values) {
 		return unknown("an argument that there is not")
 	}
@@ -110,11 +112,52 @@ func (a *analysis) record(s *scope, e *Record) value {
 
 // computed is what the language itself computes.
 func (a *analysis) computed(s *scope, e *Computed) value {
-	v := a.all(s, e.Args).chosen()
+	args := a.each(s, e.Args)
+	v := joined(args).chosen()
 	if e.Fails {
 		v = v.fails()
 	}
-	return a.controls(v)
+	if v = a.controls(v); e.Results > 0 {
+		v.typ = a.catalog.Common(typesOf(args[:e.Results]))
+	}
+	if e.Many {
+		v.typ = a.typeOf(s, v.typ, true)
+	}
+	return v
+}
+
+// as is v as of a type.
+func (v value) as(t Name) value {
+	v.typ = t
+	return v
+}
+
+// parameter is the type of one of the client's. One that nothing has given a type
+// gets it where it is met first.
+func (a *analysis) parameter(e *Argument) Name {
+	t := a.catalog.Parameter(e.Number)
+	if t == Literal && !e.Once {
+		return Name{}
+	}
+	return t
+}
+
+// typeOf is the type that a name stands for, or the array of it.
+func (a *analysis) typeOf(s *scope, name Name, many bool) Name {
+	if !many && (name.Schema != "" || name == Literal) || name == (Name{}) {
+		return name
+	}
+	if name.Schema == "" {
+		name.Schema = s.home
+	}
+	if name.Schema != "" && !many {
+		return name
+	}
+	t, err := a.catalog.Type(a.ctx, name, many)
+	if err != nil {
+		a.fail("type "+name.Name, err)
+	}
+	return t
 }
 
 // controls notes that what is in v may decide what else is computed of the
@@ -127,7 +170,8 @@ func (a *analysis) controls(v value) value {
 
 // operation applies operators: any of those that a name stands for.
 func (a *analysis) operation(s *scope, e *Operation) value {
-	return a.operated(s, e, a.each(s, e.Args))
+	args := a.each(s, e.Args)
+	return a.operated(s, e, args, a.operatorsOf(s, e, typesOf(args)))
 }
 
 // each are the values of several expressions.
@@ -140,11 +184,13 @@ func (a *analysis) each(s *scope, exprs []Expr) []value {
 }
 
 // operated is what an operator makes of values.
-func (a *analysis) operated(s *scope, e *Operation, args []value) value {
-	found := a.operatorsOf(e, args)
-	v := a.applied(s, args, found)
-	if len(found) == 0 {
+func (a *analysis) operated(s *scope, e *Operation, args []value, meant Meant) value {
+	v := a.applied(s, args, meant.Functions)
+	if len(meant.Functions) == 0 {
 		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
+	}
+	if v.typ = meant.Returns; e.First {
+		v.typ = Name{}
 	}
 	return v
 }
@@ -159,46 +205,44 @@ func joined(args []value) value {
 }
 
 // operatorsOf returns the operators that may be meant.
-func (a *analysis) operatorsOf(e *Operation, args []value) []*Function {
-	all, ok := a.operators[e.Operator]
-	if !ok {
-		var err error
-		if all, err = a.catalog.Operators(a.ctx, e.Operator); err != nil {
-			a.fail("operator "+e.Operator.Name, err)
+func (a *analysis) operatorsOf(s *scope, e *Operation, types []Name) Meant {
+	if !e.Any || e.Array || len(types) < 2 {
+		return a.operators(s, e, types)
+	}
+	// Each value is compared by itself, or all as of one type.
+	of, values := types[0], types[1:]
+	var meant Meant
+	var seen []Name
+	for _, t := range append(slices.Clip(values), a.catalog.Common(types)) {
+		if slices.Contains(seen, t) {
+			continue
 		}
-		a.operators[e.Operator] = all
+		seen = append(seen, t)
+		more := a.operators(s, e, []Name{of, t})
+		if len(seen) > 1 && more.Returns != meant.Returns {
+			more.Returns = Name{}
+		}
+		meant.Returns = more.Returns
+		for _, f := range more.Functions {
+			if !slices.Contains(meant.Functions, f) {
+				meant.Functions = append(meant.Functions, f)
+			}
+		}
 	}
-	if e.Any && len(args) > 1 {
-		args = []value{args[0], {}}
-	}
-	return taking(all, args, false)
+	return meant
 }
 
-// taking returns the functions that can be given these arguments.
-func taking(all []*Function, args []value, variadic bool) []*Function {
-	takes := func(f *Function) bool {
-		return (variadic || len(args) >= f.Least && len(args) <= f.Most) && f.accepts(args)
+func (a *analysis) operators(s *scope, e *Operation, types []Name) Meant {
+	u := Use{Name: e.Operator, Types: types, Array: e.Array}
+	s.settle(&u)
+	if e.Implied {
+		u.Name = e.Operator
 	}
-	if !slices.ContainsFunc(all, func(f *Function) bool { return !takes(f) }) {
-		return all
+	meant, err := a.catalog.Operators(a.ctx, &u)
+	if err != nil {
+		a.fail("operator "+e.Operator.Name, err)
 	}
-	var some []*Function
-	for _, f := range all {
-		if takes(f) {
-			some = append(some, f)
-		}
-	}
-	return some
-}
-
-// accepts is whether no argument is known to be of another type.
-func (f *Function) accepts(args []value) bool {
-	for i, types := range f.Accepts {
-		if i < len(args) && args[i].typ != (Name{}) && types != nil && !slices.Contains(types, args[i].typ) {
-			return false
-		}
-	}
-	return true
+	return meant
 }
 
 // applied is what functions make of what they are given, any of which may be the
@@ -210,14 +254,14 @@ func (a *analysis) applied(s *scope, args []value, found []*Function) value {
 		w := a.kept(s, f, of)
 		switch {
 		case f.Body != nil:
-			w = of.with(a.body(f, args))
+			w = of.with(a.body(f, f.taking(args)))
 		case f.Kind == Opaque:
 			w.reason = first(w.reason, f.opaque())
 			w = w.fails()
 		case !f.Total && f.Compares == ComparesNot:
 			w = w.fails()
 		}
-		w.typ = f.Returns
+		w.typ = Name{}
 		if i == 0 {
 			v = w
 		} else {
@@ -265,12 +309,9 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 	for _, f := range c.functions {
 		v = v.or(a.applied(s, []value{plain}, []*Function{f}))
 	}
-	v.typ = Name{}
+	v.typ = a.typeOf(s, e.To, e.Many)
 	if e.Many {
 		return v
-	}
-	if e.To.Schema != "" {
-		v.typ = e.To
 	}
 	fields, err := a.catalog.Fields(a.ctx, e.To)
 	if err != nil {
@@ -296,7 +337,7 @@ func (a *analysis) castsTo(to Name) casts {
 
 // subquery is what becomes of a query's rows in an expression.
 func (a *analysis) subquery(s *scope, e *Subquery) value {
-	r := a.statement(s.inner(), e.Query)
+	r := a.settled(a.statement(s.inner(), e.Query))
 	v := value{rows: r.rows.selecting()}
 	v.risky = slices.ContainsFunc(r.columns, func(c column) bool { return c.risky })
 	if v.risky {
@@ -305,7 +346,7 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 	switch {
 	case e.Kind == Exists:
 		v.outer = true // which rows there are may be for what is outside
-		return v
+		return v.as(a.catalog.Condition())
 	case r.unknown != "":
 		v.reason = r.unknown
 		return v
@@ -326,10 +367,18 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 		for _, c := range r.columns {
 			v = v.with(c.value)
 		}
+		if len(r.columns) == 1 {
+			v.typ = a.typeOf(s, r.columns[0].typ, true)
+		}
 	case Any:
 		test := a.expr(s, e.Test)
 		compares := &Operation{Operator: e.Operator, Args: make([]Expr, 2)}
-		equal := test.shown() && len(r.columns) == 1 && r.columns[0].shown() && equalities(a.operatorsOf(compares, []value{test, r.columns[0].value}))
+		types := make([]Name, 2)
+		if len(r.columns) == 1 {
+			types[0], types[1] = test.typ, r.columns[0].typ
+		}
+		meant := a.operatorsOf(s, compares, types)
+		equal := test.shown() && len(r.columns) == 1 && r.columns[0].shown() && equalities(meant.Functions)
 		v = v.with(test)
 		for _, c := range r.columns {
 			v = v.with(c.value)
@@ -337,7 +386,7 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 		if equal { // how often does not matter
 			v.from = nil
 		}
-		v = a.operated(s, compares, []value{v, {}})
+		v = a.operated(s, compares, []value{v, {}}, meant)
 	}
 	v.many, v.outer = false, true
 	return v

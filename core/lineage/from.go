@@ -1,6 +1,9 @@
 package lineage
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 func ordinal(name string, n int) string { return name + strconv.Itoa(n) }
 
@@ -14,7 +17,7 @@ func (a *analysis) from(s *scope, sources []Source) {
 
 // lateral is the context of what sees the sources before it.
 func (s *scope) lateral(prior []*item) within {
-	return within{&scope{within: s.within, items: prior, rows: s.rows}, s.with, s.arguments}
+	return within{&scope{within: s.within, items: prior, rows: s.rows}, s.with, s.arguments, s.home}
 }
 
 // source returns a source as names refer to it: itself, and with the sources in
@@ -31,7 +34,7 @@ func (a *analysis) source(s *scope, src Source, prior []*item) (*item, []*item) 
 	case *Table:
 		it = a.table(s, src)
 	case *Derived:
-		ctx := within{s.outer, s.with, s.arguments}
+		ctx := within{s.outer, s.with, s.arguments, s.home}
 		if src.Lateral {
 			ctx = s.lateral(prior)
 		}
@@ -61,10 +64,24 @@ func (a *analysis) item(s *scope, r *relation, alias Alias) *item {
 	for _, c := range r.columns { // they may be computed where nothing asks for them
 		s.rows.failing = s.rows.failing.with(c.failing)
 	}
+	r = a.settled(r)
 	return &item{
 		name: alias.Name, byName: alias.Name != "", byColumn: true,
 		columns: renamed(r.columns, alias.Columns), unknown: r.unknown,
 	}
+}
+
+// settled is what a query returns to what is around it: literals have a type then.
+func (a *analysis) settled(r *relation) *relation {
+	if !slices.ContainsFunc(r.columns, func(c column) bool { return c.typ == Literal }) {
+		return r
+	}
+	return r.each(func(v value) value {
+		if v.typ == Literal {
+			v.typ = a.catalog.Common([]Name{Literal})
+		}
+		return v
+	})
 }
 
 // renamed gives columns other names, as far as there are any.
@@ -212,6 +229,9 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 	for i, c := range of.Columns {
 		r.columns[i] = column{name: c.Name, hidden: c.Hidden}
 		r.columns[i].exact, r.columns[i].typ = set{a.number(c.Column)}, c.Type
+		if c.Domain != (Name{}) {
+			r.columns[i].typ = c.Domain
+		}
 	}
 	if !only {
 		// What refers to it from within is not followed.
@@ -252,7 +272,7 @@ func (r *relation) shape(of *Relation) {
 
 // defined adds to a view's columns what they are made of.
 func (a *analysis) defined(r *relation, of *Relation, name string) {
-	d := a.statement(within{}, of.Definition)
+	d := a.statement(within{home: of.Home}, of.Definition)
 	r.rows = r.rows.with(d.rows)
 	i := 0
 	for j := range r.columns {
@@ -273,17 +293,17 @@ func (a *analysis) defined(r *relation, of *Relation, name string) {
 
 // generated adds to generated columns what they are computed from.
 func (a *analysis) generated(r *relation, of *Relation) {
-	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
+	s := &scope{within: within{home: of.Home}, items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
 	for i, c := range of.Columns {
 		if c.Generated != nil {
-			r.columns[i].value = r.columns[i].or(a.expr(s, c.Generated).computed())
+			r.columns[i].value = r.columns[i].or(a.expr(s, c.Generated).computed()).as(r.columns[i].typ)
 		}
 	}
 }
 
 // guarded adds to its rows what the server adds conditions on.
 func (a *analysis) guarded(r *relation, of *Relation) {
-	s := &scope{items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: r.columns}}}
+	s := &scope{within: within{home: of.Home}, items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: r.columns}}}
 	for _, e := range of.Guarded {
 		r.rows = r.rows.with(a.condition(s, e))
 	}
@@ -300,7 +320,7 @@ func (a *analysis) inherited(r *relation, heir *Relation) {
 			r.columns[i].reason = h.unknown
 		}
 		for _, c := range from.find(r.columns[i].name) {
-			r.columns[i].value = r.columns[i].or(c.value)
+			r.columns[i].value = r.columns[i].or(c.value).as(r.columns[i].typ)
 		}
 	}
 }
@@ -310,7 +330,7 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 	left, in := a.source(s, j.Left, prior)
 	right, more := a.source(s, j.Right, append(prior[:len(prior):len(prior)], in...))
 	in = append(in[:len(in):len(in)], more...)
-	on := &scope{within: within{s.outer, s.with, s.arguments}, items: in}
+	on := &scope{within: within{s.outer, s.with, s.arguments, s.home}, items: in}
 	s.rows = s.rows.with(a.condition(on, j.On))
 
 	it := &item{byColumn: true, joins: true, unknown: first(left.unknown, right.unknown)}
@@ -331,6 +351,12 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 		}
 		merged[name] = true
 		v := l[0].or(r[0].value)
+		v.typ = a.catalog.Common([]Name{l[0].typ, r[0].typ})
+		equal := &Operation{Operator: Name{Name: "="}, Implied: true}
+		sides := []value{l[0].value, r[0].value}
+		compared := a.operated(on, equal, sides, a.operators(on, equal, typesOf(sides)))
+		s.rows.reason = first(s.rows.reason, compared.reason)
+		s.rows.failing = s.rows.failing.with(compared.failing)
 		s.rows.matched = s.rows.matched.with(v.all())
 		if l[0].shown() && r[0].shown() {
 			v.from = l[0].from // they are equal

@@ -28,8 +28,21 @@ func (c Column) String() string { return c.Relation + "." + c.Name }
 // nothing of the name is known, which makes what depends on it unknown.
 type Catalog interface {
 	Relations(ctx context.Context, name Name) ([]*Relation, error)
-	Functions(ctx context.Context, name Name) ([]*Function, error)
-	Operators(ctx context.Context, name Name) ([]*Function, error)
+	// Functions returns those that a call may mean, Operators those that an
+	// expression may.
+	Functions(ctx context.Context, u *Use) (Meant, error)
+	Operators(ctx context.Context, u *Use) (Meant, error)
+	// Type returns the type that a name without a schema stands for, or with many
+	// the array of the one that any name does; none where that is not certain.
+	Type(ctx context.Context, name Name, many bool) (Name, error)
+	// Common returns the type of what is one of several values of types, or an
+	// only Literal; none where that is not certain.
+	Common(types []Name) Name
+	// Parameter returns the type of a parameter of the statement, by its number
+	// from 1; none where it is not known.
+	Parameter(number int) Name
+	// Condition returns the type of what conditions yield.
+	Condition() Name
 	// Casts returns the functions that a cast to a type may call; none, with
 	// known, where it calls none but the server's own.
 	Casts(ctx context.Context, to Name) (functions []*Function, known bool, err error)
@@ -38,6 +51,30 @@ type Catalog interface {
 	Fields(ctx context.Context, of Name) ([]string, error)
 	Version() uint64
 }
+
+// A Use is how functions or operators of a name are used.
+type Use struct {
+	Name Name
+	// Types are those of the arguments, none for those that are not known.
+	Types []Name
+	// Names are those of arguments that are given by name, as in a Call.
+	Names    []string
+	Variadic bool
+	Within   bool // there are further arguments in WITHIN GROUP
+	Array    bool // of the last argument, each element is what an operator takes
+	// Stored is whether the text is a definition's, which means what there was
+	// when it was made.
+	Stored bool
+}
+
+// A Meant is what a use may mean, and the type of what it yields, if that is known.
+type Meant struct {
+	Functions []*Function
+	Returns   Name
+}
+
+// Literal is the type of a literal to which nothing has given one.
+var Literal = Name{Name: "?"}
 
 // A Compares says what an operator tells of a column that it compares with a
 // constant.
@@ -60,6 +97,9 @@ type Relation struct {
 	// Guarded are conditions that the server adds to each use of it, such as
 	// row security: which rows there are depends on them.
 	Guarded []Expr
+	// Home is the schema of functions and operators without one in its
+	// definition, its conditions, and what its columns are generated from.
+	Home string
 	// Opaque is why its columns come from nobody knows where, if they do: a
 	// foreign table, a table that is not committed yet. It is a reason for
 	// people.
@@ -75,9 +115,9 @@ type Relation struct {
 // A RelationColumn is a column of a relation.
 type RelationColumn struct {
 	Column
-	// Type is of what type it is, where that is known; for a domain the type
+	// Type is of what type it is, where that is known; for a Domain the type
 	// that it is made of.
-	Type Name
+	Type, Domain Name
 	// Fields are those of its values, where they are rows.
 	Fields []string
 	// Hidden columns are not of what * stands for: ctid, xmin.
@@ -116,11 +156,14 @@ type Function struct {
 	ID           uint64
 	Schema, Name string
 	Kind         Kind
-	// Arguments are how many it takes at least and at most.
-	Least, Most int
+	// Least is how many arguments it takes at least.
+	Least int
 	// Body is what a function in the query language returns, where it can be
 	// read. Parameters in it are its arguments.
 	Body Statement
+	// Home is the schema of functions and operators without one in Body, if it
+	// was read when it was made, and DefaultsHome of those in Defaults.
+	Home, DefaultsHome string
 	// Stores is whether it keeps what it is given where another statement may
 	// find it: set_config, pg_notify, nextval's kin, lo_put.
 	Stores bool
@@ -152,12 +195,9 @@ type Function struct {
 	Names []string
 	// Defaults are what its last arguments are where a call does not give them.
 	Defaults []Expr
-	// Accepts are the types that each argument may have: its own, and those that
-	// become it by themselves. None is any, as is no list at all. Where an
-	// argument is known to be of another type, the function is not meant.
-	Accepts [][]Name
-	// Returns is the type of its result, where that is known.
-	Returns Name
+	// Takes are the types of its arguments, as far as they are known: what Body
+	// has.
+	Takes []Name
 	// Recalls is whether Body is what was stored, which a call that is Given
 	// does not return: that depends on its arguments alone.
 	Recalls bool

@@ -70,8 +70,8 @@ func TestSeveralFunctions(t *testing.T) {
 	r := c.Table("public.t", "a", "b")
 	integer, own := lineage.Name{Schema: "pg_catalog", Name: "int4"}, lineage.Name{Schema: "public", Name: "own"}
 	r.Columns[0].Type, r.Columns[1].Type = integer, own
-	c.Function(&lineage.Function{Schema: "public", Name: "upper", Least: 1, Most: 1, Reason: "it is somebody's", Accepts: [][]lineage.Name{{own}}})
-	c.Operator("=", &lineage.Function{Schema: "public", Name: "same", Least: 2, Most: 2, Accepts: [][]lineage.Name{{own}, {own}}})
+	c.Function(&lineage.Function{Schema: "public", Name: "upper", Least: 1, Reason: "it is somebody's", Takes: []lineage.Name{own}})
+	c.Operator("=", &lineage.Function{Schema: "public", Name: "same", Least: 2, Takes: []lineage.Name{own, own}})
 	upper := lineage.Name{Name: "upper"}
 	for column, known := range map[string]bool{"a": true, "b": false} {
 		res := analyze(t, selecting(table("t"), &lineage.Call{Function: upper, Args: []lineage.Expr{ref(column)}}), c)
@@ -96,7 +96,7 @@ func TestHiddenAggregate(t *testing.T) {
 	if r := analyze(t, q, c); len(r.Rows.Compared) != 0 || len(r.Fields[0].Rows.Compared) != 1 {
 		t.Errorf("an aggregate: %+v", r)
 	}
-	c.Function(&lineage.Function{Schema: "public", Name: "count", Least: 1, Most: 1, Kind: lineage.Scalar})
+	c.Function(&lineage.Function{Schema: "public", Name: "count", Least: 1, Kind: lineage.Scalar})
 	if r := analyze(t, q, c); len(r.Rows.Compared) != 1 || len(r.Fields[0].Rows.Compared) != 1 {
 		t.Errorf("an aggregate or not: %+v", r)
 	}
@@ -108,9 +108,9 @@ func TestCasts(t *testing.T) {
 	c := lineagetest.New()
 	c.Table("public.t", "a", "b")
 	c.Table("public.other", "x")
-	c.Type("safe")
-	c.Type("unsafe", &lineage.Function{Schema: "public", Name: "made", Least: 1, Most: 1, Reason: "it is somebody's"})
-	c.Type("followed", &lineage.Function{Schema: "public", Name: "read", Least: 1, Most: 1, Kind: lineage.Scalar, Body: selecting(table("other"), ref("x"))})
+	c.Castable("safe")
+	c.Castable("unsafe", &lineage.Function{Schema: "public", Name: "made", Least: 1, Reason: "it is somebody's"})
+	c.Castable("followed", &lineage.Function{Schema: "public", Name: "read", Least: 1, Kind: lineage.Scalar, Body: selecting(table("other"), ref("x"))})
 	for to, want := range map[string]string{"safe": "t.a", "unsafe": "", "followed": "t.a,other.x", "none": ""} {
 		f := analyze(t, selecting(table("t"), &lineage.Cast{Arg: ref("a"), To: lineage.Name{Schema: "public", Name: to}}), c).Fields[0]
 		if known := f.Reason == ""; known != (want != "") || known && names(f.Derived) != want {
@@ -231,7 +231,7 @@ func TestBounds(t *testing.T) {
 	c.Table("public.wide", wide...)
 	loop := c.View("public.loop", nil, "a")
 	loop.Definition = selecting(table("loop"), ref("a"))
-	self := &lineage.Function{Schema: "public", Name: "self", Least: 1, Most: 1, Kind: lineage.Scalar, Names: []string{"x"}}
+	self := &lineage.Function{Schema: "public", Name: "self", Least: 1, Kind: lineage.Scalar, Names: []string{"x"}}
 	call := &lineage.Call{Function: lineage.Name{Name: "self"}, Args: []lineage.Expr{ref("x")}}
 	self.Body = &lineage.Query{Body: &lineage.Select{Targets: results(&lineage.Computed{Args: []lineage.Expr{call, call}})}}
 	c.Function(self)
@@ -268,7 +268,7 @@ func TestBounds(t *testing.T) {
 	}
 	keys := c.Table("public.keys", "id", "n")
 	keys.Columns[0] = lineage.RelationColumn{Column: keys.Columns[0].Column, Type: lineage.Name{Schema: "pg_catalog", Name: "int4"}, Unique: true, Required: true, Primary: true}
-	c.Function(&lineage.Function{Schema: "public", Name: "total", Most: 1, Kind: lineage.Aggregate, Sums: 5})
+	c.Function(&lineage.Function{Schema: "public", Name: "total", Kind: lineage.Aggregate, Sums: 5})
 	var joined lineage.Source = table("keys")
 	for i := range 1000 {
 		joined = &lineage.Join{Left: joined, Right: &lineage.Table{Name: lineage.Name{Name: "keys"}, Alias: lineage.Alias{Name: fmt.Sprint("k", i)}},

@@ -286,8 +286,12 @@ type Ref struct {
 	Star  bool
 }
 
-// An Argument is an argument of the function whose body it stands in, from 1.
-type Argument struct{ Number int }
+// An Argument is an argument of the function whose body it stands in, from 1, or a
+// parameter of the statement. Once is whether it certainly stands there once.
+type Argument struct {
+	Number int
+	Once   bool
+}
 
 // A Member is a field of a composite value; with Star all of them.
 type Member struct {
@@ -305,6 +309,18 @@ type Computed struct {
 	What  string
 	Args  []Expr
 	Fails bool
+	// Results is how many of Args, the first, it is one of, or with Many an array
+	// of.
+	Results int
+	Many    bool
+}
+
+// A Constant is a literal, or what is the same in all rows, of a type. As a type's
+// name is written, it may have no schema. An expression that is nil is a constant
+// of which the type is not known.
+type Constant struct {
+	Type Name
+	Many bool // it is an array of those
 }
 
 // A Logic is AND, OR or NOT.
@@ -317,11 +333,16 @@ type Logic struct {
 type Test struct{ Arg Expr }
 
 // An Operation applies an operator. Any is whether the last arguments are several
-// values, or an array, of which any or all may match.
+// values, or with Array the elements of one, of which any or all may match.
 type Operation struct {
-	Operator Name
-	Args     []Expr
-	Any      bool
+	Operator   Name
+	Args       []Expr
+	Any, Array bool
+	// Implied is whether the operator has no name in the text: NULLIF, CASE. A
+	// definition does not tell its schema then.
+	Implied bool
+	// First is whether the result is of the type of the first argument, or NULL.
+	First bool
 }
 
 // A Call calls a function.
@@ -388,6 +409,7 @@ func (*Argument) expr()  {}
 func (*Member) expr()    {}
 func (*Record) expr()    {}
 func (*Computed) expr()  {}
+func (*Constant) expr()  {}
 func (*Logic) expr()     {}
 func (*Test) expr()      {}
 func (*Operation) expr() {}

@@ -65,6 +65,9 @@ type within struct {
 	outer     *scope
 	with      *common
 	arguments *arguments
+	// home is the schema of functions and operators without one, in texts that
+	// name others with theirs.
+	home string
 }
 
 // A scope is what the expressions of one query can name.
@@ -90,7 +93,7 @@ type scope struct {
 }
 
 // inner is the context of a query in an expression of s.
-func (s *scope) inner() within { return within{s, s.with, s.arguments} }
+func (s *scope) inner() within { return within{s, s.with, s.arguments, s.home} }
 
 // arguments are what a function's body was given.
 type arguments struct {

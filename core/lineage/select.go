@@ -305,7 +305,9 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 	}
 	for i, c := range left.columns {
 		known := c.shown() && right.columns[i].shown()
+		typ := a.catalog.Common([]Name{c.typ, right.columns[i].typ})
 		c.value = c.or(right.columns[i].value)
+		c.typ = typ
 		r.columns = append(r.columns, c)
 		switch {
 		case b.Matching && !known: // values may be there as often as they are to tell
@@ -321,16 +323,26 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 func (a *analysis) values(ctx within, b *Values) *relation {
 	s := &scope{within: ctx}
 	r := &relation{}
+	var types [][]Name // of each column
 	for i, row := range b.Rows {
 		for j, e := range row {
 			v := a.expr(s, e)
 			switch {
 			case i == 0:
 				r.columns = append(r.columns, column{name: ordinal("column", j+1), value: v})
+				types = append(types, nil)
 			case j < len(r.columns):
 				r.columns[j].value = r.columns[j].or(v)
+			default:
+				continue
+			}
+			if !slices.Contains(types[j], v.typ) {
+				types[j] = append(types[j], v.typ)
 			}
 		}
+	}
+	for j := range r.columns {
+		r.columns[j].typ = a.catalog.Common(types[j])
 	}
 	return r
 }

@@ -66,7 +66,8 @@ func (a *analysis) chosen(r rows) set { return a.deciding(r).with(r.ordered).wit
 func (a *analysis) floors(s *scope, x Floor, p place) bool {
 	c := x.Count
 	args := a.each(s, c.Args)
-	found, by := a.functionsOf(c, args), a.operatorsOf(&Operation{Operator: x.Operator, Args: make([]Expr, 2)}, make([]value, 2))
+	meant := a.functionsOf(s, c, args)
+	found, by := meant.Functions, a.operatorsOf(s, &Operation{Operator: x.Operator}, []Name{meant.Returns, {}}).Functions
 	if len(found) == 0 || slices.ContainsFunc(found, func(f *Function) bool { return !f.Tallies }) || !serversOwn(by, ComparesPart) ||
 		c.Over != nil || c.Filter != nil || c.Within || c.Variadic {
 		return false
@@ -218,8 +219,8 @@ func (j *joining) equals(a, b place, by Name, only *item) {
 		return
 	}
 	x, y := &a.of.Columns[a.column], &b.of.Columns[b.column]
-	found := j.operatorsOf(&Operation{Operator: by, Args: make([]Expr, 2)}, []value{a.columns[a.column].value, b.columns[b.column].value})
-	if !serversOwn(found, ComparesWhole) || !comparesExactly(x.Type, y.Type) {
+	found := j.operatorsOf(j.scope, &Operation{Operator: by}, []Name{a.columns[a.column].typ, b.columns[b.column].typ})
+	if !serversOwn(found.Functions, ComparesWhole) || !comparesExactly(x.Type, y.Type) {
 		return
 	}
 	if y.Unique && (only == nil || only == b.item) {

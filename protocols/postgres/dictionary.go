@@ -2,12 +2,14 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/core/lineage"
+	"gatehouse/protocols/postgres/overload"
 )
 
 // A dictionary has functions, operators, types and casts by their names without a
@@ -22,8 +24,18 @@ type dictionary struct {
 	// unseen are the types from which a function may cast where the text shows
 	// no cast, or within the server's own functions.
 	unseen map[uint32][]uint32
-	// becomes are the types that become another by themselves, by that one.
-	becomes map[uint32][]uint32
+	// all are the types as the choice among overloads sees them, arrays too, by
+	// their OIDs, and names and named their names.
+	all   map[uint32]overload.Type
+	names map[uint32]lineage.Name
+	named map[lineage.Name]uint32
+	// implicit are the casts that the server applies by itself.
+	implicit map[[2]uint32]bool
+	// usable are the schemas in which the server looks for the names of the
+	// resource's user.
+	usable map[string]bool
+	// edition tells dictionaries apart of which a name may mean something else.
+	edition string
 	// risky are the types of which values may be cast unseen by code that is
 	// not followed, and those that hold such values.
 	risky map[lineage.Name]bool
@@ -33,7 +45,8 @@ type operator struct {
 	oid          uint32
 	schema, name string
 	function     uint32
-	boolean      bool
+	left, right  uint32 // 0: none
+	returns      uint32
 	extension    string
 }
 
@@ -53,7 +66,7 @@ var errTooManyEntries = fmt.Errorf("the database has more than %d functions, ope
 
 // The server's own are those that initdb made (FirstNormalObjectId).
 const (
-	routinesQuery = `SELECT p.oid, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset, p.provariadic <> 0,
+	routinesQuery = `SELECT p.oid, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset, p.provariadic,
 			COALESCE(g.aggkind <> 'n', false), p.pronargs::int4, p.pronargdefaults::int4, p.proargtypes::oid[], p.prorettype, l.lanname, COALESCE(x.extname, ''),
 			COALESCE(p.proargnames, '{}'), COALESCE(p.proargmodes::text[], '{}'),
 			ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
@@ -67,18 +80,24 @@ const (
 		LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid
 		LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		LEFT JOIN pg_extension x ON x.oid = d.refobjid
-		WHERE (p.oid < 16384 AND n.nspname = 'pg_catalog') = $1 LIMIT $2`
-	operatorsQuery = `SELECT o.oid, n.nspname, o.oprname, o.oprcode::oid, o.oprresult = 'bool'::regtype, COALESCE(x.extname, '')
+		WHERE (p.oid < 16384 AND n.nspname = 'pg_catalog') = $1 ORDER BY p.oid LIMIT $2`
+	operatorsQuery = `SELECT o.oid, n.nspname, o.oprname, o.oprcode::oid, o.oprleft, o.oprright, o.oprresult, COALESCE(x.extname, '')
 		FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
 		LEFT JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
 		LEFT JOIN pg_extension x ON x.oid = d.refobjid
-		WHERE (o.oid < 16384 AND n.nspname = 'pg_catalog') = $1 LIMIT $2`
+		WHERE (o.oid < 16384 AND n.nspname = 'pg_catalog') = $1 ORDER BY o.oid LIMIT $2`
 	typesQuery = `SELECT t.oid, n.nspname, t.typname, t.typtype::text, t.typbasetype,
-			CASE WHEN t.typtype = 'b' AND t.typinput::oid >= 16384 THEN t.typinput::oid ELSE 0 END
+			CASE WHEN t.typtype = 'b' AND t.typinput::oid >= 16384 THEN t.typinput::oid ELSE 0 END,
+			t.typcategory::text, t.typispreferred, CASE WHEN t.typlen = -1 THEN t.typelem ELSE 0 END, t.typarray,
+			COALESCE(g.rngsubtype, 0), COALESCE((to_jsonb(g) ->> 'rngmultitypid')::oid, m.rngtypid, 0), t.typelem <> 0 AND t.typcategory = 'A'
 		FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-		WHERE (t.oid < 16384 AND n.nspname = 'pg_catalog') = $1 AND NOT (t.typelem <> 0 AND t.typcategory = 'A') LIMIT $2`
-	castsQuery = `SELECT c.castsource, c.casttarget, c.castfunc, c.castcontext = 'i', c.castcontext <> 'e' OR c.casttarget IN ('json'::regtype, 'jsonb'::regtype)
-		FROM pg_cast c WHERE (c.castfunc >= 16384 OR c.castcontext = 'i') AND NOT $1 LIMIT $2`
+		LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+		LEFT JOIN pg_range g ON g.rngtypid = t.oid
+		LEFT JOIN pg_range m ON t.typtype = 'm' AND (to_jsonb(m) ->> 'rngmultitypid')::oid = t.oid
+		WHERE (t.oid < 16384 AND n.nspname = 'pg_catalog') = $1 AND e.typtype IS DISTINCT FROM 'c' ORDER BY t.oid LIMIT $2`
+	usableQuery = `SELECT nspname, has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE NOT $1 ORDER BY oid LIMIT $2`
+	castsQuery  = `SELECT c.castsource, c.casttarget, c.castfunc, c.castcontext = 'i', c.castcontext <> 'e' OR c.casttarget IN ('json'::regtype, 'jsonb'::regtype)
+		FROM pg_cast c WHERE (c.castfunc >= 16384 OR c.castcontext = 'i') AND NOT $1 ORDER BY c.oid LIMIT $2`
 	riskyQuery = `WITH RECURSIVE risky (t) AS (
 			SELECT unnest($1::oid[])
 			UNION
@@ -89,9 +108,13 @@ const (
 		SELECT n.nspname, t.typname FROM risky r JOIN pg_type t ON t.oid = r.t JOIN pg_namespace n ON n.oid = t.typnamespace`
 )
 
-func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary, error) {
+// readDictionary reads what is not PostgreSQL's own, or all that is where that is nil.
+func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*dictionary, error) {
+	own := beside == nil
 	d := &dictionary{functions: map[string][]*routine{}, folded: map[string][]*routine{}, byOID: map[uint32]*routine{},
-		operators: map[string][]operator{}, types: map[string][]typeEntry{}, casts: map[uint32][]uint32{}, unseen: map[uint32][]uint32{}, becomes: map[uint32][]uint32{}}
+		operators: map[string][]operator{}, types: map[string][]typeEntry{}, casts: map[uint32][]uint32{}, unseen: map[uint32][]uint32{},
+		all: map[uint32]overload.Type{}, names: map[uint32]lineage.Name{}, named: map[lineage.Name]uint32{}, implicit: map[[2]uint32]bool{}, usable: map[string]bool{}}
+	edition := sha256.New()
 	n := 0
 	count := func() error {
 		if n++; n > maxEntries {
@@ -113,6 +136,7 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary,
 		&r.takes, &r.returns, &r.language, &r.extension, &r.names, &r.modes, &r.composite, &r.configured, &r.parts}, func() {
 		one := r
 		one.kind, one.volatility = kind[0], volatility[0]
+		_, _ = fmt.Fprintln(edition, one.oid, one.schema, one.name, one.takes, one.defaults, one.names, one.variadic)
 		d.functions[one.name] = append(d.functions[one.name], &one)
 		d.byOID[one.oid] = &one
 		if folded := strings.ToLower(one.name); !own {
@@ -124,16 +148,28 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary,
 		return nil, err
 	}
 	var o operator
-	err = each(operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.boolean, &o.extension}, func() {
+	err = each(operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.left, &o.right, &o.returns, &o.extension}, func() {
+		_, _ = fmt.Fprintln(edition, o)
 		d.operators[o.name] = append(d.operators[o.name], o)
 	})
 	if err != nil {
 		return nil, err
 	}
 	var t typeEntry
-	err = each(typesQuery, []any{&t.oid, &t.schema, &t.name, &kind, &t.base, &t.input}, func() {
+	var of overload.Type
+	var category string
+	var array bool
+	err = each(typesQuery, []any{&t.oid, &t.schema, &t.name, &kind, &t.base, &t.input, &category, &of.Preferred, &of.Element, &of.Array, &of.Subtype, &of.Ranges, &array}, func() {
 		t.kind = kind[0]
-		d.types[t.name] = append(d.types[t.name], t)
+		of.Kind, of.Category, of.Base = kind[0], category[0], t.base
+		name := lineage.Name{Schema: t.schema, Name: t.name}
+		d.all[t.oid], d.names[t.oid], d.named[name] = of, name, t.oid
+		if !array {
+			d.types[t.name] = append(d.types[t.name], t)
+		}
+		if t.kind != 'c' || !own && len(beside.types[t.name])+len(d.types[t.name]) > 1 { // other tables come and go
+			_, _ = fmt.Fprintln(edition, t, of)
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -142,8 +178,9 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary,
 	var implicit, unseen bool
 	err = each(castsQuery, []any{&source, &target, &function, &implicit, &unseen}, func() {
 		if implicit {
-			d.becomes[target] = append(d.becomes[target], source)
+			d.implicit[[2]uint32{source, target}] = true
 		}
+		_, _ = fmt.Fprintln(edition, source, target, implicit)
 		if function < firstUserOID {
 			return
 		}
@@ -152,6 +189,16 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, own bool) (*dictionary,
 			d.unseen[source] = append(d.unseen[source], function)
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	var schema string
+	var usable bool
+	err = each(usableQuery, []any{&schema, &usable}, func() {
+		d.usable[schema] = usable
+		_, _ = fmt.Fprintln(edition, schema, usable)
+	})
+	d.edition = string(edition.Sum(nil))
 	return d, err
 }
 

@@ -48,7 +48,81 @@ func (r *Resource) Lineage(ctx context.Context, a *statement.Analyzer, sql strin
 		return nil, err
 	}
 	v := r.catalogs.of(r, r.Database, Address{r.Host, r.Port}).vocabulary(a)
-	return lineage.Analyze(ctx, facts.Query(0), &world{vocabulary: v, path: []string{"pg_catalog", "public"}, protected: protected})
+	path := `{"pg_catalog","public"}`
+	return lineage.Analyze(ctx, facts.Query(0), &world{vocabulary: v, path: searchPath(path), pathText: path, protected: protected, settled: true, same: true})
+}
+
+// A Resolved is a function or operator as a statement uses it: what types its
+// arguments have and which of the name may be meant.
+type Resolved struct {
+	Name  lineage.Name
+	Types []uint32
+	OIDs  []uint32
+}
+
+// Resolved returns what the functions and operators of a statement may be under a
+// search path.
+func (r *Resource) Resolved(ctx context.Context, a *statement.Analyzer, sql, path string, parameters ...uint32) ([]Resolved, error) {
+	facts, err := a.Analyze(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	protected, err := protect.New(protect.Config{Mode: protect.Strict, Columns: map[string]event.Treatment{"none.of.these": {Kind: event.Redact}}})
+	if err != nil {
+		return nil, err
+	}
+	v := r.catalogs.of(r, r.Database, Address{r.Host, r.Port}).vocabulary(a)
+	path = schemas(path, r.User)
+	types := prepared{}
+	types.setOIDs(parameters)
+	w := resolving{world: &world{vocabulary: v, path: searchPath(path), pathText: path, protected: protected, settled: true, same: true, parameters: types.parameters()}}
+	_, err = lineage.Analyze(ctx, facts.Query(0), &w)
+	return w.resolved, err
+}
+
+// Resolving is a world that notes what it resolves.
+type resolving struct {
+	*world
+	resolved []Resolved
+}
+
+func (w *resolving) Functions(ctx context.Context, u *lineage.Use) (lineage.Meant, error) {
+	if err := w.note(ctx, u, false); err != nil {
+		return lineage.Meant{}, err
+	}
+	return w.world.Functions(ctx, u)
+}
+
+func (w *resolving) Operators(ctx context.Context, u *lineage.Use) (lineage.Meant, error) {
+	if err := w.note(ctx, u, true); err != nil {
+		return lineage.Meant{}, err
+	}
+	return w.world.Operators(ctx, u)
+}
+
+func (w *resolving) note(ctx context.Context, u *lineage.Use, isOperator bool) error {
+	own, others, err := w.dictionaries(ctx)
+	if err != nil {
+		return err
+	}
+	o := w.overloadsOf(own, others, u.Name, isOperator)
+	c := w.call(own, others, u, o)
+	r := Resolved{Name: u.Name, Types: c.Types}
+	var chosen []int
+	if isOperator {
+		chosen, _ = w.types.Operator(o.candidates, c)
+	} else {
+		chosen, _ = w.types.Function(o.candidates, c)
+	}
+	for _, i := range chosen {
+		if isOperator {
+			r.OIDs = append(r.OIDs, o.operators[i].oid)
+		} else {
+			r.OIDs = append(r.OIDs, o.routines[i].oid)
+		}
+	}
+	w.resolved = append(w.resolved, r)
+	return nil
 }
 
 // Close closes the resource's own connections.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 
@@ -22,6 +23,7 @@ type prepared struct {
 	prepares   string                   // that PREPARE
 	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
 	bytes      int                      // that it keeps
+	edition    string                   // as in subject, when it was prepared
 
 	// These belong to the responses' goroutine and serve where nothing is
 	// masked.
@@ -147,6 +149,17 @@ func (p *prepared) oid(i int) uint32 {
 		return (*oids)[i]
 	}
 	return 0
+}
+
+// parameters are the types of the parameters, as a subject has them.
+func (p *prepared) parameters() string {
+	var all []byte
+	if oids := p.oids.Load(); oids != nil {
+		for _, oid := range *oids {
+			all = binary.BigEndian.AppendUint32(all, oid)
+		}
+	}
+	return string(all)
 }
 
 // maxName is the longest name of a statement or portal, in bytes. The server

@@ -21,7 +21,7 @@ func TestFunctionsOfPostgreSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close(t.Context())
-		d, err := readDictionary(t.Context(), conn, true)
+		d, err := readDictionary(t.Context(), conn, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

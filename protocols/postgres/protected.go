@@ -438,6 +438,9 @@ func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
 		return nil, nil
 	}
 	p.subject = s.subjectOf(ctx, p.st.facts, p.st.index, s.path(ctx))
+	if p.subject != nil && p.subject.facts == p.st.facts && !p.st.viaSQL {
+		p.subject.edition, p.subject.parameters = p.st.edition, p.st.parameters()
+	}
 	if !protected.Strict() {
 		return nil, nil
 	}

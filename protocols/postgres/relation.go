@@ -98,7 +98,8 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 	rows, err := conn.Query(ctx, `SELECT r.oid, n.nspname, r.relname, r.relkind::text, r.relrowsecurity, n.nspname IN ('pg_catalog', 'information_schema'),
 			EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = r.oid AND w.ev_type <> '1')
 				OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgtype & 64 <> 0),
-			a.attnum, a.attname, CASE WHEN t.typtype = 'd' THEN '' ELSE t.typname END, CASE WHEN t.typtype = 'd' THEN '' ELSE tn.nspname END, a.attgenerated <> '', COALESCE(pg_get_expr(f.adbin, f.adrelid), ''),
+			a.attnum, a.attname, CASE WHEN t.typtype IN ('d', 'p') THEN '' ELSE t.typname END, CASE WHEN t.typtype IN ('d', 'p') THEN '' ELSE tn.nspname END,
+			CASE WHEN d.typtype = 'd' THEN d.typname ELSE '' END, CASE WHEN d.typtype = 'd' THEN dn.nspname ELSE '' END, a.attgenerated <> '', COALESCE(pg_get_expr(f.adbin, f.adrelid), ''),
 			w.whole AND EXISTS (SELECT FROM pg_index x JOIN pg_opclass o ON o.oid = x.indclass[0]
 				WHERE x.indrelid = r.oid AND x.indisunique AND x.indimmediate AND x.indisvalid AND x.indpred IS NULL AND x.indnkeyatts = 1
 					AND x.indkey[0] = a.attnum AND x.indcollation[0] = a.attcollation AND o.opcdefault),
@@ -111,6 +112,7 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		JOIN pg_type d ON d.oid = a.atttypid
 		JOIN pg_type t ON t.oid = CASE WHEN d.typtype = 'd' THEN d.typbasetype ELSE d.oid END
 		JOIN pg_namespace tn ON tn.oid = t.typnamespace
+		JOIN pg_namespace dn ON dn.oid = d.typnamespace
 		CROSS JOIN LATERAL (SELECT r.relkind = 'p' OR r.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = r.oid)) w (whole)
 		LEFT JOIN pg_attrdef f ON f.adrelid = r.oid AND f.adnum = a.attnum AND a.attgenerated <> ''
 		WHERE r.oid = ANY($1)
@@ -119,15 +121,15 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		return nil, err
 	}
 	var oid uint32
-	var schema, name, kind, column, typeName, typeSchema, expression string
+	var schema, name, kind, column, typeName, typeSchema, domain, domainSchema, expression string
 	var secured, system, rewritten, generated, unique, required, primary bool
 	var number int16
 	var fields []string
 	var views, guarded []uint32
-	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &generated, &expression, &unique, &required, &primary, &fields}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &secured, &system, &rewritten, &number, &column, &typeName, &typeSchema, &domain, &domainSchema, &generated, &expression, &unique, &required, &primary, &fields}, func() error {
 		r := l.found[oid]
 		if r == nil {
-			r = &lineage.Relation{ID: uint64(oid), Schema: schema, Name: name}
+			r = &lineage.Relation{ID: uint64(oid), Schema: schema, Name: name, Home: "pg_catalog"}
 			l.found[oid] = r
 			switch kind {
 			case "v", "m":
@@ -150,7 +152,7 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		}
 		r.Columns = append(r.Columns, lineage.RelationColumn{
 			Column: lineage.Column{ID: uint64(oid), Number: int(number), Relation: schema + "." + name, Name: column},
-			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Fields: fields, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
+			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Domain: lineage.Name{Schema: domainSchema, Name: domain}, Fields: fields, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
 		})
 		fields = nil
 		if generated {

@@ -304,7 +304,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, ref)
 	}
 	req.Statements = statements
-	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements}
+	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements, edition: s.edition(ctx)}
 	e.st.setOIDs(oids)
 	e.st.measure()
 	if ref, err = s.judge(ctx, e, req, facts); err != nil {

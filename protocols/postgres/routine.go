@@ -19,7 +19,8 @@ type routine struct {
 	oid                     uint32
 	schema, name            string
 	kind, volatility        byte
-	set, variadic, ordered  bool
+	set, ordered            bool
+	variadic                uint32 // of what it takes any number; 0
 	arguments, defaults     int
 	takes                   []uint32 // types of its arguments
 	returns                 uint32
@@ -53,18 +54,9 @@ func (v *vocabulary) function(ctx context.Context, r *routine) *lineage.Function
 		return f
 	}
 	f = &lineage.Function{ID: uint64(r.oid), Schema: r.schema, Name: r.name, Named: r.named(),
-		Least: max(r.arguments-r.defaults, 0), Most: r.arguments, Volatile: r.volatility == 'v', Many: r.set}
-	if r.variadic || r.ordered {
-		f.Most = 1 << 20
-	}
-	if r.variadic {
-		f.Least = max(f.Least-1, 0)
-	}
-	if r.ordered {
-		f.Least = 0
-	}
+		Least: max(r.arguments-r.defaults, 0), Volatile: r.volatility == 'v', Many: r.set}
 	f.Names, f.Columns = r.signature()
-	f.Accepts, f.Returns = v.types(r)
+	f.Takes = v.namesOfTypes(r.takes)
 	v.classify(ctx, r, f)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -74,41 +66,15 @@ func (v *vocabulary) function(ctx context.Context, r *routine) *lineage.Function
 	return v.made[r.oid]
 }
 
-// types returns which types the arguments of a function that is not the server's
-// own may have, and that of its result.
-func (v *vocabulary) types(r *routine) (accepts [][]lineage.Name, returns lineage.Name) {
-	if r.oid < firstUserOID {
-		return nil, lineage.Name{}
-	}
+// namesOfTypes returns the names of types of which values are; none for others.
+func (v *vocabulary) namesOfTypes(oids []uint32) []lineage.Name {
+	names := make([]lineage.Name, len(oids))
 	v.mu.Lock()
-	own, others := v.own, v.others
-	v.mu.Unlock()
-	find := func(oid uint32) (typeEntry, bool) {
-		t, found := own.typeOf(oid)
-		if !found {
-			t, found = others.typeOf(oid)
-		}
-		return t, found && t.kind != 'p' && t.kind != 'd'
+	defer v.mu.Unlock()
+	for i, oid := range oids {
+		names[i] = nameOfType(v.own, v.others, oid)
 	}
-	for i, oid := range r.takes {
-		var names []lineage.Name
-		if t, plain := find(oid); plain && !(r.variadic && i == len(r.takes)-1) {
-			names = []lineage.Name{{Schema: t.schema, Name: t.name}}
-			for _, source := range others.becomes[oid] {
-				s, found := find(source)
-				if !found {
-					names = nil // a type that is not followed
-					break
-				}
-				names = append(names, lineage.Name{Schema: s.schema, Name: s.name})
-			}
-		}
-		accepts = append(accepts, names)
-	}
-	if t, plain := find(r.returns); plain && !r.set {
-		returns = lineage.Name{Schema: t.schema, Name: t.name}
-	}
-	return accepts, returns
+	return names
 }
 
 // signature returns the names of what r takes, and of the columns that it returns.
@@ -164,7 +130,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 		}
 	case r.kind == 'a' && v.harmlessParts(r), r.harmless():
 		f.Kind = of()
-	case r.language == "sql" && r.kind == 'f' && !r.variadic:
+	case r.language == "sql" && r.kind == 'f' && r.variadic == 0:
 		v.read(ctx, r, f)
 	default:
 		f.Reason = "its code, in " + r.language + ", is not read"
@@ -208,7 +174,8 @@ func (v *vocabulary) read(ctx context.Context, r *routine, f *lineage.Function) 
 		return
 	}
 	standard, source, _ := strings.Cut(source, " ")
-	if standard == "true" {
+	if f.DefaultsHome = "pg_catalog"; standard == "true" {
+		f.Home = "pg_catalog"
 		if source, err = v.standardBody(ctx, r.oid); err != nil {
 			return
 		}

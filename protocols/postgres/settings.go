@@ -92,6 +92,7 @@ type settings struct {
 	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
 	moved    bool // the path is not the one that the session began with, or the role
+	acts     bool // the role may be another than the session began with
 }
 
 // begin sets what is known when a session begins. A client's start-up
@@ -141,7 +142,7 @@ func (k *settings) note(statements []event.Statement) {
 			k.path, k.moved = unknown, true
 		}
 		if all || slices.Contains(st.Settings, "role") || slices.Contains(st.Settings, "session_authorization") {
-			k.role, k.moved = unknown, true
+			k.role, k.moved, k.acts = unknown, true, true
 		}
 	}
 }
@@ -158,7 +159,7 @@ func movesPath(st *event.Statement) bool {
 func (k *settings) move() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.path, k.role, k.moved = unknown, unknown, true
+	k.path, k.role, k.moved, k.acts = unknown, unknown, true, true
 }
 
 // searched returns the search path, empty where it is the one that sessions
@@ -180,6 +181,14 @@ func (k *settings) searched(settled bool) (path string, known bool) {
 		return "", true
 	}
 	return k.path, true
+}
+
+// roleIsFirst is whether the session has the role that it began with, as the gate's
+// own connection has.
+func (k *settings) roleIsFirst() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.acts
 }
 
 // completed takes into account that a statement has ended well. A role that was

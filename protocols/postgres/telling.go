@@ -14,14 +14,16 @@ import (
 // A subject is a statement of a text, with what decides what its names stand for
 // when the server reads it.
 type subject struct {
-	facts     *statement.Result
-	index     int
-	path      string // as session.path has it
-	redefined bool   // definitions change in the transaction, which only the session sees
-	uncertain bool   // the session may have other temporary relations, which it alone sees
-	temporary temporary
-	renamed   bool  // what names of relations stand for, too
-	held      *held // what it was when a cursor WITH HOLD was declared; nil for others
+	facts      *statement.Result
+	index      int
+	path       string // as session.path has it
+	redefined  bool   // definitions change in the transaction, which only the session sees
+	uncertain  bool   // the session may have other temporary relations, which it alone sees
+	temporary  temporary
+	renamed    bool   // what names of relations stand for, too
+	parameters string // OIDs of the types of its parameters, as far as they are known
+	edition    string // of the dictionary by which the server read it first; "" where that is not known
+	held       *held  // what it was when a cursor WITH HOLD was declared; nil for others
 }
 
 // A held is what was told of a cursor's query when it was declared: its rows stay
@@ -114,12 +116,17 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 		t.unknown, t.touches = "the statement is not followed", true
 		return t, nil
 	}
-	w := &world{vocabulary: v, path: searchPath(sub.path), temporary: sub.temporary, redefined: sub.redefined, protected: protected}
+	_, others, err := v.dictionaries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	unsettled := v.catalog.unsettled()
+	w := &world{vocabulary: v, path: searchPath(sub.path), pathText: sub.path, temporary: sub.temporary, redefined: sub.redefined, protected: protected,
+		settled: !unsettled && !sub.redefined && !sub.uncertain, same: sub.edition == others.edition, parameters: sub.parameters}
 	r, err := lineage.Analyze(ctx, q, w)
-	if err == nil && len(r.Flows) > 0 && !w.redefined && (unsettled || v.catalog.unsettled()) {
+	if err == nil && !w.redefined && (unsettled && len(r.Flows) > 0 || !unsettled && v.catalog.unsettled()) {
 		// What it stores is decided about now, and read once it gets the locks.
-		w.redefined = true
+		w.redefined, w.settled = len(r.Flows) > 0, false
 		r, err = lineage.Analyze(ctx, q, w)
 	}
 	if err != nil {
@@ -463,7 +470,20 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: where, uncertain: !certain || s.temporary.changing(facts, s.makesTemporary(facts)) && !makesAlone(facts), renamed: s.queue.renames() || renames(facts)}
+	return &subject{facts: facts, index: i, path: path, edition: s.edition(ctx), redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: where, uncertain: !certain || s.temporary.changing(facts, s.makesTemporary(facts)) && !makesAlone(facts), renamed: s.queue.renames() || renames(facts)}
+}
+
+// edition is that of the dictionary by which the server chooses among functions and
+// operators of one name now; "" where it may be another's, of another role.
+func (s *session) edition(ctx context.Context) string {
+	if !s.ps.Terms().Protected.Strict() || !s.settings.roleIsFirst() {
+		return ""
+	}
+	_, others, err := s.vocabulary().dictionaries(ctx)
+	if err != nil {
+		return ""
+	}
+	return others.edition
 }
 
 // subjects returns the statements of a text as the server would read them.

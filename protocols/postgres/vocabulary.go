@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/core/lineage"
+	"gatehouse/protocols/postgres/overload"
 	"gatehouse/protocols/postgres/statement"
 )
 
@@ -24,6 +25,9 @@ type vocabulary struct {
 	relations map[relationNamed][]*lineage.Relation
 	made      map[uint32]*lineage.Function
 	calls     map[uint32][]string // what functions that are read call
+	operators map[uint32]*lineage.Function
+	overloads map[overloaded]*overloads
+	types     overload.Types
 	told      map[analysis]*told
 	meetings  map[meetingOf]meeting
 	guarded   map[guardedIn][]namedColumn
@@ -37,6 +41,7 @@ func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
 	if c.words == nil {
 		c.words = &vocabulary{catalog: c, analyzer: analyzer, version: c.changes, own: c.own,
 			relations: map[relationNamed][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
+			operators: map[uint32]*lineage.Function{}, overloads: map[overloaded]*overloads{},
 			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}}
 	}
 	return c.words
@@ -53,11 +58,11 @@ func (v *vocabulary) dictionaries(ctx context.Context) (own, others *dictionary,
 	learnsOwn := own == nil
 	err = v.catalog.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if learnsOwn {
-			if own, err = readDictionary(ctx, conn, true); err != nil {
+			if own, err = readDictionary(ctx, conn, nil); err != nil {
 				return err
 			}
 		}
-		others, err = readDictionary(ctx, conn, false)
+		others, err = readDictionary(ctx, conn, own)
 		return err
 	})
 	if err != nil {
@@ -71,6 +76,9 @@ func (v *vocabulary) dictionaries(ctx context.Context) (own, others *dictionary,
 	v.catalog.mu.Unlock()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.own, v.others = own, others
-	return own, others, nil
+	if v.own == nil || v.others == nil {
+		v.own, v.others = own, others
+		v.types = overload.Types{Own: own.all, Others: others.all, Implicit: others.implicit}
+	}
+	return v.own, v.others, nil
 }

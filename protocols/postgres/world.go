@@ -15,9 +15,15 @@ import (
 type world struct {
 	*vocabulary
 	path      []string // schemas, in their order; nil: any
+	pathText  string   // the same, as session.path has it
 	temporary temporary
-	redefined bool // what views and functions stand for only the session sees
-	protected *protect.Columns
+	// settled is whether the catalogue says what the server knows of names and
+	// types now, and same whether it did so when the server read the statement,
+	// for the role that it read it for.
+	settled, same bool
+	parameters    string // OIDs of the types of the parameters, four bytes each
+	redefined     bool   // what views and functions stand for only the session sees
+	protected     *protect.Columns
 	// risky is whether values of a type may have been met that code which is
 	// not followed casts unseen.
 	risky bool
@@ -104,31 +110,12 @@ func (w *world) sees(name lineage.Name, schema string) bool {
 	return w.path == nil || slices.Contains(w.path, schema)
 }
 
-// Functions implements lineage.Catalog.
-func (w *world) Functions(ctx context.Context, name lineage.Name) ([]*lineage.Function, error) {
-	own, others, err := w.dictionaries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []*lineage.Function
-	for _, d := range []*dictionary{own, others} {
-		for _, r := range d.functions[name.Name] {
-			if w.sees(name, r.schema) {
-				f := w.function(ctx, r)
-				w.met(f.Returns)
-				found = w.add(found, f)
-			}
-		}
-	}
-	return found, ctx.Err()
-}
-
 // add adds f to functions, unless one that tells the same is among them.
 func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*lineage.Function {
 	f = w.policy(f)
 	for _, g := range functions {
-		if g.Body == nil && f.Body == nil && g.Schema == f.Schema && g.Name == f.Name && g.Kind == f.Kind && g.Stores == f.Stores && g.Least == f.Least && g.Most == f.Most &&
-			g.Total == f.Total && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) && g.Returns == f.Returns && len(g.Accepts)+len(f.Accepts) == 0 {
+		if g.Body == nil && f.Body == nil && g.Schema == f.Schema && g.Name == f.Name && g.Kind == f.Kind && g.Stores == f.Stores && g.Least == f.Least &&
+			g.Total == f.Total && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) {
 			return functions
 		}
 	}
@@ -200,38 +187,6 @@ func redefined(all []*lineage.Relation) []*lineage.Relation {
 		}
 	}
 	return all
-}
-
-// Operators implements lineage.Catalog.
-func (w *world) Operators(ctx context.Context, name lineage.Name) ([]*lineage.Function, error) {
-	own, others, err := w.dictionaries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []*lineage.Function
-	for _, d := range []*dictionary{own, others} {
-		for _, o := range d.operators[name.Name] {
-			if !w.sees(name, o.schema) {
-				continue
-			}
-			f := lineage.Function{ID: uint64(o.oid), Schema: o.schema, Name: o.name, Reason: "its function is not known"}
-			r := own.byOID[o.function]
-			if r == nil {
-				r = others.byOID[o.function]
-			}
-			if r != nil {
-				f = *w.function(ctx, r)
-				f.ID, f.Schema, f.Name, f.Names = uint64(o.oid), o.schema, o.name, nil
-			}
-			f.Least, f.Most = 1, 2
-			if f.Kind == lineage.Scalar && (d == own || knownExtensions[o.extension]) {
-				f.Compares = compares(o.name, o.boolean)
-				f.Total = f.Compares != lineage.ComparesNot || totalOperators[o.name]
-			}
-			found = w.add(found, &f)
-		}
-	}
-	return found, ctx.Err()
 }
 
 // compares returns what one of the server's own operators tells of a column that it
@@ -310,7 +265,7 @@ func (w *world) casts(ctx context.Context, own, others *dictionary, t typeEntry,
 		if r == nil {
 			r = own.byOID[oid]
 		}
-		f := &lineage.Function{ID: uint64(oid), Reason: "a function that casts is not known", Least: 1, Most: 3}
+		f := &lineage.Function{ID: uint64(oid), Reason: "a function that casts is not known", Least: 1}
 		if r != nil {
 			f = w.function(ctx, r)
 		}

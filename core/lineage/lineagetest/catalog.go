@@ -29,7 +29,7 @@ func New() *Catalog {
 	own := func(names string, f lineage.Function) {
 		for _, name := range strings.Fields(names) {
 			g := f
-			g.Schema, g.Name, g.Most = "pg_catalog", name, 100
+			g.Schema, g.Name = "pg_catalog", name
 			c.functions[name] = append(c.functions[name], &g)
 		}
 	}
@@ -48,7 +48,7 @@ func New() *Catalog {
 	operator := func(names string, f lineage.Function) {
 		for _, name := range strings.Fields(names) {
 			g := f
-			g.Schema, g.Name, g.Kind, g.Least, g.Most = "pg_catalog", name, lineage.Scalar, 1, 2
+			g.Schema, g.Name, g.Kind, g.Least = "pg_catalog", name, lineage.Scalar, 1
 			c.operators[name] = append(c.operators[name], &g)
 		}
 	}
@@ -119,8 +119,8 @@ func (c *Catalog) Operator(name string, f *lineage.Function) {
 	c.operators[name] = append(c.operators[name], f)
 }
 
-// Type adds a type, with the functions that casts to it call.
-func (c *Catalog) Type(name string, casts ...*lineage.Function) {
+// Castable adds a type, with the functions that casts to it call.
+func (c *Catalog) Castable(name string, casts ...*lineage.Function) {
 	c.types[name], c.casts[name] = true, casts
 }
 
@@ -129,28 +129,53 @@ func (c *Catalog) Relations(_ context.Context, name lineage.Name) ([]*lineage.Re
 	return c.relations[name], nil
 }
 
-// Functions returns the functions of a name.
-func (c *Catalog) Functions(_ context.Context, name lineage.Name) ([]*lineage.Function, error) {
-	return within(c.functions[name.Name], name.Schema), nil
+// Functions returns the functions of a name that can be given as many arguments, of
+// which none is known to be of another type than they take.
+func (c *Catalog) Functions(_ context.Context, u *lineage.Use) (lineage.Meant, error) {
+	return meant(c.functions[u.Name.Name], u), nil
 }
 
-// Operators returns the operators of a name.
-func (c *Catalog) Operators(_ context.Context, name lineage.Name) ([]*lineage.Function, error) {
-	return within(c.operators[name.Name], name.Schema), nil
+// Operators is Functions for operators.
+func (c *Catalog) Operators(_ context.Context, u *lineage.Use) (lineage.Meant, error) {
+	return meant(c.operators[u.Name.Name], u), nil
 }
 
-func within(all []*lineage.Function, schema string) []*lineage.Function {
-	if schema == "" {
-		return all
-	}
-	var some []*lineage.Function
+func meant(all []*lineage.Function, u *lineage.Use) (m lineage.Meant) {
 	for _, f := range all {
-		if f.Schema == schema {
-			some = append(some, f)
+		takes := (u.Name.Schema == "" || u.Name.Schema == f.Schema) && (len(u.Types) >= f.Least || u.Variadic || u.Within)
+		for i, t := range f.Takes {
+			takes = takes && (i >= len(u.Types) || u.Types[i] == lineage.Name{} || u.Types[i] == lineage.Literal || u.Types[i] == t)
+		}
+		if takes {
+			m.Functions = append(m.Functions, f)
 		}
 	}
-	return some
+	return m
 }
+
+// Type knows arrays of no type.
+func (c *Catalog) Type(_ context.Context, name lineage.Name, many bool) (lineage.Name, error) {
+	if many || !c.types[name.Name] {
+		return lineage.Name{}, nil
+	}
+	return lineage.Name{Schema: "pg_catalog", Name: name.Name}, nil
+}
+
+// Common is the type that all have.
+func (c *Catalog) Common(types []lineage.Name) lineage.Name {
+	for _, t := range types {
+		if t != types[0] || t == lineage.Literal {
+			return lineage.Name{}
+		}
+	}
+	return types[0]
+}
+
+// Parameter knows no parameter's type.
+func (c *Catalog) Parameter(int) lineage.Name { return lineage.Name{} }
+
+// Condition is bool.
+func (c *Catalog) Condition() lineage.Name { return lineage.Name{Schema: "pg_catalog", Name: "bool"} }
 
 // Casts knows PostgreSQL's own types, which call nothing else, and those that were
 // added.

@@ -25,6 +25,10 @@ type translator struct {
 	literal bool
 	// size is about how many bytes the statement takes.
 	size int
+	// arguments are the parameters that were met; declared is whether the text
+	// gives them types.
+	arguments []*lineage.Argument
+	declared  bool
 }
 
 // nodeSize is about how many bytes a node takes.
@@ -54,6 +58,7 @@ func (t *translator) statement(m proto.Message) lineage.Statement {
 	case *tree.DeclareCursorStmt:
 		return t.statement(message(m.GetQuery()))
 	case *tree.PrepareStmt:
+		t.declared = len(m.GetArgtypes()) > 0
 		return t.statement(message(m.GetQuery()))
 	case *tree.ExplainStmt:
 		return &lineage.Explain{Statement: t.statement(message(m.GetQuery()))}

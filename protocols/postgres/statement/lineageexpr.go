@@ -1,6 +1,10 @@
 package statement
 
 import (
+	"errors"
+	"strconv"
+	"strings"
+
 	tree "github.com/pganalyze/pg_query_go/v6"
 	"google.golang.org/protobuf/proto"
 
@@ -15,14 +19,18 @@ func (t *translator) exprs(list []*tree.Node) []lineage.Expr {
 	return exprs
 }
 
-// expr is an expression; nil where it is a constant.
+// expr is an expression; nil where there is none.
 func (t *translator) expr(n *tree.Node) lineage.Expr {
 	t.size += nodeSize
 	switch m := message(n).(type) {
-	case nil, *tree.A_Const, *tree.SQLValueFunction, *tree.SetToDefault:
+	case nil, *tree.SetToDefault:
 		return nil
+	case *tree.A_Const:
+		return literalOf(m)
+	case *tree.SQLValueFunction:
+		return sqlValues[m.GetOp()]
 	case *tree.ParamRef:
-		return &lineage.Argument{Number: int(m.GetNumber())}
+		return t.argument(m)
 	case *tree.ColumnRef:
 		return reference(m)
 	case *tree.A_Expr:
@@ -36,8 +44,11 @@ func (t *translator) expr(n *tree.Node) lineage.Expr {
 	case *tree.FuncCall:
 		return t.call(m)
 	case *tree.TypeCast:
-		if message(m.GetArg()) == nil || m.GetArg().GetAConst() != nil && ownType(m.GetTypeName()) {
+		if message(m.GetArg()) == nil {
 			return nil
+		}
+		if m.GetArg().GetAConst() != nil && ownType(m.GetTypeName()) {
+			return &lineage.Constant{Type: called(m.GetTypeName().GetNames()), Many: len(m.GetTypeName().GetArrayBounds()) > 0}
 		}
 		return t.typed(t.expr(m.GetArg()), m.GetTypeName())
 	case *tree.SubLink:
@@ -45,7 +56,7 @@ func (t *translator) expr(n *tree.Node) lineage.Expr {
 	case *tree.A_Indirection:
 		return t.indirection(m)
 	case *tree.CollateClause:
-		return t.computed("COLLATE", m.GetArg())
+		return t.oneOf("COLLATE", m.GetArg())
 	case *tree.NamedArgExpr:
 		return t.expr(m.GetArg())
 	case *tree.RowExpr:
@@ -55,15 +66,17 @@ func (t *translator) expr(n *tree.Node) lineage.Expr {
 	case *tree.MultiAssignRef:
 		return t.expr(m.GetSource())
 	case *tree.A_ArrayExpr:
-		return t.computed("ARRAY", m.GetElements()...)
+		array := t.oneOf("ARRAY", m.GetElements()...)
+		array.Many = true
+		return array
 	case *tree.CoalesceExpr:
-		return t.computed("COALESCE", m.GetArgs()...)
+		return t.oneOf("COALESCE", m.GetArgs()...)
 	case *tree.MinMaxExpr:
-		return t.computed("GREATEST", m.GetArgs()...)
+		return t.oneOf("GREATEST", m.GetArgs()...)
 	case *tree.CaseExpr:
 		return t.choice(m)
 	case *tree.GroupingFunc:
-		return nil // of the grouping set, which no value has a part in
+		return integer // of the grouping set, which no value has a part in
 	case *tree.CurrentOfExpr:
 		return &lineage.Not{What: "the row that a cursor is at"}
 	case *tree.XmlExpr:
@@ -78,6 +91,88 @@ func (t *translator) expr(n *tree.Node) lineage.Expr {
 func (t *translator) computed(what string, args ...*tree.Node) lineage.Expr {
 	return &lineage.Computed{What: what, Args: t.exprs(args)}
 }
+
+// oneOf is one of several values, or made of them.
+func (t *translator) oneOf(what string, args ...*tree.Node) *lineage.Computed {
+	return &lineage.Computed{What: what, Args: t.exprs(args), Results: len(args)}
+}
+
+// Constants by their types. They are shared, since they say nothing else.
+var (
+	untyped   = &lineage.Constant{Type: lineage.Literal}
+	integer   = constantOf("int4")
+	bigint    = constantOf("int8")
+	numeric   = constantOf("numeric")
+	boolean   = constantOf("bool")
+	bits      = constantOf("bit")
+	nameValue = constantOf("name")
+	sqlValues = map[tree.SQLValueFunctionOp]lineage.Expr{
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_DATE:        constantOf("date"),
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_TIME:        constantOf("timetz"),
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_TIME_N:      constantOf("timetz"),
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP:   constantOf("timestamptz"),
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_TIMESTAMP_N: constantOf("timestamptz"),
+		tree.SQLValueFunctionOp_SVFOP_LOCALTIME:           constantOf("time"),
+		tree.SQLValueFunctionOp_SVFOP_LOCALTIME_N:         constantOf("time"),
+		tree.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP:      constantOf("timestamp"),
+		tree.SQLValueFunctionOp_SVFOP_LOCALTIMESTAMP_N:    constantOf("timestamp"),
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_ROLE:        nameValue,
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_USER:        nameValue,
+		tree.SQLValueFunctionOp_SVFOP_USER:                nameValue,
+		tree.SQLValueFunctionOp_SVFOP_SESSION_USER:        nameValue,
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_CATALOG:     nameValue,
+		tree.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA:      nameValue,
+	}
+)
+
+func constantOf(name string) *lineage.Constant {
+	return &lineage.Constant{Type: lineage.Name{Schema: "pg_catalog", Name: name}}
+}
+
+// literalOf is a literal of the type that the server takes it to have. Literals of
+// one shape have one type.
+func literalOf(c *tree.A_Const) *lineage.Constant {
+	switch v := c.GetVal().(type) {
+	case *tree.A_Const_Ival:
+		return integer
+	case *tree.A_Const_Fval:
+		switch i, err := strconv.ParseInt(v.Fval.GetFval(), 0, 64); {
+		case err != nil && !errors.Is(err, strconv.ErrRange) && strings.ContainsAny(v.Fval.GetFval(), "_xXoObB"):
+			return nil
+		case err != nil:
+			return numeric
+		case int64(int32(i)) == i:
+			return integer
+		}
+		return bigint
+	case *tree.A_Const_Boolval:
+		return boolean
+	case *tree.A_Const_Bsval:
+		return bits
+	}
+	return untyped
+}
+
+// argument is a parameter. One that stands in several places, or is looked at
+// several times, has the type that the first gives it.
+func (t *translator) argument(p *tree.ParamRef) lineage.Expr {
+	n := int(p.GetNumber())
+	e := &lineage.Argument{Number: n, Once: !t.declared}
+	for _, other := range t.arguments {
+		if other.Number == n {
+			other.Once, e.Once = false, false
+		}
+	}
+	if len(t.arguments) < maxArguments {
+		t.arguments = append(t.arguments, e)
+	} else {
+		e.Once = false
+	}
+	return e
+}
+
+// maxArguments is how many parameters are told apart.
+const maxArguments = 64
 
 // typed is a value as of a type, which may be none.
 func (t *translator) typed(e lineage.Expr, to *tree.TypeName) lineage.Expr {
@@ -109,16 +204,23 @@ func (t *translator) operation(x *tree.A_Expr) lineage.Expr {
 	op := lineage.Operation{Operator: called(x.GetName())}
 	switch x.GetKind() {
 	case tree.A_Expr_Kind_AEXPR_OP_ANY, tree.A_Expr_Kind_AEXPR_OP_ALL:
-		op.Any = true
+		op.Any, op.Array = true, true
+	case tree.A_Expr_Kind_AEXPR_DISTINCT, tree.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+		op.Implied = true
+	case tree.A_Expr_Kind_AEXPR_NULLIF:
+		op.Implied, op.First = true, true
 	case tree.A_Expr_Kind_AEXPR_IN:
 		op.Any = true
-		op.Args = append([]lineage.Expr{t.expr(x.GetLexpr())}, t.exprs(x.GetRexpr().GetList().GetItems())...)
+		op.Args = append([]lineage.Expr{t.several(x.GetLexpr())}, t.exprs(x.GetRexpr().GetList().GetItems())...)
 		return &op
 	case tree.A_Expr_Kind_AEXPR_BETWEEN, tree.A_Expr_Kind_AEXPR_NOT_BETWEEN, tree.A_Expr_Kind_AEXPR_BETWEEN_SYM, tree.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
-		of, bounds := t.expr(x.GetLexpr()), t.exprs(x.GetRexpr().GetList().GetItems())
-		between := &lineage.Logic{}
+		of, bounds := t.several(x.GetLexpr()), t.exprs(x.GetRexpr().GetList().GetItems())
+		between, operators := &lineage.Logic{}, []string{">=", "<="}
+		if x.GetKind() == tree.A_Expr_Kind_AEXPR_NOT_BETWEEN || x.GetKind() == tree.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM {
+			operators = []string{"<", ">"}
+		}
 		for i, bound := range bounds {
-			by := []string{">=", "<="}[i%2]
+			by := operators[i%2]
 			between.Args = append(between.Args, &lineage.Operation{Operator: lineage.Name{Name: by}, Args: []lineage.Expr{of, bound}})
 		}
 		return between
@@ -149,14 +251,29 @@ func (t *translator) call(f *tree.FuncCall) lineage.Expr {
 }
 
 func (t *translator) choice(c *tree.CaseExpr) lineage.Expr {
-	e := &lineage.Computed{What: "CASE", Args: []lineage.Expr{t.expr(c.GetDefresult())}}
-	of := t.expr(c.GetArg())
-	if c.GetArg() != nil {
-		e.Args = append(e.Args, of, &lineage.Operation{Operator: lineage.Name{Name: "="}, Args: make([]lineage.Expr, 2)})
+	e := &lineage.Computed{What: "CASE", Args: []lineage.Expr{untyped}, Results: 1 + len(c.GetArgs())}
+	if c.GetDefresult() != nil {
+		e.Args[0] = t.expr(c.GetDefresult())
 	}
 	for _, n := range c.GetArgs() {
-		w := n.GetCaseWhen()
-		e.Args = append(e.Args, t.expr(w.GetExpr()), t.expr(w.GetResult()))
+		e.Args = append(e.Args, t.expr(n.GetCaseWhen().GetResult()))
+	}
+	of := t.several(c.GetArg())
+	if c.GetArg() != nil {
+		e.Args = append(e.Args, of, &lineage.Operation{Operator: lineage.Name{Name: "="}, Args: make([]lineage.Expr, 2), Implied: true})
+	}
+	for _, n := range c.GetArgs() {
+		e.Args = append(e.Args, t.expr(n.GetCaseWhen().GetExpr()))
+	}
+	return e
+}
+
+// several is an expression that is compared several times.
+func (t *translator) several(n *tree.Node) lineage.Expr {
+	first := len(t.arguments)
+	e := t.expr(n)
+	for _, a := range t.arguments[first:] {
+		a.Once = false
 	}
 	return e
 }

@@ -139,7 +139,7 @@ func (s *schema) function(c *tree.CreateFunctionStmt) {
 		}
 		f.Names = append(f.Names, p.GetName())
 	}
-	f.Least, f.Most = len(f.Names), len(f.Names)
+	f.Least = len(f.Names)
 	if c.GetReturnType().GetSetof() {
 		f.Kind = lineage.Set
 	}
