@@ -11,9 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/core/peers"
+	"gatehouse/core/protect"
 	"gatehouse/protocols/postgres"
 )
 
@@ -191,4 +193,105 @@ func randomUse(r *rand.Rand) string {
 		return overloadFunctions[r.IntN(len(overloadFunctions))] + "(" + strings.Join(args, ", ") + ")"
 	}
 	return use(2)
+}
+
+// overloadSchema has functions and operators that tell what is protected, beside
+// PostgreSQL's own, and beside harmless ones.
+const overloadSchema = lineageSchema + `
+	CREATE SCHEMA late;
+	CREATE TYPE mood AS ENUM ('sad', 'ok');
+	CREATE TABLE moods (id int, nick varchar(20), m mood);
+	INSERT INTO moods VALUES (1, 'Lou', 'ok');
+	CREATE FUNCTION tells(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT ssn FROM public.people LIMIT 1); END';
+	CREATE FUNCTION upper(mood) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE FUNCTION count(mood) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE FUNCTION length(varchar) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE FUNCTION joined(text, mood) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE OPERATOR || (leftarg = text, rightarg = mood, function = joined);
+	CREATE FUNCTION same(varchar, varchar) RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells('''') LIKE ''2%''; END';
+	CREATE OPERATOR = (leftarg = varchar, rightarg = varchar, function = same);
+	CREATE FUNCTION late.upper(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE FUNCTION over(text) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN public.tells(''''); END';
+	CREATE VIEW stored AS SELECT id, over(nick) AS x FROM moods`
+
+// A function or an operator of the database makes those fields unknown that the
+// server calls it for, and no others of its name.
+func TestOverloadsThroughTheGate(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		g := startGate(t, gateConfig{version: version, sql: overloadSchema, columns: protectedPeople(t, protect.Strict)})
+		r := g.raw(t)
+		run := func(r *raw, sql string) string {
+			r.send(&pgproto3.Query{String: sql})
+			return strings.Join(r.until("Z"), "; ")
+		}
+		for sql, want := range map[string]string{
+			"SELECT upper(name) FROM people WHERE id = 1":                              "ADA",
+			"SELECT upper('x')":                                                        "X",
+			"SELECT upper(m::text) FROM moods":                                         "OK",
+			"SELECT upper(m) FROM moods":                                               "[redacted]",
+			"SELECT count(*) FROM moods":                                               "1",
+			"SELECT count(id) FROM moods":                                              "1",
+			"SELECT count(m) FROM moods":                                               "[redacted]",
+			"SELECT length(name) FROM people WHERE id = 1":                             "3",
+			"SELECT length(nick) FROM moods":                                           "[redacted]",
+			"SELECT name || ' x' FROM people WHERE id = 1":                             "Ada x",
+			"SELECT name || m FROM people, moods WHERE people.id = 1":                  "[redacted]",
+			"SELECT (nick = 'Lou')::text FROM moods":                                   "[redacted]",
+			"SELECT (nick = nick)::text FROM moods":                                    "[redacted]",
+			"SELECT (nick::text = 'Lou')::text FROM moods":                             "true",
+			"SELECT upper(x) FROM (SELECT m::text AS x FROM moods UNION SELECT 'a') q": "A",
+			"SELECT upper(CASE WHEN id = 1 THEN 'a' ELSE nick END) FROM moods":         "A",
+			"SELECT upper(COALESCE(m, 'sad')) FROM moods":                              "[redacted]",
+			"SELECT upper(name) FROM people WHERE id = 2":                              "[redacted]",
+			"SELECT pg_catalog.upper(name) FROM people WHERE id = 2":                   "BOB",
+		} {
+			c := r
+			if strings.Contains(sql, "id = 2") {
+				c = g.raw(t)
+				run(c, "SET search_path = public, late, pg_catalog")
+			}
+			got := run(c, sql)
+			if !strings.Contains(got, "D "+want+";") || leaked([]byte(got)) != nil {
+				t.Errorf("%d: %s: %s, not %s", version, sql, got, want)
+			}
+		}
+
+		// What was prepared, declared or stored goes on with the function that was
+		// the best one then.
+		r.send(&pgproto3.Parse{Name: "s", Query: "SELECT over(nick) FROM moods"}, &pgproto3.Sync{})
+		r.until("Z I")
+		run(r, "PREPARE p AS SELECT over(nick) FROM moods")
+		run(r, "BEGIN")
+		run(r, "DECLARE c CURSOR FOR SELECT over(nick) FROM moods")
+		if _, err := g.direct(t).Exec(t.Context(), "CREATE FUNCTION over(varchar) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1'"); err != nil {
+			t.Fatal(err)
+		}
+		other := g.raw(t)
+		run(other, "CREATE TABLE made ()") // after which the gate asks for all definitions again
+		if got := run(other, "SELECT over(nick) FROM moods"); !strings.Contains(got, "D Lou;") {
+			t.Errorf("%d: the new function: %s", version, got)
+		}
+		for _, sql := range []string{"FETCH c", "EXECUTE p", "SELECT x FROM stored"} {
+			if got := run(r, sql); !strings.Contains(got, "D [redacted]") || leaked([]byte(got)) != nil {
+				t.Errorf("%d: %s: %s", version, sql, got)
+			}
+		}
+		run(r, "COMMIT")
+		r.send(&pgproto3.Bind{PreparedStatement: "s"}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		if got := strings.Join(r.until("Z I"), "; "); !strings.Contains(got, "D [redacted]") || leaked([]byte(got)) != nil {
+			t.Errorf("%d: what was prepared: %s", version, got)
+		}
+		r.send(&pgproto3.Parse{Name: "again", Query: "SELECT over(nick) FROM moods WHERE id = $1", ParameterOIDs: []uint32{23}}, &pgproto3.Bind{PreparedStatement: "again", Parameters: [][]byte{[]byte("1")}}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		if got := strings.Join(r.until("Z I"), "; "); !strings.Contains(got, "D Lou;") {
+			t.Errorf("%d: what is prepared now: %s", version, got)
+		}
+		// A parameter's type chooses, too.
+		for oid, want := range map[uint32]string{25: "D A;", 0: "[redacted]"} {
+			r.send(&pgproto3.Parse{Query: "SELECT upper($1) || upper($1)", ParameterOIDs: []uint32{oid}}, &pgproto3.Bind{Parameters: [][]byte{[]byte("a")}}, &pgproto3.Execute{}, &pgproto3.Sync{})
+			want = strings.Replace(want, "D A;", "D AA;", 1)
+			if got := strings.Join(r.until("Z I"), "; "); !strings.Contains(got, want) {
+				t.Errorf("%d: a parameter of type %d: %s", version, oid, got)
+			}
+		}
+	}
 }
