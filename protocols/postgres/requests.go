@@ -500,10 +500,14 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 			p.known.Store(false)
 		}
 	}
-	if ref, err := s.track(ctx, e, nil, []*subject{p.subject}, p.req); err != nil {
-		return err
-	} else if ref != nil {
-		return s.refuseExtended(e, ref)
+	if s.tracks() {
+		ref, err := s.track(ctx, e, nil, []*subject{p.subject}, p.req)
+		if err != nil {
+			return err
+		}
+		if ref != nil {
+			return s.refuseExtended(e, ref)
+		}
 	}
 	copies := e.copies()
 	switch {

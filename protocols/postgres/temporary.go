@@ -71,14 +71,19 @@ func (s *session) temporaries() (where temporary, certain bool) {
 // makesTemporary is whether what facts are of may make temporary relations: also
 // since the path says that what has no schema is one.
 func (s *session) makesTemporary(facts *statement.Result) bool {
-	_, settled := s.queue.transaction()
-	path, known := s.settings.searched(settled)
-	first := !known || path == "" || strings.Contains(path, "pg_temp") || slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return movesPath(&st) })
 	return slices.ContainsFunc(facts.Statements, func(st event.Statement) bool {
 		makes := strings.HasPrefix(st.Kind, "CREATE ") || st.Kind == "SELECT INTO"
 		return st.Opaque || slices.Contains(st.Options, "TEMPORARY") ||
-			first && makes && slices.ContainsFunc(st.Writes, func(o event.Object) bool { return o.Schema == "" })
+			makes && slices.ContainsFunc(st.Writes, func(o event.Object) bool { return o.Schema == "" }) && s.pathMayBeTemporary(facts)
 	})
+}
+
+// pathMayBeTemporary is whether what facts are of may make what has no schema in the
+// temporary one.
+func (s *session) pathMayBeTemporary(facts *statement.Result) bool {
+	_, settled := s.queue.transaction()
+	path, known := s.settings.searched(settled)
+	return !known || path == "" || strings.Contains(path, "pg_temp") || slices.ContainsFunc(facts.Statements, func(st event.Statement) bool { return movesPath(&st) })
 }
 
 // schemaName is the name of the statement, and of the portal, by which the gate asks

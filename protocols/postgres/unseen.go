@@ -14,7 +14,7 @@ import (
 // is of no known column. Functions that a policy clears its principals for may.
 func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement) (*refusal, error) {
 	protected := s.ps.Terms().Protected
-	if !protected.Strict() {
+	if !protected.Strict() || !slices.ContainsFunc(statements, func(st event.Statement) bool { return st.Parent >= 0 }) {
 		return nil, nil
 	}
 	targets := make([][]event.Object, len(statements)) // of the write beside which each runs
