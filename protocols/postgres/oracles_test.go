@@ -51,9 +51,15 @@ func legible(stream []byte) string {
 
 // What comes through the gate is the same whatever the protected values are.
 func TestNothingTellsOfWhatIsProtected(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint("PostgreSQL ", version), func(t *testing.T) { nothingTells(t, version) })
+	}
+}
+
+func nothingTells(t *testing.T, version int) {
 	var through, direct [2]*tap
 	for i, schema := range []string{maskingSchema + maskingUnseen, others.Replace(maskingSchema + maskingUnseen)} {
-		g := startGate(t, gateConfig{sql: schema, columns: protectedPeople(t, protect.Strict)})
+		g := startGate(t, gateConfig{version: version, sql: schema, columns: protectedPeople(t, protect.Strict)})
 		open := g.pg.NewDatabase(t, schema)
 		through[i] = &tap{t: t, dial: func() net.Conn { return g.patient(t) }}
 		direct[i] = &tap{t: t, dial: func() net.Conn { return dialServer(t, g, open) }}
