@@ -16,7 +16,7 @@ import (
 
 // patience is how long all workers may be busy with what they serve before
 // another one begins to wait for sockets.
-const patience = 2 * time.Millisecond
+const patience = 4 * time.Millisecond
 
 // A Poller waits for the sockets of its connections. It is safe for concurrent
 // use.
