@@ -95,7 +95,7 @@ func (p *Poller) work() {
 	// One event at a time: what else has come is for other workers.
 	var events [1]unix.EpollEvent
 	for turn := 1; ; turn++ {
-		if turn%16 == 0 {
+		if turn%64 == 0 {
 			runtime.Gosched() // or Go's monitor interrupts a worker that does not come by for 10 ms
 		}
 		n, err := unix.EpollWait(p.epoll, events[:], -1)
