@@ -175,6 +175,8 @@ func (a *analysis) statement(ctx within, s Statement) *relation {
 		return a.merge(ctx, s)
 	case *Create:
 		return a.create(ctx, s)
+	case *Each:
+		return a.eachRow(ctx, s)
 	case *Explain:
 		a.statement(ctx, s.Statement)
 		return &relation{unknown: "it is of EXPLAIN"}

@@ -254,6 +254,20 @@ type Create struct {
 	Query   Statement
 }
 
+// An Each does something with each row that is written to a table, as a trigger does.
+type Each struct {
+	Table Name
+	// Rows are the names that stand for the row within: before, and after.
+	Rows []string
+	// Constants are names of what is no column's value.
+	Constants []string
+	// When are conditions, of which some may decide what is done.
+	When []Expr
+	// Set is what becomes of the row itself, Do what else is done.
+	Set []Assignment
+	Do  []Statement
+}
+
 // An Explain describes how a statement runs, and may run it.
 type Explain struct{ Statement Statement }
 
@@ -272,6 +286,7 @@ func (*Update) statement()  {}
 func (*Delete) statement()  {}
 func (*Merge) statement()   {}
 func (*Create) statement()  {}
+func (*Each) statement()    {}
 func (*Explain) statement() {}
 func (*Other) statement()   {}
 

@@ -325,8 +325,11 @@ func (a *analysis) values(ctx within, b *Values) *relation {
 	r := &relation{}
 	var types [][]Name // of each column
 	for i, row := range b.Rows {
-		for j, e := range row {
-			v := a.expr(s, e)
+		given, reason := a.spread(s, row)
+		if reason != "" {
+			return unknownRelation(reason)
+		}
+		for j, v := range given {
 			switch {
 			case i == 0:
 				r.columns = append(r.columns, column{name: ordinal("column", j+1), value: v})
@@ -345,4 +348,24 @@ func (a *analysis) values(ctx within, b *Values) *relation {
 		r.columns[j].typ = a.catalog.Common(types[j])
 	}
 	return r
+}
+
+// spread returns the values of a row, in which * stands for as many as there are.
+func (a *analysis) spread(s *scope, row []Expr) (all []value, reason string) {
+	for _, e := range row {
+		r, is := e.(*Ref)
+		if !is || !r.Star {
+			all = append(all, a.expr(s, e))
+			continue
+		}
+		columns, reason := a.star(s, r)
+		if reason != "" {
+			return nil, reason
+		}
+		for _, c := range columns {
+			c.outer = true // of a query that this one stands in
+			all = append(all, c.value)
+		}
+	}
+	return all, ""
 }

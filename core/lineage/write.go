@@ -282,3 +282,39 @@ func (a *analysis) create(ctx within, c *Create) *relation {
 	}
 	return &relation{rows: r.rows, none: true}
 }
+
+// eachRow does something with each row of a table. Its rows are all on what it depends
+// what is done.
+func (a *analysis) eachRow(ctx within, e *Each) *relation {
+	s, table := a.target(ctx, &Table{Name: e.Table})
+	rows := table.table.rows(e.Rows)
+	constants := &item{byColumn: true}
+	for _, name := range e.Constants {
+		constants.columns = append(constants.columns, column{name: name})
+	}
+	s.items = append(rows, constants)
+	for _, condition := range e.When {
+		s.rows = s.rows.with(a.condition(s, condition))
+	}
+	a.assign(s, table, e.Set)
+	all := s.rows
+	for _, do := range e.Do {
+		r := a.statement(s.inner(), do)
+		all = all.with(r.rows)
+		if r.unknown != "" {
+			all.reason = first(all.reason, r.unknown)
+		}
+		for _, c := range r.columns {
+			all.failing = all.failing.with(c.failing)
+		}
+	}
+	return &relation{rows: all, none: true}
+}
+
+// rows is a table by other names, of a row each.
+func (it *item) rows(names []string) (all []*item) {
+	for _, name := range names {
+		all = append(all, it.as(name, func(c column) value { return c.value }))
+	}
+	return all
+}

@@ -20,10 +20,11 @@ type subject struct {
 	redefined  bool   // definitions change in the transaction, which only the session sees
 	uncertain  bool   // the session may have other temporary relations, which it alone sees
 	temporary  temporary
-	renamed    bool   // what names of relations stand for, too
-	parameters string // OIDs of the types of its parameters, as far as they are known
-	edition    string // of the dictionary by which the server read it first; "" where that is not known
-	held       *held  // what it was when a cursor WITH HOLD was declared; nil for others
+	renamed    bool     // what names of relations stand for, too
+	parameters string   // OIDs of the types of its parameters, as far as they are known
+	edition    string   // of the dictionary by which the server read it first; "" where that is not known
+	trigger    *trigger // that it is, instead of a statement of a text
+	held       *held    // what it was when a cursor WITH HOLD was declared; nil for others
 }
 
 // A held is what was told of a cursor's query when it was declared: its rows stay
@@ -102,7 +103,7 @@ func (v *vocabulary) tell(ctx context.Context, sub subject, protected, all *prot
 
 func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *protect.Columns) (*told, error) {
 	t := &told{number: tolds.Add(1)}
-	q := sub.facts.Query(sub.index)
+	q := sub.query()
 	explained := false
 	if e, is := q.(*lineage.Explain); is {
 		q, explained = e.Statement, true
@@ -122,7 +123,8 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 	}
 	unsettled := v.catalog.unsettled()
 	w := &world{vocabulary: v, path: searchPath(sub.path), pathText: sub.path, temporary: sub.temporary, redefined: sub.redefined, protected: protected,
-		settled: !unsettled && !sub.redefined && !sub.uncertain, same: sub.edition == others.edition, parameters: sub.parameters}
+		settled: !unsettled && !sub.redefined && !sub.uncertain, same: sub.edition == others.edition, parameters: sub.parameters,
+		tracks: all.Strict() && all.Uses().Writes == protect.Tracked}
 	r, err := lineage.Analyze(ctx, q, w)
 	if err == nil && !w.redefined && (unsettled && len(r.Flows) > 0 || !unsettled && v.catalog.unsettled()) {
 		// What it stores is decided about now, and read once it gets the locks.
@@ -132,18 +134,32 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 	if err != nil {
 		return nil, err
 	}
-	j := &judgement{told: t, subject: &sub, protected: protected, all: all, result: r, risky: w.risky, constants: sub.facts.Constants(sub.index)}
+	j := &judgement{told: t, subject: &sub, protected: protected, all: all, result: r, risky: w.risky}
 	if j.names, j.origins, err = v.namesOf(ctx, r); err != nil {
 		return nil, err
 	}
 	if made, is := q.(*lineage.Create); is {
 		j.into = made.Into
 	}
+	if sub.trigger != nil {
+		j.judge(sub.trigger.String())
+		j.judgeTrigger()
+		return t, nil
+	}
+	j.constants = sub.facts.Constants(sub.index)
 	j.judge(sub.facts.Statements[sub.facts.Top(sub.index)].Kind)
 	if explained {
 		t.explain()
 	}
 	return t, nil
+}
+
+// query is what the subject does.
+func (s *subject) query() lineage.Statement {
+	if s.trigger != nil {
+		return s.trigger.each
+	}
+	return s.facts.Query(s.index)
 }
 
 // explain makes t what is told of the statement's plan: it passes where nothing

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -113,7 +114,8 @@ type mover struct {
 	all        *protect.Columns
 	alters     bool // it changes a table in a way that may move values
 	cause      Cause
-	stores     []*Taint // what it stores; guarded by the taints' mutex
+	fails      atomic.Bool // it may fail for protected columns by what it fires
+	stores     []*Taint    // what it stores; guarded by the taints' mutex
 }
 
 // maxMovers is how many such statements of a resource may be on their way.
@@ -200,7 +202,7 @@ func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, s
 		known.leave(m)
 		return ref, err
 	}
-	e.moving = m
+	e.moving, e.fails = m, e.fails || m.fails.Load()
 	return nil, nil
 }
 
@@ -268,10 +270,15 @@ func (m *mover) taints(ctx context.Context) (all []*Taint, ref *refusal, err err
 		}
 		all = append(all, t.taints...)
 	}
-	if m.protected.Strict() {
+	stored, ref, err := m.triggered(ctx)
+	if err != nil {
+		m.session.env.Log.Warn("the triggers of what is written cannot be looked up", append(m.session.logAttrs(), "error", err)...)
+		return nil, notLookedUp, ctx.Err()
+	}
+	if ref == nil && m.protected.Strict() {
 		ref, err = m.session.refuseUnseen(ctx, m.statements)
 	}
-	return all, ref, err
+	return append(all, stored...), ref, err
 }
 
 // keep makes taints that m causes count and durable, with those of the columns that

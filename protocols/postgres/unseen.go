@@ -18,6 +18,10 @@ func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement
 		return nil, nil
 	}
 	targets := make([][]event.Object, len(statements)) // of the write beside which each runs
+	followed := make([]bool, len(statements))          // a trigger's call, of what it stores
+	added := make([]bool, len(statements))             // a rule's statement, likewise
+	unread := make([]bool, len(statements))            // one of those that are not followed
+	hint := "A policy can clear its principals for the functions that they call."
 	for i := range statements {
 		st := &statements[i]
 		if st.Parent < 0 || st.Parent >= i {
@@ -29,6 +33,15 @@ func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement
 				continue
 			}
 			targets[i] = slices.Concat(targets[i], above.Writes)
+			tables, function := fired(statements, i)
+			is, why, err := s.follows(ctx, tables, function)
+			if err != nil {
+				return nil, err
+			}
+			followed[i], added[i] = is && function != byRule, is && function == byRule
+			if why != "" {
+				hint, unread[i] = why, true
+			}
 		}
 		if len(targets[i]) == 0 {
 			continue
@@ -38,10 +51,13 @@ func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement
 			continue
 		}
 		reads := st.Opaque
-		if !reads {
+		if !reads && !followed[st.Parent] && !added[i] {
 			columns := make([]string, len(st.Columns))
 			for j, name := range st.Columns {
 				columns[j] = name[strings.LastIndexByte(name, '.')+1:]
+			}
+			if unread[i] { // it may take any column of the row
+				columns = []string{"*"}
 			}
 			var err error
 			if reads, err = s.protectedAmong(ctx, protected, columns, slices.Concat(st.Reads, st.Writes, targets[i]), s.queue.redefines()); err != nil {
@@ -50,7 +66,7 @@ func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement
 		}
 		if reads {
 			return &refusal{code: codeAccessDenied, message: "gatehouse: a write is refused whose triggers, rules or defaults read protected columns, or cannot be read" + because,
-				hint: "A policy can clear its principals for the functions that they call."}, nil
+				hint: hint}, nil
 		}
 	}
 	return nil, nil

@@ -31,6 +31,7 @@ type vocabulary struct {
 	told      map[analysis]*told
 	meetings  map[meetingOf]meeting
 	guarded   map[guardedIn][]namedColumn
+	triggered map[uint32][]*trigger // by table
 }
 
 // vocabulary returns what is known at the moment.
@@ -42,7 +43,7 @@ func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
 		c.words = &vocabulary{catalog: c, analyzer: analyzer, version: c.changes, own: c.own,
 			relations: map[relationNamed][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
 			operators: map[uint32]*lineage.Function{}, overloads: map[overloaded]*overloads{},
-			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}}
+			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}, triggered: map[uint32][]*trigger{}}
 	}
 	return c.words
 }

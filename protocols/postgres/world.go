@@ -24,6 +24,7 @@ type world struct {
 	parameters    string // OIDs of the types of the parameters, four bytes each
 	redefined     bool   // what views and functions stand for only the session sees
 	protected     *protect.Columns
+	tracks        bool // what rules that are followed store is tracked
 	// risky is whether values of a type may have been met that code which is
 	// not followed casts unseen.
 	risky bool
@@ -46,9 +47,16 @@ func (w *world) Version() uint64 { return w.version }
 // Relations implements lineage.Catalog.
 func (w *world) Relations(ctx context.Context, name lineage.Name) ([]*lineage.Relation, error) {
 	found, err := w.find(ctx, name)
-	for _, r := range found {
+	for i, r := range found {
 		for i := range r.Columns {
 			w.met(r.Columns[i].Type)
+		}
+		if r.Rewritten != "" && w.tracks {
+			one := *r
+			if one.Rewritten, err = w.addsOnly(ctx, r); err != nil {
+				return nil, err
+			}
+			found[i] = &one
 		}
 	}
 	return found, err
