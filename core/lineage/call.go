@@ -145,6 +145,9 @@ func (a *analysis) aggregated(s *scope, c *Call, v value) value {
 			v.rows = v.rows.with(o.rows.selecting())
 		}
 	}
+	if v.risky { // for a row that it is given, or not
+		v.failing = v.failing.with(a.deciding(v.rows))
+	}
 	return v
 }
 

@@ -37,7 +37,7 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	case *Computed:
 		return a.computed(s, e)
 	case *Logic:
-		return a.controls(a.all(s, e.Args).chosen()).as(a.catalog.Condition())
+		return a.controls(a.chosen(a.all(s, e.Args))).as(a.catalog.Condition())
 	case *Test:
 		return a.expr(s, e.Arg).computed().as(a.catalog.Condition())
 	case *Operation:
@@ -113,7 +113,7 @@ func (a *analysis) record(s *scope, e *Record) value {
 // computed is what the language itself computes.
 func (a *analysis) computed(s *scope, e *Computed) value {
 	args := a.each(s, e.Args)
-	v := joined(args).chosen()
+	v := a.chosen(joined(args))
 	if e.Fails {
 		v = v.fails()
 	}
@@ -343,6 +343,9 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 	if v.risky {
 		v.failing = a.deciding(v.rows) // whether a row is computed
 	}
+	for _, c := range r.columns {
+		v.failing = v.failing.with(c.failing)
+	}
 	switch {
 	case e.Kind == Exists:
 		v.outer = true // which rows there are may be for what is outside
@@ -350,9 +353,6 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 	case r.unknown != "":
 		v.reason = r.unknown
 		return v
-	}
-	for _, c := range r.columns {
-		v.failing = v.failing.with(c.failing)
 	}
 	switch e.Kind {
 	case One:

@@ -122,7 +122,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 	having := a.condition(s, b.Having)
 	r.rows = s.rows
 	if s.aggregated && !b.Grouped {
-		r.rows = rows{} // there is one row whatever it is made of
+		r.rows = rows{failing: s.rows.failing} // there is one row whatever it is made of, or none at all
 	}
 	r.rows = r.rows.with(having)
 	for _, c := range r.columns {

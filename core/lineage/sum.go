@@ -46,7 +46,7 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 	case s.multiplied || s.rows.reason != "":
 		return "it is not known which rows are summed"
 	}
-	by := a.chosen(s.rows)
+	by := a.choosing(s.rows)
 	for i, col := range p.of.Columns {
 		if n := (set{a.number(col.Column)}); (col.Unique || col.Hidden || i == p.column) && by.holds(n) {
 			return "which rows are summed depends on " + col.String()
@@ -58,8 +58,8 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 	return ""
 }
 
-// chosen are the columns that have a part in which rows there are.
-func (a *analysis) chosen(r rows) set { return a.deciding(r).with(r.ordered).with(r.failing) }
+// choosing are the columns that have a part in which rows there are.
+func (a *analysis) choosing(r rows) set { return a.deciding(r).with(r.ordered).with(r.failing) }
 
 // floors is whether x holds for a group only if at least so many rows of a table
 // have a value in the column p.

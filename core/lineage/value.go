@@ -149,9 +149,10 @@ func (v value) fails() value {
 
 // chosen is what is chosen from v's parts, or may end before it comes to all of
 // them: if any may fail, then all that it depends on decides whether it does.
-func (v value) chosen() value {
+func (a *analysis) chosen(v value) value {
 	if v.risky {
-		return v.fails()
+		v = v.fails()
+		v.failing = v.failing.with(a.deciding(v.rows))
 	}
 	return v
 }

@@ -37,8 +37,15 @@ func (a *analysis) common(ctx within, w With) within {
 		}
 	}
 	for _, c := range all {
-		if _, reads := c.Statement.(*Query); !reads {
-			a.resolved(c) // it writes, whatever becomes of its result
+		if _, reads := c.Statement.(*Query); reads {
+			continue
+		}
+		r := a.resolved(c) // it writes, whatever becomes of its result
+		switch c.Statement.(type) {
+		case *Delete, *Merge: // and which rows it removes shows afterwards
+			if removed := r.rows.selecting(); !removed.none() {
+				a.flow(Column{}, "", value{}, removed)
+			}
 		}
 	}
 	return ctx
