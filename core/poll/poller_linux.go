@@ -27,6 +27,7 @@ type Poller struct {
 
 	waiting atomic.Int32  // workers that wait
 	turns   atomic.Uint64 // events that workers took
+	beats   atomic.Uint32 // times that the keeper looked
 	lazy    atomic.Bool   // the keeper sleeps until it is called
 	call    chan struct{}
 	done    chan struct{}
@@ -94,8 +95,10 @@ func (p *Poller) start() {
 func (p *Poller) work() {
 	// One event at a time: what else has come is for other workers.
 	var events [1]unix.EpollEvent
-	for turn := 1; ; turn++ {
-		if turn%64 == 0 {
+	var beat uint32
+	for {
+		if now := p.beats.Load(); now != beat {
+			beat = now
 			runtime.Gosched() // or Go's monitor interrupts a worker that does not come by for 10 ms
 		}
 		n, err := unix.EpollWait(p.epoll, events[:], -1)
@@ -154,6 +157,7 @@ func (p *Poller) keep() {
 				return
 			case <-tick.C:
 			}
+			p.beats.Add(1)
 			now := p.turns.Load()
 			switch {
 			case p.waiting.Load() > 0 && now == turns:
