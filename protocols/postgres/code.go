@@ -34,6 +34,7 @@ const (
 	inserts   how = 'I'
 	updates   how = 'U'
 	deletes   how = 'D'
+	truncates how = 'T'
 	redefine  how = 'd' // definitions, which event triggers watch
 	// It is not used, but asked for its keys: columns with \x01 between.
 	identifies how = 'k'
@@ -307,6 +308,8 @@ func writes(st *event.Statement) string {
 		add("DELETE", deletes)
 	case "COPY":
 		add("FROM", inserts)
+	case "TRUNCATE TABLE":
+		return string(truncates)
 	case "REFRESH MATERIALIZED VIEW":
 		return string(refreshes)
 	}
@@ -356,7 +359,10 @@ func (x *expansion) take(ctx context.Context, i int, u use, found []code) error 
 		}
 		through := ""
 		if u.how == reads {
-			through = strings.Trim(writes(&x.list[i]), string(reads)+string(refreshes)) + x.through[i]
+			through = x.through[i]
+			if slices.ContainsFunc(x.list[i].Writes, func(o event.Object) bool { return o.Schema == u.schema && o.Name == u.name }) {
+				through = strings.Trim(writes(&x.list[i]), string(reads)+string(refreshes)+string(truncates)) + through
+			}
 		}
 		key := through + "\x00" + c.sql
 		if before, seen := x.seen[key]; seen {

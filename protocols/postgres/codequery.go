@@ -34,13 +34,17 @@ WITH RECURSIVE asked AS (
 ), relations AS (
 	SELECT a.how, a.schema, a.name, a.path, r.oid, r.relkind
 	FROM asked a JOIN pg_class r ON r.relname = a.name JOIN pg_namespace n ON n.oid = r.relnamespace
-	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'k', 'n')
+	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'T', 'k', 'n')
 		AND (a.schema = n.nspname OR a.schema = '' AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)))
 		AND r.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 		AND NOT EXISTS (SELECT FROM extended e WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid)
-	UNION -- what is written to a table goes to its partitions
+	UNION -- what is written to a table goes to its partitions, and TRUNCATE to what refers to it
 	SELECT r.how, r.schema, r.name, r.path, c.oid, c.relkind
-	FROM relations r JOIN pg_inherits h ON h.inhparent = r.oid JOIN pg_class c ON c.oid = h.inhrelid WHERE r.how IN ('I', 'U', 'D')
+	FROM relations r JOIN (
+		SELECT inhparent, inhrelid, ARRAY['I', 'U', 'D', 'T'] FROM pg_inherits
+		UNION ALL
+		SELECT confrelid, conrelid, ARRAY['T'] FROM pg_constraint WHERE contype = 'f'
+	) h (above, below, ways) ON h.above = r.oid AND r.how = ANY (h.ways) JOIN pg_class c ON c.oid = h.below
 ), typed AS ( -- of which types values are that a statement has not named; those from 16384 on are not the server's own
 	SELECT r.how, r.schema, r.name, r.path, coalesce(nullif(t.typelem, 0), t.oid) AS oid, string_agg(c.attname, E'\x01') AS columns
 	FROM relations r JOIN pg_attribute c ON c.attrelid = r.oid AND c.attnum > 0 AND NOT c.attisdropped JOIN pg_type t ON t.oid = c.atttypid
@@ -82,8 +86,9 @@ WITH RECURSIVE asked AS (
 		LATERAL (VALUES (b.typinput), (b.typoutput), (b.typreceive), (b.typsend), (b.typmodin)) AS f (proc)
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, g.tgfoid, false, 'trigger', '', ''
-	FROM relations r JOIN pg_trigger g ON g.tgrelid = r.oid AND NOT g.tgisinternal
-		AND g.tgtype & CASE r.how WHEN 'I' THEN 4 WHEN 'D' THEN 8 WHEN 'U' THEN 16 ELSE 0 END <> 0
+	FROM relations r JOIN pg_class c ON c.oid = r.oid JOIN pg_trigger g ON g.tgrelid = r.oid
+		-- Rows that UPDATE moves to another partition are deleted and inserted.
+		AND g.tgtype & CASE r.how WHEN 'I' THEN 4 WHEN 'D' THEN 8 WHEN 'T' THEN 32 WHEN 'U' THEN CASE WHEN c.relispartition THEN 28 ELSE 16 END ELSE 0 END <> 0
 	UNION ALL
 	SELECT 'd', '', '', a.path, e.evtfoid, false, 'trigger', '', '' FROM asked a CROSS JOIN pg_event_trigger e WHERE a.how = 'd' AND e.evtenabled <> 'D'
 	UNION ALL
@@ -106,7 +111,7 @@ WITH RECURSIVE asked AS (
 	WHERE r.how = 'r'
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, r.oid, g.tgqual::text, false, 'trigger'
-	FROM relations r JOIN pg_trigger g ON g.tgrelid = r.oid AND NOT g.tgisinternal WHERE r.how IN ('I', 'U', 'D')
+	FROM relations r JOIN pg_trigger g ON g.tgrelid = r.oid WHERE r.how IN ('I', 'U', 'D', 'T')
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, r.oid, p.partexprs::text, false, ''
 	FROM relations r JOIN pg_partitioned_table p ON p.partrelid = r.oid WHERE r.how IN ('I', 'U')

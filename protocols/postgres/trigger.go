@@ -15,14 +15,16 @@ import (
 	"gatehouse/protocols/postgres/statement"
 )
 
-// Where writes are tracked, what a trigger, or a rule, stores of the row that is
-// written is followed as if it were a statement of its own, as far as it can be read.
+// What a trigger, or a rule, does with the row that is written is followed as if it
+// were a statement of its own, as far as it can be read.
 
 // A trigger is one of a table, or a rule that adds statements to its writes.
 type trigger struct {
 	name     string
 	table    lineage.Name
 	function string // "schema.name", in lower case; byRule for a rule
+	ways     string // of writing that fire it
+	rows     bool   // it sees those that are written
 	instead  bool   // it stands in the place of the write
 	each     *lineage.Each
 	unread   string // why it is not followed, for people, if so
@@ -39,35 +41,20 @@ func (t *trigger) String() string {
 // byRule is in the place of a function where it is a rule. No function is called so.
 const byRule = "\x00rule"
 
-// triggersOf returns the triggers that run a function, "schema.name" in lower case, or
-// the rules, for rows of the tables that names stand for, and of those that inherit from them.
-func (w *world) triggersOf(ctx context.Context, tables []event.Object, function string) (found []*trigger, err error) {
-	var oids []uint32
-	var add func(r *lineage.Relation)
-	add = func(r *lineage.Relation) {
-		if oid := uint32(r.ID); !slices.Contains(oids, oid) {
-			oids = append(oids, oid)
-			for _, heir := range r.Heirs {
-				add(heir)
-			}
-		}
+// fired returns the triggers that st fires, and the rules that it runs, of the tables
+// that its names may stand for.
+func (w *world) fired(ctx context.Context, st *event.Statement) (found []*trigger, err error) {
+	ways := writes(st)
+	if ways == "" {
+		return nil, nil
 	}
-	for _, o := range tables {
-		all, err := w.find(ctx, lineage.Name{Schema: o.Schema, Name: o.Name})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range all {
-			add(r)
-		}
-	}
-	for _, oid := range oids {
-		all, err := w.triggers(ctx, oid)
+	for _, o := range st.Writes {
+		all, err := w.triggersOf(ctx, o)
 		if err != nil {
 			return nil, err
 		}
 		for _, t := range all {
-			if t.function == function {
+			if strings.ContainsAny(t.ways, ways) {
 				found = append(found, t)
 			}
 		}
@@ -75,8 +62,31 @@ func (w *world) triggersOf(ctx context.Context, tables []event.Object, function 
 	return found, nil
 }
 
-// triggers returns the triggers of a table that run the database's own functions, and
-// its rules.
+// triggersOf returns all triggers and rules for what is written to what a name may
+// stand for.
+func (w *world) triggersOf(ctx context.Context, o event.Object) (found []*trigger, err error) {
+	if o.Schema == "pg_catalog" || o.Schema == "information_schema" {
+		return nil, nil
+	}
+	relations, err := w.find(ctx, lineage.Name{Schema: o.Schema, Name: o.Name})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range relations {
+		if r.ID == 0 || r.Schema == "pg_catalog" || r.Schema == "information_schema" {
+			continue
+		}
+		all, err := w.triggers(ctx, uint32(r.ID))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, all...)
+	}
+	return found, nil
+}
+
+// triggers returns the triggers and the rules of a relation, of the tables that
+// inherit from it, and, of a view, of what is written through it.
 func (v *vocabulary) triggers(ctx context.Context, table uint32) ([]*trigger, error) {
 	v.mu.Lock()
 	all, known := v.triggered[table]
@@ -109,28 +119,44 @@ func (v *vocabulary) triggers(ctx context.Context, table uint32) ([]*trigger, er
 // A triggerText is a trigger as the catalogue has it.
 type triggerText struct {
 	*trigger
-	language, source, definition string
-	configured, deferrable, set  bool
+	language, source, definition, arguments string
+	configured, deferrable, set             bool
 }
 
-func readTriggers(ctx context.Context, conn *pgx.Conn, table uint32) (all []triggerText, err error) {
-	rows, err := conn.Query(ctx, `SELECT g.tgname, rn.nspname, r.relname, lower(n.nspname || '.' || p.proname), l.lanname, p.prosrc,
-			CASE WHEN g.tgqual IS NULL THEN '' ELSE pg_get_triggerdef(g.oid) END,
-			p.proconfig IS NOT NULL, g.tgdeferrable, g.tgoldtable IS NOT NULL OR g.tgnewtable IS NOT NULL, g.tgtype & 64 <> 0
-		FROM pg_trigger g JOIN pg_class r ON r.oid = g.tgrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
+// Rows that an UPDATE moves to another partition are deleted and inserted. What makes
+// keys is in triggers, too, and none of this.
+func readTriggers(ctx context.Context, conn *pgx.Conn, relation uint32) (all []triggerText, err error) {
+	rows, err := conn.Query(ctx, `WITH RECURSIVE written AS (
+			SELECT $1::oid AS oid
+			UNION
+			SELECT below.oid FROM written v JOIN (
+				SELECT inhparent AS above, inhrelid AS oid FROM pg_inherits
+				UNION ALL
+				SELECT w.ev_class, d.refobjid FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+				WHERE w.ev_type = '1' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = w.ev_class AND c.relkind = 'v')
+			) below ON below.above = v.oid
+		)
+		SELECT g.tgname, rn.nspname, r.relname, lower(n.nspname || '.' || p.proname), l.lanname, p.prosrc,
+			CASE WHEN g.tgqual IS NULL THEN '' ELSE pg_get_triggerdef(g.oid) END, encode(g.tgargs, 'escape'),
+			p.proconfig IS NOT NULL, g.tgdeferrable, g.tgoldtable IS NOT NULL OR g.tgnewtable IS NOT NULL, g.tgtype & 64 <> 0, g.tgtype & 1 <> 0,
+			CASE WHEN g.tgtype & 4 <> 0 THEN 'I' ELSE '' END || CASE WHEN g.tgtype & 8 <> 0 THEN 'D' ELSE '' END || CASE WHEN g.tgtype & 32 <> 0 THEN 'T' ELSE '' END ||
+			CASE WHEN g.tgtype & 16 <> 0 OR g.tgtype & 12 <> 0 AND (r.relispartition OR r.relkind = 'p') THEN 'U' ELSE '' END
+		FROM written w JOIN pg_trigger g ON g.tgrelid = w.oid JOIN pg_class r ON r.oid = g.tgrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
 		JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
-		WHERE g.tgrelid = $1 AND n.nspname <> 'pg_catalog'
+		WHERE NOT (n.nspname = 'pg_catalog' AND (p.proname LIKE 'RI\_FKey\_%' OR p.proname = 'unique_key_recheck'))
 		UNION ALL
-		SELECT w.rulename, n.nspname, r.relname, '', '', '', pg_get_ruledef(w.oid), false, false, false, w.is_instead
-		FROM pg_rewrite w JOIN pg_class r ON r.oid = w.ev_class JOIN pg_namespace n ON n.oid = r.relnamespace
-		WHERE w.ev_class = $1 AND w.ev_type <> '1'
-		ORDER BY 1`, table)
+		SELECT w.rulename, n.nspname, r.relname, '', '', '', pg_get_ruledef(w.oid), '', false, false, false, w.is_instead, true,
+			CASE w.ev_type WHEN '2' THEN 'U' WHEN '3' THEN 'I' ELSE 'D' END
+		FROM written v JOIN pg_rewrite w ON w.ev_class = v.oid JOIN pg_class r ON r.oid = w.ev_class JOIN pg_namespace n ON n.oid = r.relnamespace
+		WHERE w.ev_type <> '1'
+		ORDER BY 1`, relation)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t triggerText, err error) {
 		t.trigger = &trigger{}
-		err = row.Scan(&t.name, &t.table.Schema, &t.table.Name, &t.function, &t.language, &t.source, &t.definition, &t.configured, &t.deferrable, &t.set, &t.instead)
+		err = row.Scan(&t.name, &t.table.Schema, &t.table.Name, &t.function, &t.language, &t.source, &t.definition, &t.arguments, &t.configured, &t.deferrable, &t.set, &t.instead, &t.rows, &t.ways)
+		t.rows = t.rows || t.set
 		return t, err
 	})
 }
@@ -146,6 +172,9 @@ func (v *vocabulary) readTrigger(ctx context.Context, t *triggerText) error {
 		t.unread = read.Unread
 		t.each = &lineage.Each{Table: t.table, Rows: statement.TriggerRows, When: read.When, Do: read.Do}
 		return nil
+	}
+	if body := t.ownBody(); body != "" {
+		t.language, t.source = "plpgsql", body
 	}
 	switch {
 	case t.language != "plpgsql":
@@ -181,19 +210,26 @@ func (v *vocabulary) readTrigger(ctx context.Context, t *triggerText) error {
 	return nil
 }
 
-// fired returns the tables for whose rows the i-th of statements is of a trigger or a
-// rule, and the trigger's function, "schema.name" in lower case, or byRule; none where
-// it is of none.
-func fired(statements []event.Statement, i int) (tables []event.Object, function string) {
-	st := &statements[i]
-	switch {
-	case st.Parent < 0 || st.Parent >= i:
-	case st.Within == "rule":
-		return statements[st.Parent].Writes, byRule
-	case st.Within == "trigger" && len(st.Functions) == 1:
-		return statements[st.Parent].Writes, strings.ToLower(st.Functions[0])
+// ownBody is what a trigger function of the server's own does, in PL/pgSQL, as far as
+// values go, or "" for others.
+func (t *triggerText) ownBody() string {
+	args := strings.Split(strings.TrimSuffix(t.arguments, `\000`), `\000`)
+	switch from := 2; t.function {
+	case "pg_catalog.suppress_redundant_updates_trigger":
+		return "BEGIN IF NEW.* IS NOT DISTINCT FROM OLD.* THEN RETURN NULL; END IF; RETURN NEW; END"
+	case "pg_catalog.tsvector_update_trigger_column": // its second argument is a column, too
+		from = 1
+		fallthrough
+	case "pg_catalog.tsvector_update_trigger":
+		if len(args) < 3 || strings.Contains(t.arguments, `\\`) {
+			return ""
+		}
+		for i, column := range args {
+			args[i] = "NEW." + pgx.Identifier{column}.Sanitize()
+		}
+		return "BEGIN " + args[0] + " := pg_catalog.to_tsvector(pg_catalog.concat(" + strings.Join(args[from:], ", ") + ")); RETURN NEW; END"
 	}
-	return nil, ""
+	return ""
 }
 
 // addsOnly is why writes to a table may be rewritten, if they are by more than rules
@@ -211,25 +247,30 @@ func (w *world) addsOnly(ctx context.Context, r *lineage.Relation) (why string, 
 	return "", err
 }
 
-// follows is whether all triggers of tables that run a function are followed where
-// writes are tracked. If not, it says of one why.
-func (s *session) follows(ctx context.Context, tables []event.Object, function string) (is bool, why string, err error) {
-	if function == "" || !s.tracks() {
-		return false, "", nil
-	}
+// follows is whether all triggers of what names stand for that run a function, or all
+// rules, are followed. If not, it says of one why.
+func (s *session) follows(ctx context.Context, names []event.Object, function string) (is bool, why string, err error) {
 	where, _ := s.temporaries()
-	// In whatever schema they are.
-	w := &world{vocabulary: s.vocabulary(), temporary: where, protected: s.ps.Terms().Protected}
-	found, err := w.triggersOf(ctx, tables, function)
-	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
-		return false, "Its triggers cannot be read at the moment.", nil
-	}
-	for _, t := range found {
-		if t.unread != "" {
-			return false, "The " + t.String() + " is not followed: " + t.unread + ".", nil
+	w := &world{vocabulary: s.vocabulary(), temporary: where, protected: s.ps.Terms().Protected} // whatever the path is
+	for _, o := range names {
+		found, err := w.triggersOf(ctx, o)
+		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+			return false, "Its triggers cannot be read at the moment.", nil
+		}
+		if err != nil {
+			return false, "", err
+		}
+		for _, t := range found {
+			switch {
+			case t.function != function:
+			case t.unread != "":
+				return false, "The " + t.String() + " is not followed: " + t.unread + ".", nil
+			default:
+				is = true
+			}
 		}
 	}
-	return len(found) > 0, "", err
+	return is, "", nil
 }
 
 // triggered returns what columns hold once the triggers have run that the statements of
@@ -248,13 +289,9 @@ func (m *mover) triggered(ctx context.Context) (all []*Taint, ref *refusal, err 
 	}
 	v := m.session.vocabulary()
 	for i := range m.statements {
-		tables, function := fired(m.statements, i)
-		if function == "" {
-			continue
-		}
 		for _, in := range contexts {
 			w := &world{vocabulary: v, path: searchPath(in.path), temporary: in.temporary, protected: m.protected}
-			found, err := w.triggersOf(ctx, tables, function)
+			found, err := w.fired(ctx, &m.statements[i])
 			if err != nil {
 				return nil, nil, err
 			}

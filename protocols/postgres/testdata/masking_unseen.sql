@@ -51,6 +51,14 @@ CREATE RULE rules AS ON INSERT TO ruled DO INSTEAD INSERT INTO notes (body) VALU
 CREATE VIEW instead AS SELECT id, body FROM notes;
 CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.body := (SELECT ssn FROM people WHERE id = 1); RETURN new; END $$;
 CREATE TRIGGER instead INSTEAD OF INSERT OR UPDATE ON instead FOR EACH ROW EXECUTE FUNCTION instead();
+CREATE FUNCTION spills() RETURNS trigger LANGUAGE plpgsql AS
+	$$ DECLARE v text; BEGIN v := old.ssn; RAISE NOTICE '%', v; INSERT INTO notes (body) VALUES (v); RETURN NULL; END $$;
+CREATE TRIGGER spill AFTER UPDATE ON parts FOR EACH ROW EXECUTE FUNCTION spills();
+CREATE VIEW through AS SELECT id, ssn FROM parts;
+CREATE TABLE emptied (id int);
+CREATE FUNCTION empties() RETURNS trigger LANGUAGE plpgsql AS
+	$$ DECLARE v text; BEGIN SELECT ssn INTO v FROM people WHERE id = 1; INSERT INTO notes (body) VALUES (v); RETURN NULL; END $$;
+CREATE TRIGGER empties AFTER TRUNCATE ON emptied EXECUTE FUNCTION empties();
 CREATE VIEW chosen AS SELECT i, d.digit FROM people p, generate_series(1, 11) i, digits d WHERE p.id = 1 AND d.digit = substr(p.ssn, i, 1);
 CREATE VIEW swapped (name, ssn) AS SELECT ssn, name FROM people;
 CREATE FUNCTION back(n int, t text) RETURNS text LANGUAGE sql STABLE AS 'SELECT t';
