@@ -276,10 +276,24 @@ type Field struct {
 	Type    string   // the protocol's name for the type: "text", "int8"
 	Origins []string // "schema.table.column"
 	Lineage Lineage
+	// Within are the places in documents that the values come from, of those of
+	// Origins of which only places have a part. It is never encoded.
+	Within []Place
 	// Why says, for people, why the lineage is not known, or what a computed
 	// value lacks for not depending on what is protected. It holds no values.
 	Why string
 }
+
+// A Place is where values are in the documents of a column: the keys on the way to
+// them, from the outermost, with Element for an array's elements.
+type Place struct {
+	Origin string
+	Keys   []string
+}
+
+// Element stands for any element of an array among the keys of a Place. It is no
+// text that is a key: it is no UTF-8.
+const Element = "\xff"
 
 // A Head begins a response, or one of several results in it.
 type Head struct {

@@ -19,6 +19,9 @@ func (a *analysis) call(s *scope, c *Call, args []value) value {
 	aggregates := true // all of them, so that it is certain
 	for _, f := range meant.Functions {
 		w := a.apply(s, c, f, args)
+		if f.Body != nil && (w.typ != meant.Returns || w.typ == (Name{})) {
+			w.document = false
+		}
 		aggregates = aggregates && f.Kind == Aggregate && c.Over == nil && !w.outer
 		if is {
 			w = v.or(w)
@@ -74,7 +77,7 @@ func typesOf(args []value) []Name {
 
 // apply is what one function makes of what it is given.
 func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
-	v := joined(args)
+	v := a.extracted(f.Extracts, args, c.Places)
 	for _, e := range c.Order {
 		v = v.with(a.expr(s, e))
 	}
@@ -111,7 +114,7 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 			v.failing = v.failing.with(a.deciding(r))
 		}
 	}
-	v.typ, v.shaped = Name{}, f.Shaped && slices.ContainsFunc(args, shaped)
+	v.shaped = f.Shaped && slices.ContainsFunc(args, shaped)
 	switch {
 	case len(f.Columns) > 0 && v.record == nil:
 		v = v.shapedAs(f.Columns)
@@ -206,10 +209,11 @@ func (a *analysis) placed(f *Function, c *Call, args []value) []value {
 func (f *Function) taking(args []value) []value {
 	taken := make([]value, len(args))
 	for i, v := range args {
-		if v.typ = (Name{}); i < len(f.Takes) {
-			v.typ = f.Takes[i]
+		var t Name
+		if i < len(f.Takes) {
+			t = f.Takes[i]
 		}
-		taken[i] = v
+		taken[i] = v.becoming(t)
 	}
 	return taken
 }

@@ -23,6 +23,10 @@
 //	SELECT … FROM v                        a view's column: that, and what the view shows
 //	SELECT count(ssn), max(ssn) …          computed from people.ssn
 //	SELECT rank() OVER (ORDER BY ssn) …    computed from people.ssn
+//	SELECT doc -> 'a' ->> 'b' FROM files   computed from $.a.b in files.doc
+//
+// Of a document a place in it counts (Column.Keys), where the text says which it is
+// and what is looked into is the column, or a place in it, as it is.
 //
 // A column that a join merges (USING) shows those of both sides.
 //

@@ -113,7 +113,7 @@ func (a *analysis) record(s *scope, e *Record) value {
 // computed is what the language itself computes.
 func (a *analysis) computed(s *scope, e *Computed) value {
 	args := a.each(s, e.Args)
-	v := a.chosen(joined(args))
+	v := a.chosen(a.extracted(e.Extracts, args, e.Places))
 	if e.Fails {
 		v = v.fails()
 	}
@@ -185,7 +185,7 @@ func (a *analysis) each(s *scope, exprs []Expr) []value {
 
 // operated is what an operator makes of values.
 func (a *analysis) operated(s *scope, e *Operation, args []value, meant Meant) value {
-	v := a.applied(s, args, meant.Functions)
+	v := a.applied(s, args, meant.Functions, e.Places)
 	if len(meant.Functions) == 0 {
 		v.reason = first(v.reason, "operator "+e.Operator.Name+" is not known")
 	}
@@ -247,10 +247,10 @@ func (a *analysis) operators(s *scope, e *Operation, types []Name) Meant {
 
 // applied is what functions make of what they are given, any of which may be the
 // one: operators, and those of casts.
-func (a *analysis) applied(s *scope, args []value, found []*Function) value {
-	of := joined(args)
-	v := of
+func (a *analysis) applied(s *scope, args []value, found []*Function, places [][]string) value {
+	v := joined(args)
 	for i, f := range found {
+		of := a.extracted(f.Extracts, args, places)
 		w := a.kept(s, f, of)
 		switch {
 		case f.Body != nil:
@@ -268,6 +268,28 @@ func (a *analysis) applied(s *scope, args []value, found []*Function) value {
 			v = v.or(w)
 		}
 	}
+	return v
+}
+
+// extracted is what is computed from values, of the first of which only what is at
+// places counts, where it is a document and the text says which.
+func (a *analysis) extracted(how Extracts, args []value, places [][]string) value {
+	if how == ExtractsNot || len(args) == 0 || !args[0].document || len(places) == 0 {
+		return joined(args)
+	}
+	v := args[0].computed()
+	var at set
+	for _, n := range v.derived {
+		for _, keys := range places {
+			at = at.with(set{a.number(a.columns[n].at(keys))})
+		}
+	}
+	v.derived = at
+	rest := joined(args[1:])
+	if how != ExtractsDocument || !rest.plain() || rest.risky {
+		return v.with(rest)
+	}
+	v.typ, v.document = args[0].typ, true
 	return v
 }
 
@@ -298,7 +320,9 @@ func (f *Function) opaque() string {
 func (a *analysis) cast(s *scope, e *Cast) value {
 	v := a.expr(s, e.Arg)
 	c := a.castsTo(e.To)
+	document := e.Document && v.document && c.known && len(c.functions) == 0
 	v = v.computed()
+	v.document = document
 	if !c.known {
 		v.reason = first(v.reason, "type "+e.To.Name+" is not known")
 	}
@@ -307,7 +331,7 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 	}
 	plain := v
 	for _, f := range c.functions {
-		v = v.or(a.applied(s, []value{plain}, []*Function{f}))
+		v = v.or(a.applied(s, []value{plain}, []*Function{f}, nil))
 	}
 	v.typ = a.typeOf(s, e.To, e.Many)
 	if e.Many {

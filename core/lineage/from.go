@@ -228,7 +228,7 @@ func (a *analysis) reading(of *Relation, only bool) *relation {
 	r := &relation{columns: make([]column, len(of.Columns))}
 	for i, c := range of.Columns {
 		r.columns[i] = column{name: c.Name, hidden: c.Hidden}
-		r.columns[i].exact, r.columns[i].typ = set{a.number(c.Column)}, c.Type
+		r.columns[i].exact, r.columns[i].typ, r.columns[i].document = set{a.number(c.Column)}, c.Type, c.Document
 		if c.Domain != (Name{}) {
 			r.columns[i].typ = c.Domain
 		}
@@ -350,8 +350,8 @@ func (a *analysis) join(s *scope, j *Join, prior []*item) (*item, []*item) {
 			continue
 		}
 		merged[name] = true
-		v := l[0].or(r[0].value)
-		v.typ = a.catalog.Common([]Name{l[0].typ, r[0].typ})
+		typ := a.catalog.Common([]Name{l[0].typ, r[0].typ})
+		v := l[0].becoming(typ).or(r[0].becoming(typ))
 		equal := &Operation{Operator: Name{Name: "="}, Implied: true}
 		sides := []value{l[0].value, r[0].value}
 		compared := a.operated(on, equal, sides, a.operators(on, equal, typesOf(sides)))

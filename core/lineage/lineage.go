@@ -1,6 +1,9 @@
 package lineage
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // A Name is a name as written: schema and name, or the name alone. Dialects fold
 // the case of names before they hand them over.
@@ -14,6 +17,33 @@ type Column struct {
 	Number   int
 	Relation string
 	Name     string
+	// place is where in its documents, if it is only there: keys, each with a NUL
+	// before it.
+	place string
+}
+
+// Keys are those on the way to where it is in its documents, from the outermost,
+// with event.Element for an array's elements. There are none where it is all of
+// them.
+func (c Column) Keys() []string {
+	if c.place == "" {
+		return nil
+	}
+	return strings.Split(c.place[1:], "\x00")
+}
+
+// Whole is the column of which c may be a place in its documents.
+func (c Column) Whole() Column {
+	c.place = ""
+	return c
+}
+
+// at is what is at a place in what c is.
+func (c Column) at(keys []string) Column {
+	for _, k := range keys {
+		c.place += "\x00" + k
+	}
+	return c
 }
 
 // String returns "schema.table.column".
@@ -86,6 +116,16 @@ const (
 	ComparesPart                  // more than that: a range, a pattern
 )
 
+// An Extracts says whether a function takes what it returns from places in its first
+// argument, a document, which the text may say (Places).
+type Extracts uint8
+
+const (
+	ExtractsNot      Extracts = iota
+	ExtractsDocument          // it is what is there, as it is, and a document again
+	ExtractsValue             // it is computed from what is there
+)
+
 // A Relation is what can stand in FROM by its name.
 type Relation struct {
 	ID           uint64
@@ -120,6 +160,8 @@ type RelationColumn struct {
 	Type, Domain Name
 	// Fields are those of its values, where they are rows.
 	Fields []string
+	// Document is whether they are documents of JSON.
+	Document bool
 	// Hidden columns are not of what * stands for: ctid, xmin.
 	Hidden bool
 	// Generated is what the column is computed from, if it is.
@@ -177,6 +219,8 @@ type Function struct {
 	Compares Compares
 	// Total is whether it fails for no values.
 	Total bool
+	// Extracts is whether it takes what it returns from places in a document.
+	Extracts Extracts
 	// Counts is whether only how many values it is given decides what it
 	// returns, and policy lets that pass: of columns as they are it depends on
 	// the rows alone then.

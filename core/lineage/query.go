@@ -328,6 +328,10 @@ type Computed struct {
 	// of.
 	Results int
 	Many    bool
+	// Extracts is whether it takes something from its first argument, and Places are
+	// as in an Operation.
+	Extracts Extracts
+	Places   [][]string
 }
 
 // A Constant is a literal, or what is the same in all rows, of a type. As a type's
@@ -358,6 +362,10 @@ type Operation struct {
 	Implied bool
 	// First is whether the result is of the type of the first argument, or NULL.
 	First bool
+	// Places are those in the first argument where the text says that it looks, if
+	// it is one that Extracts: the keys on the way to one of them, as in
+	// Column.Keys. There are none where the text does not say it.
+	Places [][]string
 }
 
 // A Call calls a function.
@@ -378,6 +386,8 @@ type Call struct {
 	// Given is whether the text says that it returns nothing that was stored
 	// before, if the function is one that Recalls.
 	Given bool
+	// Places are as in an Operation.
+	Places [][]string
 }
 
 // A Windowing is the rows that a window function sees. It may refer to another.
@@ -388,11 +398,12 @@ type Windowing struct {
 }
 
 // A Cast is to a type, or with Many to an array of it. Text is whether it is to one
-// that holds every value's text.
+// that holds every value's text. Document is whether it is to one of documents, of
+// which a document stays what it is.
 type Cast struct {
-	Arg        Expr
-	To         Name
-	Text, Many bool
+	Arg                  Expr
+	To                   Name
+	Text, Many, Document bool
 }
 
 // A Subquery is a query in an expression.

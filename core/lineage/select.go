@@ -306,8 +306,7 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 	for i, c := range left.columns {
 		known := c.shown() && right.columns[i].shown()
 		typ := a.catalog.Common([]Name{c.typ, right.columns[i].typ})
-		c.value = c.or(right.columns[i].value)
-		c.typ = typ
+		c.value = c.becoming(typ).or(right.columns[i].becoming(typ))
 		r.columns = append(r.columns, c)
 		switch {
 		case b.Matching && !known: // values may be there as often as they are to tell
@@ -346,6 +345,7 @@ func (a *analysis) values(ctx within, b *Values) *relation {
 	}
 	for j := range r.columns {
 		r.columns[j].typ = a.catalog.Common(types[j])
+		r.columns[j].document = r.columns[j].document && len(types[j]) == 1
 	}
 	return r
 }

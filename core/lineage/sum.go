@@ -46,7 +46,7 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 	case s.multiplied || s.rows.reason != "":
 		return "it is not known which rows are summed"
 	}
-	by := a.choosing(s.rows)
+	by := a.whole(a.choosing(s.rows))
 	for i, col := range p.of.Columns {
 		if n := (set{a.number(col.Column)}); (col.Unique || col.Hidden || i == p.column) && by.holds(n) {
 			return "which rows are summed depends on " + col.String()
@@ -56,6 +56,14 @@ func (a *analysis) sums(s *scope, c *Call, f *Function, args []value) string {
 		return fmt.Sprintf("HAVING count(%s) >= %d is missing", p.columns[p.column].name, f.Sums)
 	}
 	return ""
+}
+
+// whole are the columns that s has, or has places of.
+func (a *analysis) whole(s set) set {
+	for _, n := range s {
+		s = s.with(set{a.number(a.columns[n].Whole())})
+	}
+	return s
 }
 
 // choosing are the columns that have a part in which rows there are.

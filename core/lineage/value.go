@@ -18,6 +18,9 @@ type value struct {
 	risky   bool     // computing it may fail, for some columns or for none
 	shaped  bool     // it may be a row of columns that are not known
 	typ     Name     // its type, where that is known
+	// document is whether it is what is in the columns, or at places in them, as it
+	// is, and these are documents.
+	document bool
 }
 
 // all are the columns that it depends on.
@@ -66,7 +69,7 @@ func first(a, b string) string {
 // with returns what is computed from two values.
 func (v value) with(w value) value {
 	v.derived = v.all().with(w.all())
-	v.exact, v.record, v.typ, v.shaped = nil, nil, Name{}, false
+	v.exact, v.record, v.typ, v.shaped, v.document = nil, nil, Name{}, false, false
 	v.from = v.from.with(w.from).two()
 	v.rows = v.rows.with(w.rows)
 	v.failing = v.failing.with(w.failing)
@@ -79,7 +82,7 @@ func (v value) with(w value) value {
 
 // computed is what is computed from v.
 func (v value) computed() value {
-	v.exact, v.derived, v.record, v.typ, v.shaped = nil, v.all(), nil, Name{}, false
+	v.exact, v.derived, v.record, v.typ, v.shaped, v.document = nil, v.all(), nil, Name{}, false, false
 	return v
 }
 
@@ -97,6 +100,7 @@ func (v value) or(w value) value {
 	u.risky = v.risky || w.risky
 	u.shaped = v.shaped || w.shaped
 	u.record = nil
+	u.document = v.document && (w.document || len(w.all()) == 0) || w.document && len(v.all()) == 0
 	if v.typ != w.typ {
 		u.typ = Name{}
 	}
@@ -106,6 +110,14 @@ func (v value) or(w value) value {
 		}
 	}
 	return u
+}
+
+// becoming is v as of the type t, if it is of another by a cast that the text does
+// not have, which may make another document of it.
+func (v value) becoming(t Name) value {
+	v.document = v.document && v.typ == t && t != (Name{})
+	v.typ = t
+	return v
 }
 
 // has is whether v is known to be a row with a field of that name.
@@ -160,7 +172,7 @@ func (a *analysis) chosen(v value) value {
 func unknown(reason string) value { return value{reason: reason} }
 
 func (v value) equal(w value) bool {
-	return v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.from.equal(w.from) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
+	return v.document == w.document && v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.from.equal(w.from) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
 }
 
 // shown is whether v is a column of one source, as it is.
@@ -197,6 +209,7 @@ func (v value) counts() rows {
 // shapedAs is v as a row, each field of which may be of any part of it.
 func (v value) shapedAs(fields []string) value {
 	one := v.computed()
+	v.document = false
 	v.record = make([]column, len(fields))
 	for i, name := range fields {
 		v.record[i] = column{name: name, value: one}

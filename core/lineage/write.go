@@ -80,7 +80,7 @@ func (a *analysis) flowing(c column) (v value) {
 		}
 	}
 	for _, to := range c.derived { // it is computed again
-		if i, ok := a.writes[written{to: a.columns[to]}]; ok {
+		if i, ok := a.writes[written{to: a.columns[to].Whole()}]; ok {
 			v = v.or(a.flows[i].value.computed())
 		}
 	}

@@ -131,7 +131,7 @@ func (t *terms) columnQuotas(h *event.Head, ts []event.Treatment) ([]Quota, erro
 			continue
 		}
 		for _, o := range h.Fields[j].Origins {
-			if _, protected := t.AllProtected.Column(o); !protected || seen[o] {
+			if _, protected := t.AllProtected.Origin(&h.Fields[j], o); !protected || seen[o] {
 				continue
 			}
 			seen[o] = true

@@ -3,6 +3,8 @@ package protect
 import (
 	"fmt"
 	"strings"
+
+	"gatehouse/core/event"
 )
 
 // A Path selects values within a JSON document: "$.owner.ssn", "$.cards[*].number",
@@ -24,9 +26,8 @@ type step struct {
 // outermost, with Element for an array's elements.
 type Place []string
 
-// Element stands for any element of an array in a Place. It is no text that is a
-// key: it is no UTF-8.
-const Element = "\xff"
+// Element stands for any element of an array in a Place.
+const Element = event.Element
 
 // ParsePath reads a path.
 func ParsePath(text string) (Path, error) {
@@ -62,6 +63,20 @@ func ParsePath(text string) (Path, error) {
 
 // Selects is whether the value at a place is one that p selects.
 func (p Path) Selects(at Place) bool { return selects(p.steps, at) }
+
+// Meets is whether what p selects may be the value at a place, within it, or
+// around it.
+func (p Path) Meets(at Place) bool {
+	for i, s := range p.steps {
+		switch {
+		case i == len(at) || s.anywhere:
+			return true
+		case s.element != (at[i] == Element), !s.element && s.key != "*" && s.key != at[i]:
+			return false
+		}
+	}
+	return true
+}
 
 func selects(steps []step, at Place) bool {
 	if len(steps) == 0 {

@@ -47,6 +47,28 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// What is elsewhere in a document than what is protected may be seen.
+func TestPlacesOfDocuments(t *testing.T) {
+	p := columns(t, protect.Strict, map[string]string{"s.t.doc$.a.b": "hash", "s.t.doc$.c[*].d": "null", "s.t.deep$..x": "redact", "s.t.any$.*": "redact"})
+	for _, test := range []struct {
+		origin, keys string
+		protected    bool
+	}{
+		{"s.t.doc", "", true}, {"s.t.doc", "a", true}, {"s.t.doc", "a b", true}, {"s.t.doc", "a b e", true}, {"s.t.doc", "a c", false}, {"s.t.doc", "b", false},
+		{"s.t.doc", "c", true}, {"s.t.doc", "c " + event.Element, true}, {"s.t.doc", "c " + event.Element + " e", false}, {"s.t.doc", "c d", false},
+		{"s.t.doc", event.Element, false}, {"s.t.deep", "a b", true}, {"s.t.any", "a", true}, {"s.t.any", event.Element, false}, {"s.t.other", "a", false},
+	} {
+		keys := strings.Fields(test.keys)
+		if _, is := p.At(test.origin, keys); is != test.protected {
+			t.Errorf("%q in %s: %t", keys, test.origin, is)
+		}
+		f := event.Field{Type: "text", Origins: []string{test.origin}, Lineage: event.LineageDerived, Within: []event.Place{{Origin: test.origin, Keys: []string{"b"}}, {Origin: test.origin, Keys: keys}}}
+		if masked := p.Field(&f).Kind != event.Pass; masked != (test.protected || test.origin == "s.t.deep" || test.origin == "s.t.any") {
+			t.Errorf("a field of %q in %s: %t", keys, test.origin, masked)
+		}
+	}
+}
+
 func TestPartsOfDocuments(t *testing.T) {
 	p := columns(t, protect.Strict, map[string]string{"s.t.doc$.a": "hash", "s.t.doc$..b": "redact", "s.t.other": "null"})
 	doc := event.Field{Origins: []string{"s.t.doc"}, Lineage: event.LineageExact}

@@ -224,7 +224,11 @@ func (p *Columns) Strict() bool { return p != nil && p.mode == Strict }
 // Column returns the treatment of a column, "schema.table.column", and whether
 // it is protected. Of several that match, the strictest counts. That of one of
 // which only something within is protected is Inspect.
-func (p *Columns) Column(name string) (event.Treatment, bool) {
+func (p *Columns) Column(name string) (event.Treatment, bool) { return p.At(name, nil) }
+
+// At is Column for what is at a place within the documents of a column: what is
+// protected elsewhere in them does not count.
+func (p *Columns) At(name string, at Place) (event.Treatment, bool) {
 	if p == nil || p.isCleared(name) {
 		return event.Treatment{Kind: event.Pass}, false
 	}
@@ -234,6 +238,7 @@ func (p *Columns) Column(name string) (event.Treatment, bool) {
 		case !event.Match(c.pattern, name):
 		case c.path == nil:
 			return c.treatment, true
+		case !c.path.Meets(at):
 		case within.Kind == event.Pass:
 			within = event.Treatment{Kind: event.Inspect, Rule: c.treatment.Rule}
 		}
@@ -328,7 +333,7 @@ func (p *Columns) Field(f *event.Field) event.Treatment {
 		return strictest
 	}
 	for _, o := range f.Origins {
-		if t, protected := p.Column(o); protected && t.Compare(strictest) < 0 {
+		if t, protected := p.Origin(f, o); protected && t.Compare(strictest) < 0 {
 			strictest = t
 		}
 	}
@@ -348,6 +353,25 @@ func (p *Columns) Field(f *event.Field) event.Treatment {
 		}
 	}
 	return strictest
+}
+
+// Origin is Column for one of the origins of a field, as far as that has a part in
+// the field.
+func (p *Columns) Origin(f *event.Field, origin string) (t event.Treatment, protected bool) {
+	t, placed := event.Treatment{Kind: event.Pass}, false
+	for _, w := range f.Within {
+		if w.Origin != origin {
+			continue
+		}
+		placed = true
+		if at, is := p.At(origin, w.Keys); is && (!protected || at.Compare(t) < 0) {
+			t, protected = at, true
+		}
+	}
+	if !placed {
+		return p.Column(origin)
+	}
+	return t, protected
 }
 
 // Blind is whether not even which values of a field are NULL may be seen: it is

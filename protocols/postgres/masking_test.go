@@ -51,6 +51,9 @@ func protectedPeople(t testing.TB, mode protect.Mode) *protect.Columns {
 	c.Columns["public.parts.ssn"] = event.Treatment{Kind: event.Redact}
 	c.Columns["public.below.ssn"] = event.Treatment{Kind: event.Redact}
 	c.Columns["public.virtual.ssn"] = event.Treatment{Kind: event.Redact}
+	for _, path := range []string{"doc$.owner.ssn", "doc$.cards[*].number", "list$[*].ssn", "raw$..ssn"} {
+		c.Columns["public.files."+path] = event.Treatment{Kind: event.Redact}
+	}
 	p, err := protect.New(c)
 	if err != nil {
 		t.Fatal(err)

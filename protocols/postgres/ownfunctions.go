@@ -128,3 +128,24 @@ var knownExtensions = set(`citext pg_trgm hstore pgcrypto uuid-ossp unaccent fuz
 var extensionFunctions = set(`
 	gen_random_bytes gen_random_uuid gen_salt uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
 	pgp_sym_encrypt pgp_sym_encrypt_bytea pgp_pub_encrypt pgp_pub_encrypt_bytea`)
+
+// documents are those that return what is at a place in a document, as a document,
+// and fromDocuments those that compute something from it.
+var (
+	documents = set(`json_object_field jsonb_object_field json_array_element jsonb_array_element json_extract_path jsonb_extract_path
+		json_array_elements jsonb_array_elements jsonb_path_query jsonb_path_query_first jsonb_path_query_tz jsonb_path_query_first_tz`)
+	fromDocuments = set(`json_object_field_text jsonb_object_field_text json_array_element_text jsonb_array_element_text json_extract_path_text jsonb_extract_path_text
+		json_array_elements_text jsonb_array_elements_text jsonb_path_query_array jsonb_path_query_array_tz jsonb_path_exists jsonb_path_exists_tz jsonb_path_exists_opr`)
+)
+
+// extracts is whether a function of the server's own, or the operator that it is,
+// takes what it returns from places in a document.
+func extracts(name string) lineage.Extracts {
+	switch {
+	case documents[name]:
+		return lineage.ExtractsDocument
+	case fromDocuments[name]:
+		return lineage.ExtractsValue
+	}
+	return lineage.ExtractsNot
+}

@@ -15,7 +15,7 @@ func (g *generator) pointed() string {
 	holds := oneOf(g, computed+oneOf(g, " > ", " <= ")+n(), secret+oneOf(g, " < ", " >= ")+n(), secret+" % 2 = 0", secret+" IS NULL", "NOT ("+secret+" > "+n()+")")
 	clean := oneOf(g, "'x' < 'y'", label+" IS NOT NULL", key+" > 0")
 	sorted := secret + oneOf(g, "", " DESC", " NULLS FIRST") + ", " + key
-	switch g.IntN(32) {
+	switch g.IntN(35) {
 	case 0, 1: // computed values, compared with constants
 		return "SELECT " + row + " FROM " + of.alias + " WHERE " + computed + oneOf(g, " = ", " > ", " <> ", " < ") + n()
 	case 2: // a condition before or behind one that tells nothing
@@ -94,6 +94,8 @@ func (g *generator) pointed() string {
 		return "SELECT " + row + ", CASE WHEN " + holds + " THEN " + key + " ELSE " + n() + " END AS f1 FROM " + of.alias
 	case 30: // how many values there are
 		return "SELECT count(*)::text AS k, 1 AS f0 FROM (SELECT DISTINCT " + oneOf(g, "", "ON (i.secret_n) 1, ") + "i.secret_n FROM items i) q"
+	case 31, 32, 33: // within documents
+		return "SELECT f.id::text AS k, " + g.within() + " AS f0, " + g.within() + " AS f1 FROM " + oneOf(g, "files f", "(SELECT id, n, doc FROM files) f", "opened f") + oneOf(g, "", " WHERE "+g.within()+" IS NOT NULL")
 	case 28: // what fails
 		return "SELECT " + key + "::text AS k, 10 / (" + secret + " - " + n() + ") AS f0 FROM " + of.alias
 	default: // what is written, and returned
@@ -104,6 +106,22 @@ func (g *generator) pointed() string {
 			"INSERT INTO slots (n, what) SELECT id, 'new' FROM people ON CONFLICT (n) DO UPDATE SET what = excluded.what || slots.note RETURNING n::text AS k, what AS f0",
 			"MERGE INTO orders o USING "+of.alias+" ON o.id = "+key+" WHEN MATCHED AND "+holds+" THEN UPDATE SET note = 'm' RETURNING o.id::text AS k, o.note AS f0")
 	}
+}
+
+// within returns an expression of the documents f.doc of files, or of the part of
+// them that a view shows by that name.
+func (g *generator) within() string {
+	of := func() string {
+		return oneOf(g, "f.doc", "f.doc", "f.doc", "f.doc::jsonb", "(f.doc || '{}')", "coalesce(f.doc -> 'b', f.doc)", "jsonb_build_object('a', f.doc -> 'b', 'c', f.doc -> 'a')",
+			"(SELECT u.d FROM (SELECT f.doc AS d, 1 AS n UNION ALL SELECT jsonb_build_object('a', f.doc #> '{b,secret}'), 2) u ORDER BY u.n LIMIT 1 OFFSET "+oneOf(g, "0", "1")+")")
+	}
+	doc := of()
+	return "(" + oneOf(g, doc+" ->> 'a'", doc+" -> 'a'", doc+" -> 'b' ->> 'c'", doc+" #>> '{b,c}'", doc+" ->> 'secret'", doc+" ->> 'c'", doc+" -> 'b' -> 'secret'", doc+" #> '{b,secret}'", doc+" #>> ARRAY['b', 'secret']",
+		doc+" ->> 'b'", "("+doc+")['b']['c']", "("+doc+")['b']['secret']", "("+doc+")['list'][0]['n']", doc+" #>> '{list,1,secret}'", doc+" -> 'list' -> 1 ->> 'n'", doc+" -> 'list' -> 0 -> 'secret'",
+		"jsonb_path_query_first("+doc+", '$.list.n')", "jsonb_path_query_first("+doc+", '$.list.secret')", "jsonb_path_query_array("+doc+", '$.list[*].n')", "jsonb_path_query_first("+doc+", '$.b[0].secret')",
+		doc+" @? '$.b.secret'", doc+" @? '$.b ? (@.secret > 5)'", "jsonb_extract_path_text("+doc+", 'b', 'c')", "jsonb_extract_path("+doc+", 'b')", "length("+doc+" ->> 'a')",
+		"(SELECT string_agg(e ->> 'n', ',' ORDER BY e ->> 'n') FROM jsonb_array_elements("+doc+" -> 'list') e)", "(SELECT string_agg(e ->> 'secret', ',' ORDER BY e ->> 'n') FROM jsonb_array_elements("+doc+" -> 'list') e)",
+		"JSON_VALUE("+doc+", '$.b.c')", "JSON_VALUE("+doc+", '$.b.secret')", "JSON_QUERY("+doc+", '$.list')") + ")::text"
 }
 
 // hider returns a source with a key, a column that is clean and one that is

@@ -16,6 +16,7 @@ import (
 	"gatehouse/core/event"
 	"gatehouse/core/lineage"
 	"gatehouse/core/peers"
+	"gatehouse/core/protect"
 	"gatehouse/protocols/postgres"
 )
 
@@ -79,8 +80,22 @@ func (tw twin) run(ctx context.Context, sql string) (rows [2][][]string, fails [
 	return rows, fails
 }
 
+// secretPlaces are what is protected within documents.
+var secretPlaces = func() *protect.Columns {
+	p, err := protect.New(protect.Config{Columns: map[string]event.Treatment{
+		"public.files.doc$.b.secret": {Kind: event.Redact}, "public.files.doc$.list[*].secret": {Kind: event.Redact}}})
+	if err != nil {
+		panic(err)
+	}
+	return p
+}()
+
 // isSecretColumn is whether a column of testdata/property/schema.sql is protected.
 func isSecretColumn(c lineage.Column) bool {
+	if c.String() == "public.files.doc" {
+		_, is := secretPlaces.At(c.String(), c.Keys())
+		return is
+	}
 	return c.String() == "public.sealed.body" || strings.HasPrefix(c.Name, "secret") && c.Name != "secret_loud" && !strings.HasPrefix(c.Relation, "public.teams")
 }
 

@@ -521,7 +521,7 @@ func (r *reading) witness(h *head, columns []column) {
 			f.Why = "the server says that it is another column"
 			continue
 		}
-		f.Origins, f.Lineage, f.Why = slices.Clip(told.origins), told.lineage, told.reason
+		f.Origins, f.Lineage, f.Why, f.Within = slices.Clip(told.origins), told.lineage, told.reason, told.within
 		if r.told.unknown != "" {
 			f.Lineage, f.Why = event.LineageUnknown, cmp.Or(f.Why, r.told.unknown)
 		}

@@ -152,7 +152,7 @@ func (l *relationLoader) load(ctx context.Context, conn *pgx.Conn, oids []uint32
 		}
 		r.Columns = append(r.Columns, lineage.RelationColumn{
 			Column: lineage.Column{ID: uint64(oid), Number: int(number), Relation: schema + "." + name, Name: column},
-			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Domain: lineage.Name{Schema: domainSchema, Name: domain}, Fields: fields, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
+			Type:   lineage.Name{Schema: typeSchema, Name: typeName}, Domain: lineage.Name{Schema: domainSchema, Name: domain}, Document: domain == "" && typeSchema == "pg_catalog" && (typeName == "json" || typeName == "jsonb"), Fields: fields, Hidden: number < 0, Unique: unique, Required: required, Primary: primary,
 		})
 		fields = nil
 		if generated {

@@ -124,7 +124,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 	switch {
 	case r.oid < firstUserOID && r.schema == "pg_catalog":
 		f.Kind, f.Stores = ownKind(r.name, r.kind, r.volatility, r.set)
-		f.Total, f.Tallies, f.Shaped = totals[r.name], r.name == "count", populating[r.name]
+		f.Total, f.Tallies, f.Shaped, f.Extracts = totals[r.name], r.name == "count", populating[r.name], extracts(r.name)
 		if f.Kind == lineage.Opaque {
 			f.Reason = "it may return what the database holds"
 		}

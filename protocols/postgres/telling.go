@@ -70,6 +70,7 @@ type told struct {
 type toldField struct {
 	origins []string
 	lineage event.Lineage
+	within  []event.Place
 	shown   []column // that the server may say it comes from
 	reason  string   // why its lineage is unknown, or what a sum of something protected lacks
 }
@@ -243,7 +244,7 @@ type judgement struct {
 func (j *judgement) isProtected(lists ...[]lineage.Column) bool {
 	for _, list := range lists {
 		for _, c := range list {
-			if slices.ContainsFunc(j.names[c], func(name string) bool { _, is := j.protected.Column(name); return is }) {
+			if slices.ContainsFunc(j.names[c], func(name string) bool { _, is := j.protected.At(name, j.keys(c)); return is }) {
 				return true
 			}
 		}
@@ -251,12 +252,21 @@ func (j *judgement) isProtected(lists ...[]lineage.Column) bool {
 	return false
 }
 
+// keys are those of the place in its documents that c is. Where what was computed
+// of protected columns is stored in it, that may be anywhere.
+func (j *judgement) keys(c lineage.Column) []string {
+	if j.computed([]lineage.Column{c}) {
+		return nil
+	}
+	return c.Keys()
+}
+
 // protectedOf returns the names of those of columns that are protected.
 func (j *judgement) protectedOf(lists ...[]lineage.Column) (names []string) {
 	for _, list := range lists {
 		for _, c := range list {
 			for _, name := range j.names[c] {
-				if _, is := j.protected.Column(name); is && !slices.Contains(names, name) {
+				if _, is := j.protected.At(name, j.keys(c)); is && !slices.Contains(names, name) {
 					names = append(names, name)
 				}
 			}
@@ -364,15 +374,23 @@ func (j *judgement) counted() []lineage.Column {
 // field returns what is told of a field.
 func (j *judgement) field(f *lineage.Field) toldField {
 	t := toldField{lineage: event.LineageClean, reason: f.Reason}
+	var whole []string // of which not only places have a part
 	for _, list := range [][]lineage.Column{f.Exact, f.Derived} {
 		for _, c := range list {
+			keys := j.keys(c)
 			for _, name := range j.names[c] {
 				if !slices.Contains(t.origins, name) {
 					t.origins = append(t.origins, name)
 				}
+				if len(keys) == 0 {
+					whole = append(whole, name)
+				} else {
+					t.within = append(t.within, event.Place{Origin: name, Keys: keys})
+				}
 			}
 		}
 	}
+	t.within = slices.DeleteFunc(t.within, func(p event.Place) bool { return slices.Contains(whole, p.Origin) })
 	switch {
 	case len(f.Derived) > 0 || j.computed(f.Exact):
 		t.lineage = event.LineageDerived
@@ -385,7 +403,7 @@ func (j *judgement) field(f *lineage.Field) toldField {
 		}
 	}
 	for _, c := range f.Derived {
-		if of, is := columnOf(c); is {
+		if of, is := columnOf(c); is && len(c.Keys()) == 0 {
 			t.shown = append(t.shown, of) // by a cast that does nothing
 		}
 	}

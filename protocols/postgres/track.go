@@ -39,7 +39,7 @@ func (j *judgement) sources(f *lineage.Flow) (from []string, computed bool) {
 		for _, c := range list {
 			of, _ := columnOf(c)
 			for _, name := range j.names[c] {
-				if _, is := j.all.Column(name); is {
+				if _, is := j.all.At(name, j.keys(c)); is {
 					from = append(from, name)
 					// A type of another kind holds another part of the value.
 					computed = computed || i > 0 || j.origins[of].computed || f.To.ID > 0 && j.origins[of].typ != j.origins[to].typ
@@ -390,7 +390,8 @@ func (s *session) recheck(ctx context.Context, e *owed, h *head) error {
 	same := err == nil && r.refusal() == h.reading.refusal()
 	for i := range h.Fields {
 		a, b := &again.Fields[i], &h.Fields[i]
-		same = same && a.Lineage == b.Lineage && slices.Equal(a.Origins, b.Origins)
+		same = same && a.Lineage == b.Lineage && slices.Equal(a.Origins, b.Origins) &&
+			slices.EqualFunc(a.Within, b.Within, func(p, q event.Place) bool { return p.Origin == q.Origin && slices.Equal(p.Keys, q.Keys) })
 	}
 	if !same {
 		return &endError{refusal{code: codeAccessDenied, message: "gatehouse: a column that the result comes from holds protected values now",

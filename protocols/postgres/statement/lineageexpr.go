@@ -181,7 +181,8 @@ func (t *translator) typed(e lineage.Expr, to *tree.TypeName) lineage.Expr {
 	}
 	n := called(to.GetNames())
 	many := len(to.GetArrayBounds()) > 0
-	return &lineage.Cast{Arg: e, To: n, Text: !many && (n.Schema == "" || n.Schema == "pg_catalog") && textTypes[n.Name], Many: many}
+	own := !many && (n.Schema == "" || n.Schema == "pg_catalog")
+	return &lineage.Cast{Arg: e, To: n, Text: own && textTypes[n.Name], Many: many, Document: own && (n.Name == "json" || n.Name == "jsonb")}
 }
 
 // textTypes hold the text of every value.
@@ -229,6 +230,7 @@ func (t *translator) operation(x *tree.A_Expr) lineage.Expr {
 		op.Args = append(op.Args, t.expr(x.GetLexpr()))
 	}
 	op.Args = append(op.Args, t.expr(x.GetRexpr()))
+	op.Places = t.operated(x)
 	return &op
 }
 
@@ -245,7 +247,7 @@ func (t *translator) call(f *tree.FuncCall) lineage.Expr {
 			c.Names[i] = a.GetName()
 		}
 	}
-	c.Given = t.given(f)
+	c.Given, c.Places = t.given(f), t.extracting(f)
 	t.size += nodeSize
 	return c
 }
@@ -288,7 +290,8 @@ func (t *translator) indirection(x *tree.A_Indirection) lineage.Expr {
 		case *tree.A_Star:
 			e = &lineage.Member{Of: e, Star: true}
 		case *tree.A_Indices:
-			e = &lineage.Computed{What: "an element", Args: []lineage.Expr{e, t.expr(m.GetLidx()), t.expr(m.GetUidx())}}
+			e = &lineage.Computed{What: "an element", Args: []lineage.Expr{e, t.expr(m.GetLidx()), t.expr(m.GetUidx())},
+				Extracts: lineage.ExtractsDocument, Places: t.subscripted(m)}
 		}
 	}
 	return e
@@ -336,7 +339,9 @@ func (t *translator) json(m proto.Message) lineage.Expr {
 		return t.jsonValue(m)
 	case *tree.JsonFuncExpr:
 		args := append([]lineage.Expr{t.jsonValue(m.GetContextItem()), t.expr(m.GetPathspec())}, t.passing(m.GetPassing())...)
-		return build(m.GetOutput(), append(args, t.behaviors(m.GetOnEmpty(), m.GetOnError())...)...)
+		e := &lineage.Computed{What: "JSON", Args: append(args, t.behaviors(m.GetOnEmpty(), m.GetOnError())...), Fails: true, Extracts: lineage.ExtractsValue}
+		t.literal, e.Places = true, jsonPath(m.GetPathspec())
+		return t.typed(e, m.GetOutput().GetTypeName())
 	case *tree.JsonParseExpr:
 		return build(m.GetOutput(), t.jsonValue(m.GetExpr()))
 	case *tree.JsonScalarExpr:

@@ -1,5 +1,6 @@
 -- The database that the statements in masking.txt read. Protected are the columns
--- of people but for id and name, and what depends on them.
+-- of people but for id and name, what depends on them, and within the documents of
+-- files $.owner.ssn and $.cards[*].number in doc, $[*].ssn in list, $..ssn in raw.
 CREATE TABLE people (
 	id int PRIMARY KEY, name text NOT NULL,
 	ssn text UNIQUE, pin int, account bigint, salary numeric(14,2), born date, badge uuid,
@@ -13,6 +14,16 @@ INSERT INTO people VALUES
 		'{"ssn": "457-55-5462", "likes": []}', '{457-55-5462}', '457-55-5462'),
 	(3, 'Cyd', '536-22-8726', 95172836, 8203756194463, 645192.83, '1976-11-05', 'facade99-5e4d-4c3b-ab2a-7f6e5d4c3b2a',
 		'{"ssn": "536-22-8726", "likes": []}', '{536-22-8726}', '536-22-8726');
+CREATE TABLE files (id int PRIMARY KEY, doc jsonb, list jsonb, raw json);
+INSERT INTO files SELECT id, jsonb_build_object('kind', 'loan', 'owner', jsonb_build_object('name', name, 'ssn', ssn), 'cards', jsonb_build_array(jsonb_build_object('brand', 'x', 'number', ssn))),
+	jsonb_build_array(jsonb_build_object('name', name, 'ssn', ssn)), ('{"kind": "loan", "owner": {"name": "x", "s\u0073n": "' || ssn || '"}}')::json FROM people;
+CREATE VIEW owners AS SELECT id, doc -> 'owner' AS owner, doc ->> 'kind' AS kind FROM files;
+CREATE VIEW wrapped AS SELECT id, jsonb_build_object('kind', doc -> 'owner') AS doc FROM files;
+CREATE FUNCTION wrap(jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$SELECT jsonb_build_object('kind', $1 -> 'owner')$$;
+CREATE FUNCTION owner_of(jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$SELECT $1 -> 'owner'$$;
+CREATE FUNCTION owner_text(jsonb, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT $1 #>> '{owner,ssn}'$$;
+CREATE OPERATOR ->> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = owner_text);
+CREATE FUNCTION jsonb_extract_path_text(jsonb, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT $1 #>> '{owner,ssn}'$$;
 ALTER TABLE people ADD COLUMN ssn_copy text GENERATED ALWAYS AS (upper(ssn)) STORED;
 CREATE TABLE notes (id serial PRIMARY KEY, body text, n bigint, doc jsonb);
 INSERT INTO notes (body, n, doc) VALUES ('first', 10, '{"a": 1}'), ('second', 20, '{}');

@@ -1,17 +1,20 @@
 -- Random statements run on two databases of this schema that are equal but for the
--- columns whose names begin with secret.
+-- columns whose names begin with secret, and but for what is in the documents of
+-- files by such a key.
 CREATE TABLE people (
 	id int PRIMARY KEY, name text, age int, team int, secret_code text, secret_n int, secret_on date, secret_flag bool,
 	loud text GENERATED ALWAYS AS (upper(name)) STORED, secret_loud text GENERATED ALWAYS AS (lower(secret_code)) STORED
 );
 CREATE TABLE orders (id int PRIMARY KEY, person_id int, amount int, kind text, note text, placed date, open bool);
 CREATE TABLE items (id int PRIMARY KEY, order_id int, n int, tag text, doc jsonb, numbers int[], secret_n int);
+CREATE TABLE files (id int PRIMARY KEY, n int, doc jsonb);
 CREATE TABLE nodes (id int PRIMARY KEY, parent_id int, label text, secret_label text);
 CREATE TABLE parts (id int, n int, label text, secret_n int) PARTITION BY RANGE (id);
 CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (5);
 CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (5) TO (100);
 CREATE TABLE log (id int, note text, n int DEFAULT 7, made text GENERATED ALWAYS AS (note || '!') STORED);
 
+CREATE VIEW opened AS SELECT id, n, doc -> 'b' AS doc FROM files;
 CREATE VIEW plain_people AS SELECT id, name, age, team FROM people;
 CREATE VIEW all_people AS SELECT id, name, secret_code AS hidden, age, secret_n AS pin FROM people;
 CREATE VIEW some_people AS SELECT id, name, age FROM people WHERE secret_n % 2 = 0;
