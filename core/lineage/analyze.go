@@ -180,10 +180,25 @@ func (a *analysis) statement(ctx within, s Statement) *relation {
 	case *Explain:
 		a.statement(ctx, s.Statement)
 		return &relation{unknown: "it is of EXPLAIN"}
+	case *Execute:
+		return a.execute(ctx, s)
 	case *Other:
 		return a.other(ctx, s)
 	}
 	return unknownRelation("the statement is not followed")
+}
+
+// execute is a statement that is run with arguments.
+func (a *analysis) execute(ctx within, s *Execute) *relation {
+	in := &scope{within: ctx}
+	args := a.each(in, s.Args)
+	for i := range args { // they become the types that the statement has for them
+		in.rows = in.rows.with(rows{failing: args[i].failing})
+		args[i] = args[i].computed().fails()
+	}
+	r := a.statement(within{arguments: &arguments{&Function{}, args}}, s.Statement)
+	r.rows = r.rows.with(in.rows)
+	return r
 }
 
 // other is a statement of which little is told.

@@ -271,6 +271,12 @@ type Each struct {
 // An Explain describes how a statement runs, and may run it.
 type Explain struct{ Statement Statement }
 
+// An Execute runs a statement with arguments, which are computed first.
+type Execute struct {
+	Args      []Expr
+	Statement Statement
+}
+
 // Other is a statement of which only that much is told: what it has in it may
 // decide what it returns and does. Returns is whether it returns fields.
 type Other struct {
@@ -288,6 +294,7 @@ func (*Merge) statement()   {}
 func (*Create) statement()  {}
 func (*Each) statement()    {}
 func (*Explain) statement() {}
+func (*Execute) statement() {}
 func (*Other) statement()   {}
 
 // An Expr is an expression. A nil Expr is a constant, or a parameter that the

@@ -444,6 +444,9 @@ func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
 	if !protected.Strict() {
 		return nil, nil
 	}
+	if p.subject.isUnknownCall(p.st.facts, p.st.index) {
+		return unknownCall, nil
+	}
 	t, err := s.tellOf(ctx, p.subject, protected)
 	p.fails = t == nil || t.fails
 	switch {

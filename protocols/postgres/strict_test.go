@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,44 @@ func TestStrictModePassesWhatIsClean(t *testing.T) {
 	var text string
 	if err := c.QueryRow(t.Context(), "SELECT $1::int, $2::text", 7, "mine").Scan(&id, &text); err != nil || id != 7 || text != "mine" {
 		t.Errorf("parameters: %d, %q, %v", id, text, err)
+	}
+}
+
+// What a simple query defines is known to what follows in it.
+func TestStrictModeFollowsWhatATextDefines(t *testing.T) {
+	g := startGate(t, gateConfig{sql: maskingSchema, columns: protectedPeople(t, protect.Strict)})
+	c := g.connect(t, "").PgConn()
+	for _, test := range []struct{ sql, want string }{
+		{"BEGIN; DECLARE c CURSOR FOR SELECT id, upper(name), ssn FROM ONLY people ORDER BY id; FETCH 2 FROM c", "1|ADA|[redacted] 2|BOB|[redacted]"},
+		{"BEGIN; DECLARE c CURSOR FOR SELECT 1; DECLARE d CURSOR FOR SELECT lower(name) FROM ONLY people ORDER BY id; FETCH c; FETCH d", "ada"},
+		{"BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT upper(body) FROM notes WHERE id = 1; FETCH c", "FIRST"},
+		{"BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT upper(body) FROM notes WHERE id = 1; COMMIT; FETCH c", "[redacted]"},
+		{"CLOSE c; BEGIN; DECLARE c CURSOR FOR SELECT reverse(ssn), upper(name) FROM people WHERE id = 1; MOVE 0 IN c; FETCH c", "[redacted]|ADA"},
+		{"PREPARE p (int) AS SELECT id, upper(name) FROM people WHERE id = $1; EXECUTE p (1)", "1|ADA"},
+		{"DEALLOCATE p; PREPARE p (int, text) AS SELECT $2 || upper(name), $2 || ssn FROM people WHERE id = $1; EXECUTE p (1 + 1, lower('X'))", "xBOB|[redacted]"},
+		{"DEALLOCATE ALL; PREPARE p (text) AS SELECT upper($1), upper(name) FROM people WHERE id = 1; EXECUTE p (number_of(1))", "[redacted]|ADA"},
+		{"EXECUTE p ('x')", "X|ADA"},
+		{"EXECUTE p (number_of(1))", "[redacted]|ADA"},
+		{"EXECUTE p (to_char(date '2025-03-01', 'DD'))", "01|ADA"},
+		{"DEALLOCATE p; EXECUTE p (number_of(1))", "42501"},
+		{"DEALLOCATE p; PREPARE p (text) AS INSERT INTO digits (digit) VALUES ($1); EXECUTE p (number_of(1))", "42501"},
+	} {
+		all, err := c.Exec(t.Context(), test.sql).ReadAll()
+		var e *pgconn.PgError
+		got := code(err, &e)
+		if err == nil {
+			var rows []string
+			for _, row := range all[len(all)-1].Rows {
+				rows = append(rows, string(bytes.Join(row, []byte("|"))))
+			}
+			got = strings.Join(rows, " ")
+		}
+		if got != test.want {
+			t.Errorf("%s: %q, want %q", test.sql, got, test.want)
+		}
+		if strings.Contains(test.sql, "BEGIN") {
+			c.Exec(t.Context(), "ROLLBACK").Close()
+		}
 	}
 }
 

@@ -25,6 +25,10 @@ type subject struct {
 	edition    string   // of the dictionary by which the server read it first; "" where that is not known
 	trigger    *trigger // that it is, instead of a statement of a text
 	held       *held    // what it was when a cursor WITH HOLD was declared; nil for others
+	// caller is the text of the EXECUTE that runs it with arguments, as its
+	// statement at call; nil where they are all constants.
+	caller *statement.Result
+	call   int
 }
 
 // A held is what was told of a cursor's query when it was declared: its rows stay
@@ -160,7 +164,11 @@ func (s *subject) query() lineage.Statement {
 	if s.trigger != nil {
 		return s.trigger.each
 	}
-	return s.facts.Query(s.index)
+	q := s.facts.Query(s.index)
+	if s.caller != nil && q != nil {
+		q = &lineage.Execute{Args: argumentsOf(s.caller, s.call), Statement: q}
+	}
+	return q
 }
 
 // explain makes t what is told of the statement's plan: it passes where nothing
@@ -496,7 +504,8 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		if p == nil {
 			return nil
 		}
-		return &subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: where, uncertain: !certain, renamed: s.queue.renames()}
+		sub := subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: where, uncertain: !certain, renamed: s.queue.renames()}
+		return sub.calledBy(facts, i)
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -520,6 +529,86 @@ func (s *session) edition(ctx context.Context) string {
 	return others.edition
 }
 
+// calledBy is sub where an EXECUTE runs it, which the server may have read before.
+func (sub subject) calledBy(facts *statement.Result, index int) *subject {
+	sub.edition = ""
+	if computes(argumentsOf(facts, index)) {
+		sub.caller, sub.call = facts, index
+	}
+	return &sub
+}
+
+// argumentsOf are those that the EXECUTE at index of a text gives, or the one that
+// EXPLAIN runs there.
+func argumentsOf(facts *statement.Result, index int) []lineage.Expr {
+	q := facts.Query(index)
+	if e, is := q.(*lineage.Explain); is {
+		q = e.Statement
+	}
+	if other, is := q.(*lineage.Other); is && other.What == "EXECUTE" {
+		return other.Exprs
+	}
+	return nil
+}
+
+// isUnknownCall is whether the i-th statement of a text is an EXECUTE that gives what
+// it computes to a statement that sub does not say.
+func (sub *subject) isUnknownCall(facts *statement.Result, i int) bool {
+	return computes(argumentsOf(facts, i)) && (sub == nil || sub.caller == nil)
+}
+
+var unknownCall = &refusal{code: codeAccessDenied, message: "gatehouse: EXECUTE with computed arguments is refused where the statement is not known" + because}
+
+// computes is whether arguments are more than constants.
+func computes(args []lineage.Expr) bool {
+	return slices.ContainsFunc(args, func(e lineage.Expr) bool {
+		_, constant := e.(*lineage.Constant)
+		return e != nil && !constant
+	})
+}
+
+// runIn returns the statement that the i-th of a text runs by a name that the text
+// itself defines, of which all have those before it. It is nil where that is not
+// certain; found is whether the text decides what the name means.
+func runIn(facts *statement.Result, all []*subject, i int) (sub *subject, found bool) {
+	st := &facts.Statements[facts.Top(i)]
+	name := named(st)
+	switch st.Kind {
+	case "EXECUTE":
+		for _, p := range slices.Backward(facts.Preparations()) {
+			if p.Index >= facts.Top(i) || p.Name != name && p.Name != "" {
+				continue
+			}
+			for j := range i {
+				if facts.Top(j) == p.Index && p.Body != nil && all[j] != nil {
+					return all[j].calledBy(facts, i), true
+				}
+			}
+			return nil, true
+		}
+	case "FETCH":
+		for j := i - 1; j >= 0; j-- {
+			switch before := &facts.Statements[facts.Top(j)]; before.Kind {
+			case "DECLARE CURSOR":
+				if named(before) == name {
+					return all[j], true
+				}
+			case "CLOSE CURSOR":
+				if named(before) == name {
+					return nil, true
+				}
+			case "CLOSE CURSOR ALL", "DISCARD ALL", "COMMIT", "ROLLBACK", "PREPARE TRANSACTION", "CALL", "DO":
+				return nil, true
+			default:
+				if before.Opaque {
+					return nil, true
+				}
+			}
+		}
+	}
+	return nil, false
+}
+
 // subjects returns the statements of a text as the server would read them.
 func (s *session) subjects(ctx context.Context, facts *statement.Result) []*subject {
 	if facts == nil {
@@ -531,7 +620,10 @@ func (s *session) subjects(ctx context.Context, facts *statement.Result) []*subj
 	}
 	all := make([]*subject, facts.Len())
 	for i := range all {
-		all[i] = s.subjectOf(ctx, facts, i, path)
+		found := false
+		if all[i], found = runIn(facts, all, i); !found {
+			all[i] = s.subjectOf(ctx, facts, i, path)
+		}
 	}
 	return all
 }
@@ -594,7 +686,10 @@ func (s *session) refuseByLineage(ctx context.Context, facts *statement.Result) 
 	if !protected.Strict() {
 		return nil, nil
 	}
-	for _, sub := range s.subjects(ctx, facts) {
+	for i, sub := range s.subjects(ctx, facts) {
+		if sub.isUnknownCall(facts, i) {
+			return unknownCall, nil
+		}
 		t, err := s.tellOf(ctx, sub, protected)
 		if err != nil {
 			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
