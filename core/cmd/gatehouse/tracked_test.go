@@ -47,13 +47,13 @@ func one(t *testing.T, c *pgx.Conn, sql string) (v string) {
 func TestTracked(t *testing.T) {
 	c := newCrash(t, buildProgram(t))
 	err := c.postgres.Exec(t.Context(), "shop", `CREATE TABLE people (id int, ssn text); INSERT INTO people VALUES (1, '219-09-9471');
-		CREATE TABLE copies (id int, v text, w text); CREATE TABLE kept (n text); CREATE TABLE theirs (n text);
-		GRANT ALL ON people, copies, kept, theirs TO gatehouse; ALTER TABLE copies OWNER TO gatehouse; ALTER TABLE kept OWNER TO gatehouse`)
+		CREATE TABLE copies (id int, v text, w text); CREATE TABLE kept (n text); CREATE TABLE theirs (n text); CREATE TABLE two (n text);
+		GRANT ALL ON people, copies, kept, theirs, two TO gatehouse; ALTER TABLE copies OWNER TO gatehouse; ALTER TABLE kept OWNER TO gatehouse`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.configure(t, func(text string) string {
-		text = strings.Replace(text, "    sslrootcert: ca.crt\n", "    sslrootcert: ca.crt\n    protect: {account: any, mode: strict, writes: tracked, columns: {public.people.ssn: redact}}\n", 1)
+		text = strings.Replace(text, "    sslrootcert: ca.crt\n", "    sslrootcert: ca.crt\n    protect: {account: any, mode: strict, writes: tracked, columns: {public.people.ssn: redact, public.two.n: redact}}\n", 1)
 		return strings.Replace(text, "policies:\n", "policies:\n  - {name: people on the shop, groups: [dba], resources: [shop], plugins: [mask], lifters: [dba]}\n", 1)
 	})
 	tokens := map[string]issuer.User{"dana": dana, "alex": alex, "eve": {Subject: "eve", Groups: []string{"agents"}}}
@@ -97,6 +97,9 @@ func TestTracked(t *testing.T) {
 	if _, err := own.Exec(t.Context(), "INSERT INTO theirs SELECT ssn FROM people"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := writer.Exec(t.Context(), "INSERT INTO two SELECT ssn FROM people"); err != nil {
+		t.Fatal(err)
+	}
 	if got := one(t, reader, "SELECT v FROM copies"); got != "[redacted]" {
 		t.Errorf("in another session it is %q", got)
 	}
@@ -119,9 +122,10 @@ func TestTracked(t *testing.T) {
 		}
 		list = append(list, one)
 	}
-	if len(list) != 3 || list[0].Column != "public.copies.number" || list[0].State != "there" || list[0].From[0] != "public.people.ssn" || list[0].MayLift ||
+	if len(list) != 4 || list[0].Column != "public.copies.number" || list[0].State != "there" || list[0].From[0] != "public.people.ssn" || list[0].MayLift ||
 		len(list[0].Causes) != 1 || list[0].Causes[0].Exchange != 1 || list[0].Causes[0].Statement != "INSERT INTO copies (id, v) SELECT id, ssn FROM people WHERE id = 1" || list[0].Causes[0].Principal.Subject != "agent" ||
-		list[1].Column != "public.kept.n" || !list[1].Computed || list[2].MayLift {
+		list[1].Column != "public.kept.n" || !list[1].Computed || list[2].MayLift ||
+		list[3].Column != "public.two.n" || list[3].MayLift {
 		t.Errorf("tracked are %+v", list)
 	}
 	if code, out, _ := tracked("dana", "list", "--resource", "shop"); code != exitOK || !strings.Contains(out, "public.copies.number") || !strings.Contains(out, "computed from public.people.ssn") || !strings.Contains(out, list[0].Causes[0].Session) {
@@ -134,6 +138,7 @@ func TestTracked(t *testing.T) {
 		{"eve", "public.copies.number", "x", "you are in none of the groups", exitFailed},
 		{"alex", "public.copies.number", "x", "you are in none of the groups that may lift", exitFailed},
 		{"dana", "public.theirs.n", "x", "a session of your own", exitFailed},
+		{"dana", "public.two.n", "x", "the configuration protects the column, too", exitFailed},
 		{"dana", "public.copies.v", "x", "is not tracked", exitFailed},
 		{"dana", "public.copies.number", " ", "--comment is missing", exitUsage},
 		{"dana", "public.copies.number", "\x1b[2J", "plain text", exitFailed},
