@@ -164,7 +164,7 @@ func (w *world) operator(ctx context.Context, own, others *dictionary, o *operat
 	f.ID, f.Schema, f.Name, f.Names, f.Least = uint64(o.oid), o.schema, o.name, nil, 1
 	if f.Kind == lineage.Scalar && (o.oid < firstUserOID && o.schema == "pg_catalog" || knownExtensions[o.extension]) {
 		f.Compares = compares(o.name, o.returns == boolOID)
-		f.Total = f.Compares != lineage.ComparesNot || totalOperators[o.name]
+		f.Total = o.returns == boolOID || totalOperators[o.name]
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -201,13 +201,18 @@ func redefined(all []*lineage.Relation) []*lineage.Relation {
 // compares with a constant.
 func compares(name string, boolean bool) lineage.Compares {
 	switch {
-	case !boolean:
+	case !boolean || manyValued[name]:
 		return lineage.ComparesNot
 	case name == "=" || name == "<>":
 		return lineage.ComparesWhole
 	}
 	return lineage.ComparesPart
 }
+
+// manyValued are operators that tell at once whether a column has any of values that
+// are chosen at will, which is more than a comparison: a regular expression or
+// SIMILAR TO, what two arrays have in common, a path with conditions.
+var manyValued = set(`~ && @@`)
 
 // totals are functions, and totalOperators operators, of the server's own that
 // fail for no value.
