@@ -37,8 +37,8 @@ func (r *Resource) Catalogs() int {
 }
 
 // Lineage is what a statement of the resource's database returns and does, under
-// the search path public.
-func (r *Resource) Lineage(ctx context.Context, a *statement.Analyzer, sql string) (*lineage.Result, error) {
+// a search path; "" is any.
+func (r *Resource) Lineage(ctx context.Context, a *statement.Analyzer, sql, path string) (*lineage.Result, error) {
 	facts, err := a.Analyze(ctx, sql)
 	if err != nil {
 		return nil, err
@@ -47,8 +47,12 @@ func (r *Resource) Lineage(ctx context.Context, a *statement.Analyzer, sql strin
 	if err != nil {
 		return nil, err
 	}
-	v := r.catalogs.of(r, r.Database, Address{r.Host, r.Port}).vocabulary(a)
-	path := `{"pg_catalog","public"}`
+	c := r.catalogs.of(r, r.Database, Address{r.Host, r.Port})
+	v := c.vocabulary(a)
+	if v.analyzer != a { // it was read by another
+		c.forget()
+		v = c.vocabulary(a)
+	}
 	return lineage.Analyze(ctx, facts.Query(0), &world{vocabulary: v, path: searchPath(path), pathText: path, protected: protected, settled: true, same: true})
 }
 

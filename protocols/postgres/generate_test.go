@@ -18,6 +18,9 @@ type generator struct {
 	// keyless is whether the first field is no key: rows that are alike in it
 	// may be others.
 	keyless bool
+	turns   []int            // of pointed statements that come next
+	choices map[string][]int // and in each of their places
+	points  int              // how many of a hundred statements are pointed
 }
 
 // A bias is where a statement prefers protected columns.
@@ -60,7 +63,7 @@ type scope struct {
 }
 
 func newGenerator(seed uint64) *generator {
-	return &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
+	return &generator{Rand: rand.New(rand.NewPCG(seed, 1)), choices: map[string][]int{}, points: 45}
 }
 
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
@@ -108,7 +111,7 @@ func isSecret(name string) bool {
 func (g *generator) statement() string {
 	g.bias = oneOf(g, anywhere, anywhere, nowhere, filtering)
 	g.named, g.n, g.keyless = nil, 0, false
-	if g.chance(45) {
+	if g.chance(g.points) {
 		return g.pointed()
 	}
 	var common []string
@@ -228,12 +231,13 @@ func (g *generator) from(s scope) string {
 	return strings.Join(all, ", ")
 }
 
-// key returns a key of the rows of sources.
+// key returns a key of the rows of sources. A row that an outer join has nothing for
+// has another than one whose own key is empty.
 func (g *generator) key(sources []source) string {
 	var all []string
 	for _, s := range sources {
 		for column := range strings.FieldsSeq(s.key) {
-			all = append(all, fmt.Sprintf("coalesce(%s.%s::text, '')", s.known(), column))
+			all = append(all, fmt.Sprintf("coalesce(%[1]s.%[2]s::text, 'no %[1]s')", s.known(), column))
 		}
 	}
 	return strings.Join(all, " || '-' || ")

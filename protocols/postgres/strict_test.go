@@ -114,8 +114,7 @@ func TestStrictModeFollowsWhatATextDefines(t *testing.T) {
 		{"DEALLOCATE p; PREPARE p (text) AS INSERT INTO digits (digit) VALUES ($1); EXECUTE p (number_of(1))", "42501"},
 	} {
 		all, err := c.Exec(t.Context(), test.sql).ReadAll()
-		var e *pgconn.PgError
-		got := code(err, &e)
+		got := code(err)
 		if err == nil {
 			var rows []string
 			for _, row := range all[len(all)-1].Rows {

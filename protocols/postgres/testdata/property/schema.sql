@@ -57,6 +57,51 @@ CREATE VIEW deep AS SELECT id, name AS label, secret_n AS n FROM people WHERE ag
 CREATE VIEW deeper AS SELECT id, label, age AS n FROM (SELECT d.id, d.label, d.n AS pin, p.age FROM deep d JOIN people p USING (id)) q WHERE q.pin > 6;
 CREATE VIEW ranked AS SELECT id, label, (rank() OVER (ORDER BY secret_n))::int AS n FROM parts;
 CREATE TABLE slots (n int UNIQUE, secret_n int UNIQUE, what text, note text);
+CREATE TABLE loose (n int UNIQUE, secret_n int);
+CREATE TABLE sparse (n int, secret_n int, what text);
+CREATE UNIQUE INDEX ON sparse (n) WHERE secret_n > 4;
+
+-- What functions do with their arguments, and with rows.
+CREATE FUNCTION thrice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 3';
+CREATE FUNCTION first_of(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
+CREATE FUNCTION second_of(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $2';
+CREATE FUNCTION swap(n int, a int, b int) RETURNS int LANGUAGE sql STABLE AS 'SELECT a';
+CREATE OR REPLACE FUNCTION swap(n int, a int, b int) RETURNS int LANGUAGE sql STABLE AS 'SELECT CASE WHEN n = 0 THEN a ELSE swap(n - 1, b, a) END';
+CREATE FUNCTION hushed(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM people WHERE id = who AND secret_n % 2 = 0';
+CREATE FUNCTION names_of(n int) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT name FROM people WHERE id <= n';
+CREATE FUNCTION picked(which bool) RETURNS int LANGUAGE sql STABLE AS 'SELECT max(id) FROM people WHERE which';
+CREATE FUNCTION unread(who int) RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT secret_n FROM people WHERE id = who); END';
+CREATE OPERATOR ~!~ (RIGHTARG = int, FUNCTION = unread);
+CREATE FUNCTION secret_text(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT secret_code FROM people WHERE id = who';
+
+-- Of names that stand for several things the first or the last tells.
+CREATE FUNCTION whisper(called text) RETURNS text LANGUAGE sql STABLE AS 'SELECT secret_code FROM people WHERE name = called';
+CREATE FUNCTION whisper(n int) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT n::text || '!'$$;
+CREATE FUNCTION near(a text, b text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT a < b';
+CREATE OPERATOR <~> (LEFTARG = text, RIGHTARG = text, FUNCTION = near);
+CREATE OPERATOR <~~> (LEFTARG = text, RIGHTARG = text, FUNCTION = near);
+CREATE FUNCTION nearer(who int, team int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT secret_n % 3 >= $2 FROM people WHERE id = $1';
+CREATE OPERATOR <~~> (LEFTARG = int, RIGHTARG = int, FUNCTION = nearer);
+CREATE FUNCTION code(b badge) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'none'$$;
+CREATE SCHEMA other;
+CREATE VIEW other.kin AS SELECT id, note AS label FROM log;
+CREATE VIEW kin AS SELECT id, secret_code AS label FROM people;
+CREATE VIEW akin AS SELECT id, secret_code AS label FROM people;
+CREATE VIEW other.akin AS SELECT id, note AS label FROM log;
+CREATE VIEW other.close_kin AS SELECT id, note AS label FROM log;
+CREATE VIEW close_kin AS SELECT id, name AS label FROM people WHERE secret_n % 2 = 0;
+CREATE VIEW close_akin AS SELECT id, name AS label FROM people WHERE secret_n % 2 = 0;
+CREATE VIEW other.close_akin AS SELECT id, note AS label FROM log;
+CREATE VIEW other.odd_kin AS SELECT id, note AS n, note AS label FROM log;
+CREATE VIEW odd_kin AS SELECT id, secret_code AS label, name AS n FROM people;
+CREATE VIEW told AS SELECT id, name AS label, unread(id) AS n FROM people;
+
+-- An order of the database's own.
+CREATE FUNCTION rank_of(who int) RETURNS int LANGUAGE sql STABLE AS 'SELECT coalesce((SELECT secret_n FROM people WHERE id = who), 0) * 100 + who';
+CREATE FUNCTION below(a int, b int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT rank_of(a) < rank_of(b)';
+CREATE FUNCTION compared(a int, b int) RETURNS int LANGUAGE sql STABLE AS 'SELECT sign(rank_of(a) - rank_of(b))::int';
+CREATE OPERATOR <# (LEFTARG = int, RIGHTARG = int, FUNCTION = below);
+CREATE OPERATOR CLASS ranks FOR TYPE int USING btree AS OPERATOR 1 <#, OPERATOR 3 =, FUNCTION 1 compared(int, int);
 
 INSERT INTO orders SELECT i, i % 6 + 1, (i * 7) % 20, (ARRAY['a', 'b', 'c'])[i % 3 + 1], CASE WHEN i % 4 > 0 THEN 'note ' || i END, date '2025-01-01' + i, i % 2 = 0 FROM generate_series(1, 9) i;
 INSERT INTO nodes (id, parent_id, label) SELECT i, nullif(i / 2, 0), 'node ' || i FROM generate_series(1, 9) i;
