@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -118,7 +119,9 @@ func (c *Conn) use(before time.Time) error {
 	return nil
 }
 
-// call calls f while fd stays what it is. The caller holds mu.
+// call calls f while fd stays what it is. The caller holds mu. F is of the package
+// syscall, as what net calls is: the race detector knows by that what messages put in
+// order.
 func (c *Conn) call(f func(int, []byte) (int, error), b []byte) (n int, err error) {
 	c.using++
 	c.mu.Unlock()
@@ -149,7 +152,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 			return 0, nil
 		case c.readable || c.over:
 			c.readable = false // until the next event, unless there is more than b takes
-			n, err := c.call(unix.Read, b)
+			n, err := c.call(syscall.Read, b)
 			switch {
 			case errors.Is(err, unix.EAGAIN):
 				c.over = false
@@ -187,7 +190,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			return n, nil
 		case c.writable:
 			c.writable = false // until the next event, unless some of b was taken
-			k, err := c.call(unix.Write, b[n:])
+			k, err := c.call(syscall.Write, b[n:])
 			n += k
 			switch {
 			case err == nil:
