@@ -211,8 +211,8 @@ func compares(name string, boolean bool) lineage.Compares {
 
 // manyValued are operators that tell at once whether a column has any of values that
 // are chosen at will, which is more than a comparison: a regular expression or
-// SIMILAR TO, what two arrays have in common, a path with conditions.
-var manyValued = set(`~ && @@`)
+// SIMILAR TO, what arrays or multiranges have in common, a path with conditions.
+var manyValued = set(`~ !~ ~* !~* && @> <@ ?| @@ @@@ @?`)
 
 // totals are functions, and totalOperators operators, of the server's own that
 // fail for no value.
