@@ -30,6 +30,9 @@ type chain struct {
 	end      time.Time // of the last frame
 	previous Digest
 	finished bool // the last piece is sealed
+
+	size int64 // of the file's whole records
+	torn bool  // the file has more than those
 }
 
 // A sealed is a link of a session's chain: one piece as it will be stored.
@@ -102,6 +105,7 @@ func (l *sealed) element(tag uint64, v []byte) (err error) {
 }
 
 // extendChain adds l to the session's chain file, which it begins if needed.
+// The file has nothing but whole records then: see mendChain.
 func (s *Session) extendChain(l *sealed) error {
 	var b []byte
 	if !s.chain.begun {
@@ -115,23 +119,33 @@ func (s *Session) extendChain(l *sealed) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err == nil {
-		_, err = s.r.o.disk.write(f, b)
-		if err == nil && s.r.o.PowerSafe {
-			err = s.r.o.disk.sync(f)
-		}
-		if err == nil && !s.chain.begun {
-			err = s.r.syncEntries()
-		}
-		if err != nil {
-			err = errors.Join(err, f.Truncate(info.Size()))
-		}
+	_, err = s.r.o.disk.write(f, b)
+	if err == nil && s.r.o.PowerSafe {
+		err = s.r.o.disk.sync(f)
+	}
+	if err == nil && !s.chain.begun {
+		err = s.r.syncEntries()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
+		s.chain.torn = true
+		return errors.Join(err, s.mendChain())
+	}
+	s.chain.size += int64(len(b))
+	s.chain.add(l)
+	return nil
+}
+
+// mendChain cuts off what failed writes left in the chain's file. A link of
+// them would be of a piece that is sealed again, otherwise; and what follows a
+// torn record could not be read.
+func (s *Session) mendChain() error {
+	if !s.chain.torn {
+		return nil
+	}
+	if err := os.Truncate(s.path(0, kindChain), s.chain.size); err != nil {
 		return err
 	}
-	s.chain.add(l)
+	s.chain.torn = false
 	return nil
 }
 

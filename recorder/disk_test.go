@@ -332,6 +332,48 @@ func testFailingDisk(t *testing.T, durable bool) {
 	}
 }
 
+// TestTornChain has the write of a chain's second record fail halfway, and its
+// file with it. What is sealed after it is found after a restart.
+func TestTornChain(t *testing.T) {
+	for _, part := range []float64{0, 0.3, 1} {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			var chains atomic.Int32
+			g, m := newMoodyGate(t, func(o *recorder.Options) {
+				o.PieceSize = 1000
+				o.SetWrite(func(f *os.File, b []byte) (int, error) {
+					if filepath.Ext(f.Name()) != ".chain" || chains.Add(1) != 2 {
+						return f.Write(b)
+					}
+					n, err := f.Write(b[:int(part*float64(len(b)))])
+					return n, errors.Join(err, f.Close(), syscall.EIO)
+				})
+			})
+			m.away.Store(true)
+			s := g.begin(t, 1)
+			var want []byte
+			for i := range 4 {
+				b := bytes.Repeat([]byte{byte('a' + i)}, 1500)
+				appendFrame(t, s, event.KindData, 1, b)
+				commit(t, s)
+				want = append(want, b...)
+			}
+			for chains.Load() < 5 {
+				time.Sleep(time.Millisecond)
+			}
+			if err := g.Crash(); err != nil {
+				t.Fatal(err)
+			}
+			m.away.Store(false)
+			g.open(t)
+			g.flush(t)
+			wantOK(t, g.verify(t, recorder.VerifyOptions{Frames: true}))
+			if _, data := kinds(t, recorder.NewReader(g.store), "s000001"); !bytes.Equal(data, want) {
+				t.Errorf("%d bytes of data, want %d", len(data), len(want))
+			}
+		})
+	}
+}
+
 func dataFrame(n int) []byte { return fmt.Appendf(nil, "%d %0*d", n, 1+n*37%400, n) }
 
 // useFailingDisk appends frames and commits them until the disk takes them. It

@@ -88,6 +88,7 @@ func (r *Recorder) recoverSession(id string, m *remains) error {
 		if err := os.Truncate(s.path(0, kindChain), whole); err != nil {
 			return err
 		}
+		s.chain.size = whole
 	}
 	for _, l := range links {
 		s.chain.add(l)

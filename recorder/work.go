@@ -128,6 +128,9 @@ func (s *Session) nextPart(wanted func(*part) bool, working *bool) *part {
 // sealPart writes the piece's file and enters it into the chain.
 func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	defer z.release()
+	if err := s.mendChain(); err != nil {
+		return nil, err
+	}
 	frames, err := s.readFrames(z.frames, p)
 	if err != nil {
 		return nil, err
