@@ -151,11 +151,16 @@ func (c *Conn) Read(b []byte) (int, error) {
 		case len(b) == 0:
 			return 0, nil
 		case c.readable || c.over:
-			c.readable = false // until the next event, unless there is more than b takes
+			// Until the next event, which may come during the call, unless
+			// there is more than b takes.
+			over := c.over
+			c.readable, c.over = false, false
 			n, err := c.call(syscall.Read, b)
+			if errors.Is(err, unix.EAGAIN) {
+				continue
+			}
+			c.over = c.over || over
 			switch {
-			case errors.Is(err, unix.EAGAIN):
-				c.over = false
 			case err != nil:
 				return 0, c.failed("read", os.NewSyscallError("read", err))
 			case n == 0:

@@ -18,13 +18,25 @@ import (
 // another one begins to wait for sockets.
 const patience = 4 * time.Millisecond
 
+// What the keeper's looks, one each patience, tell.
+const (
+	looks  = 16 // after so many the width is set
+	crowd  = 12 // of them with no worker that waits: there is work for more
+	spare  = 4  // and at most so many: for fewer
+	asleep = 10 // in a row without an event: the keeper sleeps
+)
+
+// idleWidth is how many workers wait while there is little to do.
+const idleWidth = 2
+
 // A Poller waits for the sockets of its connections. It is safe for concurrent
 // use.
 type Poller struct {
 	epoll  int
 	closed int // an eventfd: can be read when the workers are to end
-	width  int32
+	most   int32
 
+	width   atomic.Int32  // workers that may wait; the keeper sets it
 	waiting atomic.Int32  // workers that wait
 	turns   atomic.Uint64 // events that workers took
 	beats   atomic.Uint32 // times that the keeper looked
@@ -38,19 +50,19 @@ type Poller struct {
 	last  uint64 // number of a connection
 }
 
-// width is how many workers a Poller has: as many as Go uses processors. A worker
-// that waits looks to Go like a goroutine in a system call that is about to end,
-// which keeps its place among those that run, until Go's monitor takes it away. So
-// that nothing else waits for that, and the monitor has no reason to look every 20
-// microseconds, Go gets as many places more.
-var width = sync.OnceValue(func() int32 {
+// most is how many workers of a Poller wait at most: as many as Go uses processors.
+// A worker that waits looks to Go like a goroutine in a system call that is about to
+// end, which keeps its place among those that run, until Go's monitor takes it away.
+// So that nothing else waits for that, and the monitor has no reason to look every
+// 20 microseconds, Go gets as many places more.
+var most = sync.OnceValue(func() int32 {
 	n := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(2 * n)
 	return int32(n)
 })
 
-// Open starts a Poller with as many workers as Go uses processors. From the first
-// on GOMAXPROCS is twice what it was.
+// Open starts a Poller, which has at most as many workers that wait as Go uses
+// processors. From the first on GOMAXPROCS is twice what it was.
 func Open() (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -64,13 +76,11 @@ func Open() (*Poller, error) {
 		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
 	}
 	p := &Poller{
-		epoll: epoll, closed: closed, width: width(),
+		epoll: epoll, closed: closed, most: most(),
 		call: make(chan struct{}, 1), done: make(chan struct{}), conns: make(map[uint64]*Conn),
 	}
 	p.lazy.Store(true)
-	for range p.width {
-		p.start()
-	}
+	p.widen(idleWidth)
 	p.all.Go(p.keep)
 	return p, nil
 }
@@ -99,7 +109,9 @@ func (p *Poller) work() {
 	for {
 		if now := p.beats.Load(); now != beat {
 			beat = now
-			runtime.Gosched() // or Go's monitor interrupts a worker that does not come by for 10 ms
+			if now%2 == 0 {
+				runtime.Gosched() // or Go's monitor interrupts a worker that does not come by for 10 ms
+			}
 		}
 		n, err := unix.EpollWait(p.epoll, events[:], -1)
 		if n < 1 && (err == nil || errors.Is(err, unix.EINTR)) {
@@ -123,9 +135,21 @@ func (p *Poller) work() {
 		if c != nil && c.event(e.Events) {
 			c.serve()
 		}
-		if p.waiting.Add(1) > p.width {
-			p.waiting.Add(-1)
+		if !p.waitAgain() {
 			return
+		}
+	}
+}
+
+// waitAgain counts the caller among the workers that wait, unless enough others do.
+func (p *Poller) waitAgain() bool {
+	for {
+		n := p.waiting.Load()
+		if n >= p.width.Load() {
+			return false
+		}
+		if p.waiting.CompareAndSwap(n, n+1) {
+			return true
 		}
 	}
 }
@@ -138,8 +162,20 @@ func (p *Poller) relieve() {
 	}
 }
 
-// keep sees to it that a worker waits, or will before long. It looks while there
-// is something to do, and sleeps otherwise.
+// widen lets as many as n workers wait.
+func (p *Poller) widen(n int32) {
+	n = min(n, p.most)
+	for range n - p.width.Swap(n) {
+		p.start()
+	}
+}
+
+// keep sees to it that a worker waits, or will before long, and that not many more
+// do than there is work for. An event wakes the worker that waits for the shortest
+// time: where that is always the same, its memory is still in the processor's cache.
+// While it serves, which mostly takes microseconds, another that waits would be woken
+// for what comes; without one the event waits for it, and nobody is woken. The keeper
+// looks while there is something to do, and sleeps otherwise.
 func (p *Poller) keep() {
 	tick := time.NewTicker(patience)
 	defer tick.Stop()
@@ -151,30 +187,50 @@ func (p *Poller) keep() {
 		}
 		tick.Reset(patience)
 		turns := p.turns.Load()
-		for quiet := 0; quiet < 10; {
+		for quiet, look, busy := 0, 0, 0; quiet < asleep; {
 			select {
 			case <-p.done:
 				return
 			case <-tick.C:
 			}
 			p.beats.Add(1)
-			now := p.turns.Load()
+			now, none := p.turns.Load(), p.waiting.Load() == 0
 			switch {
-			case p.waiting.Load() > 0 && now == turns:
-				quiet++
-			case p.waiting.Load() == 0 && now == turns:
+			case now != turns:
+				quiet = 0
+			case none:
 				p.start()
 				quiet = 0
 			default:
-				quiet = 0
+				quiet++
 			}
 			turns = now
+			if none {
+				busy++
+			}
+			if look++; look == looks {
+				p.adapt(busy)
+				look, busy = 0, 0
+			}
+		}
+		if p.width.Load() < idleWidth {
+			p.widen(idleWidth)
 		}
 		tick.Stop()
 		p.lazy.Store(true)
 		if p.waiting.Load() == 0 && p.lazy.CompareAndSwap(true, false) {
 			p.call <- struct{}{}
 		}
+	}
+}
+
+// adapt sets the width by how often the keeper saw no worker wait.
+func (p *Poller) adapt(busy int) {
+	switch width := p.width.Load(); {
+	case busy >= crowd:
+		p.widen(2 * width)
+	case busy <= spare && width > 1:
+		p.width.Store(width - 1) // one of them ends after its next turn
 	}
 }
 
