@@ -450,16 +450,6 @@ func (r *Resource) connect(ctx context.Context, database string, a Address) (*pg
 	return pgx.ConnectConfig(ctx, c)
 }
 
-// A naming is the search path and the role of a session, which say what names
-// stand for. Of what is not known it has nothing.
-type naming struct{ path, role string }
-
-// newNaming returns what a new session begins with.
-func newNaming(ctx context.Context, conn *pgx.Conn) (n naming, err error) {
-	err = conn.QueryRow(ctx, "SELECT reset_val, pg_catalog.current_setting('role') FROM pg_catalog.pg_settings WHERE name = 'search_path'").Scan(&n.path, &n.role)
-	return n, err
-}
-
 // askQuickly makes questions on conn cost less: most of what they take is to be
 // planned.
 func askQuickly(ctx context.Context, conn *pgx.Conn) error {
