@@ -67,30 +67,36 @@ func (f *consoleFlags) client() (*console.Client, error) {
 }
 
 func newApprovalsList(f *consoleFlags) *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the requests that wait for you",
 		Example: `  gatehouse approvals list
   gatehouse approvals list --json`,
-		Args: arguments(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			list, err := client.List(c.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSONLines(c.OutOrStdout(), list)
-			}
-			return writeApprovals(c.OutOrStdout(), list)
-		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	get := func(client *console.Client) ([]console.Approval, error) { return client.List(c.Context()) }
+	lists(c, f, get, writeApprovals)
 	return c
+}
+
+// lists makes c a command that gets a list from the console, and writes it as a
+// table or, with --json, as lines of JSON.
+func lists[T any](c *cobra.Command, f *consoleFlags, get func(*console.Client) ([]T, error), writeTable func(io.Writer, []T) error) {
+	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	c.Args = arguments()
+	c.RunE = func(*cobra.Command, []string) error {
+		client, err := f.client()
+		if err != nil {
+			return err
+		}
+		list, err := get(client)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return writeJSONLines(c.OutOrStdout(), list)
+		}
+		return writeTable(c.OutOrStdout(), list)
+	}
 }
 
 func writeJSONLines[T any](w io.Writer, values []T) error {

@@ -44,7 +44,6 @@ and lift what is tracked of the policy's resources.`,
 
 func newTrackedList(f *consoleFlags) *cobra.Command {
 	var resource string
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List tracked columns, what they hold and which statement stored it",
@@ -60,24 +59,10 @@ answer.`,
 		Example: `  gatehouse tracked list
   gatehouse tracked list --resource orders
   gatehouse tracked list --json | jq -r 'select(.state == "gone") | .column'`,
-		Args: arguments(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			list, err := client.Tracked(c.Context(), resource)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSONLines(c.OutOrStdout(), list)
-			}
-			return writeTracked(c.OutOrStdout(), list)
-		},
 	}
+	get := func(client *console.Client) ([]console.Tracked, error) { return client.Tracked(c.Context(), resource) }
+	lists(c, f, get, writeTracked)
 	c.Flags().StringVar(&resource, "resource", "", "`name` of the only resource to list")
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }
 
@@ -133,11 +118,7 @@ and what an open transaction writes to, or may: try again when that has ended.`,
   gatehouse tracked lift orders public.reports.number --database archive --comment "test data"`,
 		Args: arguments("RESOURCE", "SCHEMA.TABLE.COLUMN"),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.commented(comment)
-			if err != nil {
-				return err
-			}
-			list, err := client.Tracked(c.Context(), args[0])
+			client, list, err := f.tracked(c.Context(), args[0], comment)
 			if err != nil {
 				return err
 			}
@@ -157,12 +138,18 @@ func addComment(c *cobra.Command, comment *string) {
 	c.Flags().StringVar(comment, "comment", "", "why, for the recording; it must be given")
 }
 
-// commented returns a client of the console for what has to have a comment.
-func (f *consoleFlags) commented(comment string) (*console.Client, error) {
+// tracked returns what is tracked of a resource, and a client of the console for
+// what has to have a comment.
+func (f *consoleFlags) tracked(ctx context.Context, resource, comment string) (*console.Client, []console.Tracked, error) {
 	if strings.TrimSpace(comment) == "" {
-		return nil, usage(advise(errors.New("--comment is missing"), "Say why with --comment TEXT: it is recorded."))
+		return nil, nil, usage(advise(errors.New("--comment is missing"), "Say why with --comment TEXT: it is recorded."))
 	}
-	return f.client()
+	client, err := f.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := client.Tracked(ctx, resource)
+	return client, list, err
 }
 
 // findTracked returns the column of a name.
@@ -211,11 +198,7 @@ room for more, and says so in the recording of the session that needed it.`,
 		Example: `  gatehouse tracked prune orders --comment "the reports were dropped"`,
 		Args:    arguments("RESOURCE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.commented(comment)
-			if err != nil {
-				return err
-			}
-			list, err := client.Tracked(c.Context(), args[0])
+			client, list, err := f.tracked(c.Context(), args[0], comment)
 			if err != nil {
 				return err
 			}
