@@ -39,9 +39,9 @@ type Exchange struct {
 }
 
 // Begin judges req and records it with its verdict; req must not change
-// afterwards, except that its Attrs may be completed before Pend. Send the request upstream only if
-// the verdict is Allow, and only after Commit: every failure in here is a
-// Block.
+// afterwards, except that its Attrs may be completed before Pend. Send the request
+// upstream only if the verdict is Allow, and only after Commit: every failure in
+// here is a Block.
 //
 // Of the parameters that cut gives whole, req has the beginnings only: that is
 // what judges and approvers see, and req.Cut, which Begin sets, tells them what
@@ -343,8 +343,7 @@ func failed(plugin, what string, err error) event.Verdict {
 }
 
 // Upload records bytes of the upload, which go to the server next: as they are, or
-// masked.
-// It may be called while another goroutine calls the other methods.
+// masked. It may be called while another goroutine calls the other methods.
 func (x *Exchange) Upload(b []byte) error {
 	return x.s.append(event.KindUpload, x.ID, b)
 }

@@ -82,9 +82,9 @@ func (t *terms) afford(req *event.Request, v event.Verdict) (event.Verdict, erro
 	return v, exceeded
 }
 
-// permit returns v, or what becomes of req where it has a column in a condition that
-// is protected from the principal, or stores values of one. What only prepares a statement waits for
-// nobody.
+// permit returns v, or what becomes of req where it has a column in a condition
+// that is protected from the principal, or stores values of one. What only
+// prepares a statement waits for nobody.
 func (t *terms) permit(req *event.Request, v event.Verdict) event.Verdict {
 	uses := t.Protected.Uses()
 	for _, use := range []struct {

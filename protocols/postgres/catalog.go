@@ -148,8 +148,9 @@ func (c *catalog) forget() {
 }
 
 // change says that a statement changes definitions, in a transaction after which
-// settle is called with the number of them. Until then nothing that is remembered counts: who asks meanwhile holds a
-// lock on what it has described, so that the answer is about just that.
+// settle is called with the number of them. Until then nothing that is remembered
+// counts: who asks meanwhile holds a lock on what it has described, so that the
+// answer is about just that.
 func (c *catalog) change() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

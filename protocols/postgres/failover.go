@@ -51,9 +51,10 @@ func (r *Resource) wanted() []pgconn.ValidateConnectFunc {
 	return []pgconn.ValidateConnectFunc{nil}
 }
 
-// dial opens a connection to the first of the resource's servers that answers
-// and is of the wanted kind, and logs in. It calls failed for every one that
-// did not do. Poller, unless it is nil, waits for the connection. The error names all of them: it is for the log, not for clients.
+// dial opens a connection to the first of the resource's servers that answers and
+// is of the wanted kind, and logs in. It calls failed for every one that did not
+// do. Poller, unless it is nil, waits for the connection. The error names all of
+// them: it is for the log, not for clients.
 func (r *Resource) dial(ctx context.Context, database string, params map[string]string, poller *poll.Poller, failed func(Address, error)) (*upstream, error) {
 	var errs []error
 	for _, want := range r.wanted() {

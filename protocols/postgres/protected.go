@@ -185,8 +185,8 @@ func (s *session) defines(ctx context.Context, protected *protect.Columns, facts
 }
 
 // protectedAmong is whether one of names, which are columns', "*" for all, or
-// functions', "f()", may be a protected column of one of objects, or a function that may return such. With
-// redefined what views show is not known.
+// functions', "f()", may be a protected column of one of objects, or a function
+// that may return such. With redefined what views show is not known.
 func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns, names []string, objects []event.Object, redefined bool) (bool, error) {
 	var functions []string
 	for _, name := range names {

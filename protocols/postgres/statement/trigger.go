@@ -31,9 +31,10 @@ var (
 	TriggerConstants = []string{"found", "tg_name", "tg_when", "tg_level", "tg_op", "tg_relid", "tg_relname", "tg_table_name", "tg_table_schema", "tg_nargs", "tg_argv"}
 )
 
-// Trigger reads the body of a trigger's function in PL/pgSQL: assignments to columns
-// of NEW, statements that write, conditions, PERFORM and RETURN NEW, OLD or NULL. It
-// uses no variables. When is the trigger's own condition, "" if it has none. The error is one of Analyze, but for what cannot be read.
+// Trigger reads the body of a trigger's function in PL/pgSQL: assignments to
+// columns of NEW, statements that write, conditions, PERFORM and RETURN NEW, OLD
+// or NULL. It uses no variables. When is the trigger's own condition, "" if it
+// has none. The error is one of Analyze, but for what cannot be read.
 func (a *Analyzer) Trigger(ctx context.Context, body, when string) (*Trigger, error) {
 	t := &Trigger{}
 	switch {
