@@ -120,7 +120,7 @@ func New(c Config) (*Columns, error) {
 		if err := CheckPattern(pattern); err != nil {
 			wrong = append(wrong, err)
 		}
-		if t.Kind == event.Pass || t.Kind == event.Inspect || t.Kind == event.Replace {
+		if t.Kind == event.Pass || t.Kind == event.Replace || t.Kind.Partial() {
 			wrong = append(wrong, fmt.Errorf("%q has no treatment that protects it", pattern))
 		}
 		p.add(pattern, t, false)

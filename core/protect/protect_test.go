@@ -132,6 +132,7 @@ func TestWrongConfigurations(t *testing.T) {
 		{protect.Config{Columns: map[string]event.Treatment{"b.c": {}}}, `"b.c" is not schema.table.column`},
 		{protect.Config{Columns: map[string]event.Treatment{"a.b.c": {Kind: event.Pass}}}, `"a.b.c" has no treatment`},
 		{protect.Config{Columns: map[string]event.Treatment{"a.b.c": {Kind: event.Inspect}}}, `"a.b.c" has no treatment`},
+		{protect.Config{Columns: map[string]event.Treatment{"a.b.c": {Kind: event.Detect}}}, `"a.b.c" has no treatment`},
 	} {
 		if _, err := protect.New(test.c); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v, want %q", test.c, err, test.want)
