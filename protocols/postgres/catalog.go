@@ -73,7 +73,7 @@ type catalog struct {
 	database string
 	address  Address
 
-	asking sync.Mutex // held while conn is used
+	asking turn // taken while conn is used
 	conn   *pgx.Conn
 	failed error     // to open conn
 	after  time.Time // when that is tried again
@@ -101,6 +101,25 @@ type catalog struct {
 	tainted    uint64      // the version of the taints that it is all remembered with
 }
 
+// A turn is one at a time at something that takes as long as the network does.
+// Who waits for it can give up, which nobody could who waits for a mutex.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits for the turn until ctx ends.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// give lets the next one take it.
+func (t turn) give() { <-t }
+
 // catalogs are those of a resource, by database and server: servers that stand
 // in for each other need not number their tables alike.
 type catalogs struct {
@@ -121,7 +140,7 @@ func (c *catalogs) of(r *Resource, database string, a Address) *catalog {
 	}
 	k := catalogKey{database, a}
 	if c.m[k] == nil {
-		c.m[k] = &catalog{resource: r, database: database, address: a}
+		c.m[k] = &catalog{resource: r, database: database, address: a, asking: newTurn(), planner: planner{asking: newTurn()}}
 	}
 	return c.m[k]
 }
@@ -130,12 +149,12 @@ func (c *catalogs) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, cat := range c.m {
-		cat.asking.Lock()
+		_ = cat.asking.take(context.Background()) // which does not end
 		cat.disconnect()
-		cat.asking.Unlock()
-		cat.planner.mu.Lock()
+		cat.asking.give()
+		_ = cat.planner.asking.take(context.Background())
 		cat.planner.close()
-		cat.planner.mu.Unlock()
+		cat.planner.asking.give()
 	}
 }
 
@@ -373,8 +392,10 @@ func (c *catalog) learn(ctx context.Context, columns []column) (map[column]origi
 // once if it was lost.
 func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	asker := ctx
-	c.asking.Lock()
-	defer c.asking.Unlock()
+	if err := c.asking.take(ctx); err != nil {
+		return fmt.Errorf("ask the catalogue of resource %s: %w", c.resource.Name, err)
+	}
+	defer c.asking.give()
 	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
@@ -416,7 +437,7 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 	}
 }
 
-// disconnect closes the connection. The caller holds asking.
+// disconnect closes the connection. The caller has taken asking.
 func (c *catalog) disconnect() {
 	giveUp(c.conn)
 	c.conn = nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,9 +11,9 @@ import (
 // A planner asks one server for plans, over a connection that can only read and
 // waits for nothing long.
 type planner struct {
-	mu   sync.Mutex // held while conn is used
-	conn *pgx.Conn
-	path string // search_path that conn has; empty for the one that sessions begin with
+	asking turn // taken while conn is used
+	conn   *pgx.Conn
+	path   string // search_path that conn has; empty for the one that sessions begin with
 }
 
 func (p *planner) close() {
@@ -26,8 +25,10 @@ func (p *planner) close() {
 // may be empty.
 func (c *catalog) plan(ctx context.Context, path, before, sql string, m *bind, st *prepared) ([]planned, error) {
 	p := &c.planner
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if err := p.asking.take(ctx); err != nil {
+		return nil, fmt.Errorf("ask for an estimate: %w", err)
+	}
+	defer p.asking.give()
 	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
 	defer cancel()
 	if p.conn == nil || p.conn.IsClosed() {
