@@ -164,9 +164,12 @@ func (a *analysis) windowed(s *scope, c *Call, v value) value {
 		}
 	}
 	for w, n := c.Over, 0; w != nil && n <= len(s.windows); n++ {
-		for _, list := range [][]Expr{w.Partition, w.Order, w.Frame} {
-			v = v.with(a.all(s, list))
+		for _, e := range slices.Concat(w.Partition, w.Order) {
+			k := a.expr(s, e)
+			s.windowed = append(s.windowed, k)
+			v = v.with(k)
 		}
+		v = v.with(a.all(s, w.Frame))
 		w = s.window(w.Base)
 	}
 	return v

@@ -42,16 +42,12 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 		}
 	}
 	for _, k := range q.Order {
-		v := a.key(s, r, k, true)
-		r.rows = r.rows.with(v.rows)
-		switch r.rows.matched = r.rows.matched.with(v.derived); { // an order may tell whatever is computed
-		case len(v.from) > 1: // and how what is known compares with what is not
-			r.rows.matched = r.rows.matched.with(v.exact)
-		default:
-			r.rows.ordered = r.rows.ordered.with(v.exact)
+		r.sorted(a.key(s, r, k, true))
+	}
+	if len(s.items) != 1 || !slices.ContainsFunc(q.Order, func(k Key) bool { return s.sorting(q, k).isKey() }) {
+		for _, v := range s.windowed { // no key says in which order rows come
+			r.sorted(v)
 		}
-		r.rows.reason = first(r.rows.reason, v.reason)
-		r.rows.failing = r.rows.failing.with(v.failing)
 	}
 	if b, ok := q.Body.(*Select); q.Limited || ok && len(b.DistinctOn) > 0 {
 		r.rows = r.rows.selecting()
@@ -59,6 +55,19 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 	for _, e := range q.Limits {
 		r.rows = r.rows.with(a.expr(&scope{within: s.within}, e).counts())
 	}
+}
+
+// sorted adds to r that its rows come in the order of v.
+func (r *relation) sorted(v value) {
+	r.rows = r.rows.with(v.rows)
+	switch r.rows.matched = r.rows.matched.with(v.derived); { // an order may tell whatever is computed
+	case len(v.from) > 1: // and how what is known compares with what is not
+		r.rows.matched = r.rows.matched.with(v.exact)
+	default:
+		r.rows.ordered = r.rows.ordered.with(v.exact)
+	}
+	r.rows.reason = first(r.rows.reason, v.reason)
+	r.rows.failing = r.rows.failing.with(v.failing)
 }
 
 // key is what rows are sorted, grouped or told apart by. A name alone is first a
