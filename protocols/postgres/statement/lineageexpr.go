@@ -2,6 +2,7 @@ package statement
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -202,6 +203,9 @@ func reference(c *tree.ColumnRef) *lineage.Ref {
 }
 
 func (t *translator) operation(x *tree.A_Expr) lineage.Expr {
+	if equal := pairs(x); equal != nil && !slices.ContainsFunc(equal, ofStar) {
+		return &lineage.Logic{Args: t.exprs(equal), And: true} // as the server takes it
+	}
 	op := lineage.Operation{Operator: called(x.GetName())}
 	switch x.GetKind() {
 	case tree.A_Expr_Kind_AEXPR_OP_ANY, tree.A_Expr_Kind_AEXPR_OP_ALL:
@@ -232,6 +236,18 @@ func (t *translator) operation(x *tree.A_Expr) lineage.Expr {
 	op.Args = append(op.Args, t.expr(x.GetRexpr()))
 	op.Places = t.operated(x)
 	return &op
+}
+
+// ofStar is whether a side of a comparison may stand for several values.
+func ofStar(n *tree.Node) bool {
+	star := func(n *tree.Node) bool {
+		if i := n.GetAIndirection().GetIndirection(); len(i) > 0 {
+			return i[len(i)-1].GetAStar() != nil
+		}
+		f := n.GetColumnRef().GetFields()
+		return len(f) > 0 && f[len(f)-1].GetAStar() != nil
+	}
+	return star(n.GetAExpr().GetLexpr()) || star(n.GetAExpr().GetRexpr())
 }
 
 func (t *translator) call(f *tree.FuncCall) lineage.Expr {
