@@ -1,7 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -427,5 +431,29 @@ func TestRows(t *testing.T) {
 	}
 	if err := new(plugin).Configure([]byte(`{"rows": 0}`)); err == nil {
 		t.Error("no rows at all are accepted as a limit")
+	}
+}
+
+// The schema that configurations are checked by knows the rules that there are.
+func TestSchemaNamesTheRules(t *testing.T) {
+	text, err := os.ReadFile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Rules struct{ Properties map[string]any }
+		}
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range standard {
+		names = append(names, r.name)
+	}
+	slices.Sort(names)
+	if d := cmp.Diff(names, slices.Sorted(maps.Keys(schema.Properties.Rules.Properties))); d != "" {
+		t.Error(d)
 	}
 }

@@ -184,7 +184,7 @@ type Resource struct {
 	// FunctionCalls are the OIDs of functions that clients may call by the
 	// protocol's FunctionCall, as libpq does for large objects. A call is
 	// judged as the SELECT that does the same. No other calls pass.
-	FunctionCalls []uint32 `json:"function_calls,omitempty"`
+	FunctionCalls []uint32 `json:"function_calls,omitempty" jsonschema:"minimum=1,maximum=4294967295"`
 	// Fallbacks are further servers, HOST or HOST:PORT, that are tried in
 	// order when the one before cannot be reached or will not do.
 	Fallbacks []string `json:"fallbacks,omitempty"`

@@ -137,25 +137,25 @@ func TestProblems(t *testing.T) {
 	}{
 		{"valid", "", "", ""},
 		{"unknown key", "    host: db\n", "    host: db\n    hots: db\n",
-			"c.yaml:14:11: resources.orders.hots: unknown key"},
+			"c.yaml:14:11: resources.orders.hots: unknown key; known are channel_binding, connect_timeout, database, databases, fallbacks, function_calls, host, password, port, protect, protocol, sslmode, sslrootcert, target_session_attrs, user"},
 		{"unknown key at the top", "keys:", "kees: {}\nkeys:",
-			"c.yaml:27:1: kees: unknown key"},
+			"c.yaml:27:1: kees: unknown key; known are admin, approvals, console, gate, identity, keys, limits, listen, plugin_signers, plugins, policies, recording, reload, resources"},
 		{"missing", "    user: gate\n", "",
 			"c.yaml:11:3: resources.orders: user is missing"},
 		{"wrong type", "groups: [agents]", "groups: agents",
-			"c.yaml:21:13: policies.0.groups: is a string, must be an array"},
+			"c.yaml:21:13: policies.0.groups: is a string, must be a list"},
 		{"secret in place", "env:PW", "hunter2",
 			"c.yaml:15:15: resources.orders.password: a secret is a reference, env:NAME or file:PATH, never the value itself"},
 		{"duration", "plugins: [guard]\n", "plugins: [guard]\n    hold: 5\n",
-			"c.yaml:24:11: policies.0.hold: is a number, must be a string"},
+			"c.yaml:24:11: policies.0.hold: is a number; write a duration as 30s, 5m or 1h30m"},
 		{"duration without a unit", "plugins: [guard]\n", "plugins: [guard]\n    hold: \"5\"\n",
-			`c.yaml:24:11: policies.0.hold: "5" is no duration; write it as 30s, 5m or 1h30m`},
+			`c.yaml:24:11: policies.0.hold: "5" is wrong; write a duration as 30s, 5m or 1h30m`},
 		{"size", "spool: {directory: spool}", "spool: {directory: spool, size: 1GB}",
-			`c.yaml:25:35: recording.spool.size: "1GB" is no size; write it as 64KiB, 16MiB or 1GiB`},
+			`c.yaml:25:35: recording.spool.size: "1GB" is wrong; write a size as 64KiB, 16MiB or 1GiB`},
 		{"tracked on several servers", "    user: gate\n", "    user: gate\n    fallbacks: [other:5432]\n    protect: {mode: strict, columns: {public.t.c: redact}, writes: tracked}\n",
 			"c.yaml:16:68: resources.orders.protect.writes: tracked has no use with fallbacks: servers need not number their tables alike"},
 		{"enumeration", "protocol: postgres", "protocol: oracle",
-			"c.yaml:12:15: resources.orders.protocol: value must be 'postgres'"},
+			"c.yaml:12:15: resources.orders.protocol: must be postgres"},
 		{"plaintext elsewhere", "127.0.0.1:6432", "0.0.0.0:6432",
 			`c.yaml:3:23: listen.postgres.address: "0.0.0.0:6432" is not a loopback address; plaintext needs one, others need tls`},
 		{"neither TLS nor plaintext", ", plaintext: loopback", "",
@@ -208,10 +208,13 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// A problem of any kind does not hide one elsewhere of the same stage, and
-// the order is the file's.
+// A problem of any kind hides none elsewhere, none follows from another, and the
+// order is the file's.
 func TestProblemsAllAtOnce(t *testing.T) {
-	text := strings.NewReplacer("user: gate", "uesr: gate", "gate: g\n", "gate: G\n", "env:PW", "pw").Replace(valid)
+	text := strings.NewReplacer("user: gate", "uesr: gate", "gate: g\n", "gate: G\n", "env:PW", "pw",
+		"127.0.0.1:6432", "localhost", "    database: shop\n", "    database: shop\n    function_calls: [-1, 2, x]\n  sales:\n",
+		"resources: [orders]", "resources: [orders, sales, nowhere]", "plugins: [guard]\n", "plugins: [guard]\n    hold: 5\n    outlast_token: perhaps\n",
+		"builtin: guard,", "builtin: gard,").Replace(valid)
 	_, err := config.Parse("c.yaml", []byte(text))
 	ps, ok := err.(config.Problems)
 	if !ok {
@@ -221,7 +224,7 @@ func TestProblemsAllAtOnce(t *testing.T) {
 	for _, p := range ps {
 		lines = append(lines, p.Line)
 	}
-	if d := cmp.Diff([]int{1, 11, 14, 15}, lines); d != "" {
+	if d := cmp.Diff([]int{1, 3, 3, 11, 14, 15, 17, 17, 18, 20, 24, 26, 27}, lines); d != "" {
 		t.Errorf("%s\n%v", d, ps)
 	}
 	if strings.Contains(err.Error(), "pw") {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // Load reads and checks the configuration file. What is wrong with the file's
@@ -38,23 +40,26 @@ func Parse(file string, b []byte) (*Config, error) {
 	if err != nil {
 		return nil, Problems{doc.at(nil, "%s", err)}
 	}
-	found, err := conform(doc, text)
-	if err != nil {
+	if tree, err = jsonschema.UnmarshalJSON(bytes.NewReader(text)); err != nil {
+		return nil, fmt.Errorf("decode configuration: %w", err)
+	}
+	r := report{doc: doc, found: new(findings)}
+	if tree, err = conform(r, tree); err != nil {
 		return nil, err
 	}
-	if len(found) > 0 {
-		return nil, found.Sorted()
+	r.found.known = len(r.found.problems)
+	if text, err = json.Marshal(tree); err != nil {
+		return nil, fmt.Errorf("encode configuration: %w", err)
 	}
 	c := &Config{doc: doc}
 	if err := json.Unmarshal(text, c); err != nil {
-		return nil, doc.decoding(err)
+		return nil, append(r.found.problems, doc.decoding(err)).Sorted()
 	}
-	dir := filepath.Dir(file)
-	if err := complete(reflect.ValueOf(c).Elem(), dir); err != nil {
+	if err := complete(reflect.ValueOf(c).Elem(), filepath.Dir(file)); err != nil {
 		return nil, err
 	}
-	c.validate(report{doc: doc, found: &found})
-	if len(found) > 0 {
+	c.validate(r)
+	if found := r.found.problems; len(found) > 0 {
 		return nil, found.Sorted()
 	}
 	return c, nil
@@ -68,12 +73,12 @@ func (c *Config) Problem(err error, path ...string) Problem {
 
 // decoding explains an error of encoding/json, of which there are few that the
 // schema did not find first: numbers and durations out of range.
-func (d *document) decoding(err error) error {
+func (d *document) decoding(err error) Problem {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return Problems{d.at(strings.Split(wrong.Field, "."), "%s is out of range", wrong.Value)}
+		return d.at(strings.Split(wrong.Field, "."), "%s is out of range", wrong.Value)
 	}
-	return Problems{d.at(nil, "%s", err)}
+	return d.at(nil, "%s", err)
 }
 
 // complete sets the fields that were left out to the defaults in their tags,

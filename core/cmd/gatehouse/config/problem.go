@@ -52,11 +52,19 @@ func (ps Problems) Sorted() Problems {
 	return ps
 }
 
+// Findings are problems with their places. The first of them may be known to have
+// others follow from them.
+type findings struct {
+	problems Problems
+	places   [][]string
+	known    int
+}
+
 // A report collects problems below one place.
 type report struct {
 	doc   *document
 	path  []string
-	found *Problems
+	found *findings
 }
 
 // in returns a report for a place below r's.
@@ -67,8 +75,22 @@ func (r report) in(path ...string) report {
 
 func (r report) item(i int) report { return r.in(strconv.Itoa(i)) }
 
+// problem reports what is wrong at r's place, unless that may be so only for a
+// known problem there, below it or above it.
 func (r report) problem(format string, args ...any) {
-	*r.found = append(*r.found, r.doc.at(r.path, format, args...))
+	for _, place := range r.found.places[:r.found.known] {
+		if n := min(len(place), len(r.path)); slices.Equal(place[:n], r.path[:n]) {
+			return
+		}
+	}
+	r.found.problems = append(r.found.problems, r.doc.at(r.path, format, args...))
+	r.found.places = append(r.found.places, r.path)
+}
+
+// missing reports that a key is not there.
+func (r report) missing(name string) {
+	r.found.problems = append(r.found.problems, r.doc.at(r.path, "%s is missing", name))
+	r.found.places = append(r.found.places, r.in(name).path)
 }
 
 // A document is a YAML file that knows where everything stands.

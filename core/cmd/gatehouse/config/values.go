@@ -14,6 +14,12 @@ import (
 	"gatehouse/core/event"
 )
 
+// The patterns of config.go's tags.
+const (
+	gatePattern   = `^[a-z0-9][a-z0-9.-]{0,62}$`
+	digestPattern = `^[0-9a-f]{64}$`
+)
+
 // A Duration is written as in Go: "5m", "1h30m", "500ms".
 type Duration time.Duration
 
