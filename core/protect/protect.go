@@ -174,10 +174,19 @@ func CheckPattern(pattern string) error {
 			return err
 		}
 	}
-	if !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "()") && strings.Count(pattern, ".") < 2 {
+	parts := strings.SplitN(pattern, ".", 3)
+	function := strings.HasSuffix(pattern, "()")
+	if slices.Contains(parts, "") || len(parts) < 3 && !function && !strings.Contains(pattern, "*") {
 		return fmt.Errorf("%q is not schema.table.column", pattern)
 	}
 	return nil
+}
+
+// Match is whether a pattern of Config stands for a column, or for something within
+// its documents.
+func Match(pattern, column string) bool {
+	name, _, _ := cutPath(pattern)
+	return event.Match(name, column)
 }
 
 // Without returns what remains protected from a principal that may see the

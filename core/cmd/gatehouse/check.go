@@ -37,7 +37,8 @@ what works and may surprise.
 It also looks at what the account of every resource may do on its server that
 policy does not let agents do. A superuser, or an owner of protected columns, is
 wrong unless protect.account of the resource says otherwise; what is less is a
-note. gatehouse harden prints the SQL that takes it away.
+note. gatehouse harden prints the SQL that takes it away. Patterns of
+protect.columns that match no column are noted, too.
 
 A running gate does not notice. Where recording.retention asks for object lock,
 a small object that is locked for five minutes stays in the bucket, under check/:
@@ -97,13 +98,13 @@ type try struct {
 func (p *parts) tryTargets(ctx context.Context) {
 	var tries []try
 	names := slices.Sorted(maps.Keys(p.resources))
-	accounts := make([]*account.Report, len(names))
+	accounts, idle := make([]*account.Report, len(names)), make([][]string, len(names))
 	for i, name := range names {
 		tries = append(tries, try{[]string{"resources", name}, func(ctx context.Context) (err error) {
 			if err := p.resources[name].Check(ctx); err != nil {
 				return err
 			}
-			accounts[i], err = audit(ctx, p.resources[name], p.config, false)
+			accounts[i], idle[i], err = audit(ctx, p.resources[name], p.config, false)
 			return err
 		}})
 	}
@@ -132,6 +133,7 @@ func (p *parts) tryTargets(ctx context.Context) {
 	for i, name := range names {
 		if accounts[i] != nil {
 			p.judgeAccount(name, accounts[i])
+			p.judgePatterns(name, idle[i])
 		}
 	}
 }
@@ -144,7 +146,7 @@ func (p *parts) tryStore(ctx context.Context) error {
 		}
 		remarks, err := bucket.Remarks(ctx)
 		for _, r := range remarks {
-			p.remarks = append(p.remarks, p.config.Problem(fmt.Errorf("note: %s", r), "recording", "store"))
+			p.note(errors.New(r), "recording", "store")
 		}
 		if err != nil {
 			return err

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +52,7 @@ them with the same account.`,
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), auditTime)
 		defer cancel()
-		found, err := audit(ctx, p.resources[args[0]], cfg, all)
+		found, _, err := audit(ctx, p.resources[args[0]], cfg, all)
 		if err != nil {
 			return err
 		}
@@ -61,17 +64,19 @@ them with the same account.`,
 // auditTime bounds how long the catalogues may take.
 const auditTime = 10 * checkTime
 
-// audit looks at what a resource's account may do beyond the policies.
-func audit(ctx context.Context, r *postgres.Resource, c *config.Config, all bool) (*account.Report, error) {
+// audit looks at what a resource's account may do beyond the policies, and which
+// of its patterns of protected columns match none.
+func audit(ctx context.Context, r *postgres.Resource, c *config.Config, all bool) (found *account.Report, idle []string, err error) {
 	var columns *protect.Columns
 	if p := c.Resources[r.Name].Protect; p != nil {
-		var err error
 		if columns, err = protect.New(p.Protected()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		idle = slices.Sorted(maps.Keys(p.Columns))
 	}
-	return r.Audit(ctx, account.Policy{
+	found, err = r.Audit(ctx, account.Policy{
 		Protected: func(column string) bool {
+			idle = slices.DeleteFunc(idle, func(pattern string) bool { return protect.Match(pattern, column) })
 			_, protected := columns.Column(column)
 			return protected
 		},
@@ -87,6 +92,7 @@ func audit(ctx context.Context, r *postgres.Resource, c *config.Config, all bool
 			return ""
 		},
 	})
+	return found, idle, err
 }
 
 // targets is whether a policy is for a database of a resource.
@@ -99,6 +105,16 @@ func targets(p *config.Policy, resource, database string) bool {
 	return false
 }
 
+// judgePatterns notes which patterns of protected columns match none: it may be
+// that they are misspelt. Of the server's own schemas no columns are looked at.
+func (p *parts) judgePatterns(name string, idle []string) {
+	for _, pattern := range idle {
+		if !strings.HasPrefix(pattern, "pg_") && !strings.HasPrefix(pattern, "information_schema.") {
+			p.note(errors.New("there is no such column"), "resources", name, "protect", "columns", pattern)
+		}
+	}
+}
+
 // judgeAccount reports what was found of a resource's account, as strictly as
 // the configuration asks for.
 func (p *parts) judgeAccount(name string, found *account.Report) {
@@ -108,11 +124,10 @@ func (p *parts) judgeAccount(name string, found *account.Report) {
 	}
 	for _, f := range found.Findings {
 		err := fmt.Errorf("the account %q %s; gatehouse harden %s prints the SQL that takes that away", found.Account, f, name)
-		problem := p.config.Problem(err, "resources", name, "user")
 		if accept == "hardened" || accept == "unprivileged" && f.Owner {
-			p.problems = append(p.problems, problem)
+			p.problem(err, "resources", name, "user")
 		} else {
-			p.remarks = append(p.remarks, problem)
+			p.note(err, "resources", name, "user")
 		}
 	}
 }

@@ -25,15 +25,19 @@ func testHarden(t *testing.T, d *demo) {
 		}
 	}
 	const columns = "columns: {public.customers.ssn: redact}"
-	const owns = `resources.shop.user: the account "gatehouse" owns public.customers (ssn) in database "shop"; gatehouse harden shop prints the SQL that takes that away`
+	const of, owns = "resources.shop.user: ", `the account "gatehouse" owns public.customers (ssn) in database "shop"; gatehouse harden shop prints the SQL that takes that away`
 	configure("{" + columns + "}")
-	if code, _, stderr := gatehouse(t, "check", "--config", file); code != exitUsage || !strings.Contains(stderr, owns+"\n") {
+	if code, _, stderr := gatehouse(t, "check", "--config", file); code != exitUsage || !strings.Contains(stderr, of+owns+"\n") {
 		t.Errorf("an owner: code %d\n%s", code, stderr)
 	}
-	configure("{account: any, " + columns + "}")
-	if code, _, stderr := gatehouse(t, "check", "--config", file); code != exitOK || !strings.Contains(stderr, owns+"\n") {
+	configure("{account: any, columns: {public.customers.ssn: redact, public.customer.ssn: redact, *.card: redact, public.customers.notes$.a: redact}}")
+	const misspelt = "resources.shop.protect.columns.public.customer.ssn: note: there is no such column\n"
+	code, _, stderr := gatehouse(t, "check", "--config", file)
+	if code != exitOK || !strings.Contains(stderr, of+"note: "+strings.Replace(owns, "ssn", "card, ssn, notes", 1)+"\n") ||
+		!strings.Contains(stderr, misspelt) || strings.Count(stderr, "no such column") != 1 {
 		t.Errorf("an owner, accepted: code %d\n%s", code, stderr)
 	}
+	configure("{account: any, " + columns + "}")
 	code, script, stderr := gatehouse(t, "harden", "shop", "--config", file)
 	if code != exitOK {
 		t.Fatalf("code %d\n%s", code, stderr)

@@ -98,6 +98,11 @@ func (p *parts) problem(err error, path ...string) {
 	}
 }
 
+// note says what is not wrong and may surprise.
+func (p *parts) note(err error, path ...string) {
+	p.remarks = append(p.remarks, p.config.Problem(fmt.Errorf("note: %w", err), path...))
+}
+
 // secret reads a secret and reports where it cannot.
 func (p *parts) secret(s config.Secret, path ...string) []byte {
 	b, err := s.Read()
@@ -161,10 +166,11 @@ func verifierConfig(c *config.Provider, log *slog.Logger) identity.Config {
 	}
 }
 
+// addResources makes those that have no problem.
 func (p *parts) addResources() {
 	p.resources = make(map[string]*postgres.Resource)
 	for _, name := range slices.Sorted(maps.Keys(p.config.Resources)) {
-		c := p.config.Resources[name]
+		c, before := p.config.Resources[name], len(p.problems)
 		r := &postgres.Resource{
 			Name: name, Host: c.Host, Port: uint16(c.Port),
 			User: c.User, Password: string(p.secret(c.Password, "resources", name, "password")),
@@ -178,8 +184,9 @@ func (p *parts) addResources() {
 		for _, f := range c.Servers() {
 			r.Fallbacks = append(r.Fallbacks, postgres.Address(f))
 		}
-		p.problem(r.Validate(), "resources", name)
-		p.resources[name] = r
+		if p.problem(r.Validate(), "resources", name); len(p.problems) == before {
+			p.resources[name] = r
+		}
 	}
 }
 
