@@ -194,7 +194,7 @@ func (a *analysis) execute(ctx within, s *Execute) *relation {
 	args := a.each(in, s.Args)
 	for i := range args { // they become the types that the statement has for them
 		in.rows = in.rows.with(rows{failing: args[i].failing})
-		args[i] = args[i].computed().fails()
+		args[i] = a.fails(args[i].computed())
 	}
 	r := a.statement(within{arguments: &arguments{&Function{}, args}}, s.Statement)
 	r.rows = r.rows.with(in.rows)

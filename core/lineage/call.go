@@ -96,16 +96,17 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 		v.many = true
 	}
 	if !f.Total && !followed {
-		v = v.fails()
+		v = a.fails(v)
 	}
-	if f.Volatile {
-		v.from = v.from.with(set{a.sourceOf(c, -1)}).two() // which is another each time
+	if f.Volatile { // which is another each time
+		v.from = v.from.with(set{a.sourceOf(c, -1)}).two()
+		v.rows.arriving = inGroups | inWindows
 	}
 	switch {
 	case c.Over != nil:
-		v = a.windowed(s, c, v)
+		v = a.windowed(s, c, f, v)
 	case f.Kind == Aggregate:
-		v = a.aggregated(s, c, v)
+		v = a.aggregated(s, c, f, args, v)
 	}
 	if c.Filter != nil {
 		r := a.condition(s, c.Filter)
@@ -140,12 +141,22 @@ func shaped(v value) bool {
 
 // aggregated is what an aggregate makes of values in each row: it depends on which
 // rows there are and may on their order: those of an outer query if that is where its arguments are from.
-func (a *analysis) aggregated(s *scope, c *Call, v value) value {
+func (a *analysis) aggregated(s *scope, c *Call, f *Function, args []value, v value) value {
 	v.outer = v.outer || c.Filter != nil && a.expr(s, c.Filter).outer
-	v.rows = v.rows.with(s.rows.selecting())
-	if v.outer {
-		for o := s.outer; o != nil; o = o.outer {
-			v.rows = v.rows.with(o.rows.selecting())
+	if !f.Unordered && !s.tellsApart(c.Order) {
+		v.rows.arriving |= inGroups
+	}
+	sorted := a.each(s, c.Order)
+	if c.Distinct {
+		sorted = append(sorted, args...)
+	}
+	for o := s; o != nil; o = o.outer {
+		v.rows = v.rows.with(o.rows.selecting())
+		if !c.Within {
+			o.grouped = append(o.grouped, sorted...)
+		}
+		if !v.outer {
+			break
 		}
 	}
 	if v.risky { // for a row that it is given, or not
@@ -156,8 +167,9 @@ func (a *analysis) aggregated(s *scope, c *Call, v value) value {
 
 // windowed is what a function makes of the rows of its window: it depends on them,
 // and on what they are divided and sorted by.
-func (a *analysis) windowed(s *scope, c *Call, v value) value {
+func (a *analysis) windowed(s *scope, c *Call, f *Function, v value) value {
 	v.rows = v.rows.with(s.rows.selecting())
+	apart, framed := false, false
 	for _, it := range s.items {
 		for i := range it.columns {
 			v.from = v.from.with(it.columns[i].from).two()
@@ -170,9 +182,60 @@ func (a *analysis) windowed(s *scope, c *Call, v value) value {
 			v = v.with(k)
 		}
 		v = v.with(a.all(s, w.Frame))
+		apart, framed = apart || s.tellsApart(w.Order), framed || w.Framed
 		w = s.window(w.Base)
 	}
+	if (!f.Unordered || framed) && !apart {
+		v.rows.arriving |= inWindows
+	}
 	return v
+}
+
+// tellsApart is whether there is a key of the one table of a query among what its
+// rows are sorted by.
+func (s *scope) tellsApart(order []Expr) bool {
+	return len(s.items) == 1 && slices.ContainsFunc(order, func(e Expr) bool { return s.place(e).isKey() })
+}
+
+// An arrival is in which order rows come to what is computed from several, where it
+// does not say one itself that tells all apart: that of what else is computed beside
+// it, of which the server takes one to sort the rows for all.
+type arrival uint8
+
+const (
+	inGroups  arrival = 1 << iota // to aggregates: by what others sort by, or count once
+	inWindows                     // to window functions: by what others divide and sort by
+)
+
+// arrived adds to r, the rows of what is computed from columns, what gives rows the
+// orders that it shows.
+func (s *scope) arrived(r rows, columns set) rows {
+	for i, sorted := range [][]value{s.grouped, s.windowed} {
+		for _, v := range sorted {
+			switch {
+			case r.arriving&(1<<i) == 0:
+			case v.reason == "" && columns.holds(v.all()):
+				r = r.with(v.rows)
+			default:
+				r = r.with(v.decides())
+			}
+		}
+	}
+	if s.outer == nil {
+		r.arriving = 0
+	}
+	return r
+}
+
+// arrives adds to what a query returns what gives rows the orders that it shows. Where
+// it stands in an expression, what is in it may show the order of rows around it, too.
+func (a *analysis) arrives(s *scope, r *relation) {
+	a.decided = a.decided.with(s.arrived(rows{arriving: inGroups | inWindows}, nil))
+	r.rows = s.arrived(r.rows, nil)
+	for i := range r.columns {
+		c := &r.columns[i]
+		c.rows = s.arrived(c.rows, c.all())
+	}
 }
 
 func (s *scope) window(name string) *Windowing {
@@ -228,7 +291,7 @@ const maxBodies = 8
 // depends on what it gives itself, beside what it depends on anyhow.
 func (a *analysis) body(f *Function, args []value) value {
 	if slices.Contains(a.bodies, f.Body) {
-		v := joined(args).computed().fails()
+		v := a.fails(joined(args).computed())
 		v.many = v.many || f.Kind == Set
 		return v
 	}

@@ -58,7 +58,14 @@
 //	SELECT id, (SELECT count(*) FROM people p WHERE p.ssn = o.note) FROM orders o
 //
 // count is of no column, but of rows that are matched by people.ssn. An aggregate
-// or a window may show what comes first, so that the order of its rows matches.
+// or a window may show what comes first, so that the order of its rows matches. It
+// may be what something else in the query gives them:
+//
+//	SELECT array_agg(id), count(DISTINCT ssn) FROM people
+//	SELECT id, row_number() OVER (), rank() OVER (ORDER BY ssn) FROM people
+//
+// array_agg and row_number are of rows that are matched by people.ssn, unless a key
+// stands in an ORDER BY of their own.
 //
 // # Names
 //

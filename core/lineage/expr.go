@@ -115,7 +115,7 @@ func (a *analysis) computed(s *scope, e *Computed) value {
 	args := a.each(s, e.Args)
 	v := a.chosen(a.extracted(e.Extracts, args, e.Places))
 	if e.Fails {
-		v = v.fails()
+		v = a.fails(v)
 	}
 	if v = a.controls(v); e.Results > 0 {
 		v.typ = a.catalog.Common(typesOf(args[:e.Results]))
@@ -257,9 +257,9 @@ func (a *analysis) applied(s *scope, args []value, found []*Function, places [][
 			w = of.with(a.body(f, f.taking(args)))
 		case f.Kind == Opaque:
 			w.reason = first(w.reason, f.opaque())
-			w = w.fails()
+			w = a.fails(w)
 		case !f.Total && f.Compares == ComparesNot:
-			w = w.fails()
+			w = a.fails(w)
 		}
 		w.typ = Name{}
 		if i == 0 {
@@ -327,7 +327,7 @@ func (a *analysis) cast(s *scope, e *Cast) value {
 		v.reason = first(v.reason, "type "+e.To.Name+" is not known")
 	}
 	if !e.Text {
-		v = v.fails()
+		v = a.fails(v)
 	}
 	plain := v
 	for _, f := range c.functions {

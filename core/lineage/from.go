@@ -452,7 +452,7 @@ func (a *analysis) document(s *scope, d *Document, prior []*item) *item {
 	for _, e := range d.Of {
 		of = of.with(a.expr(in, e))
 	}
-	of = of.fails()
+	of = a.fails(of)
 	s.rows = s.rows.with(of.counts())
 	it := &item{name: d.Alias.Name, byName: d.Alias.Name != "", byColumn: true}
 	for _, t := range d.Columns {

@@ -235,6 +235,9 @@ type Function struct {
 	// Volatile is whether it may return another value in each row for the
 	// same arguments.
 	Volatile bool
+	// Unordered is whether it returns the same in whichever order rows come to it, if
+	// it is one of several rows: for a window, with the frame that one has.
+	Unordered bool
 	// Names are those of its arguments, as far as it has them.
 	Names []string
 	// Defaults are what its last arguments are where a call does not give them.

@@ -402,6 +402,7 @@ type Windowing struct {
 	Name, Base       string
 	Partition, Order []Expr
 	Frame            []Expr
+	Framed           bool // it says which rows are in its frame
 }
 
 // A Cast is to a type, or with Many to an array of it. Text is whether it is to one

@@ -90,8 +90,9 @@ type scope struct {
 	// following are columns of DISTINCT that follow from keys beside them: rows
 	// may come in their order.
 	following []place
-	// windowed are what windows divide and sort rows by, which come in that order.
-	windowed []value
+	// windowed are what windows divide and sort rows by, which come in that order,
+	// and grouped what aggregates do.
+	windowed, grouped []value
 }
 
 // inner is the context of a query in an expression of s.

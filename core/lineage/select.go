@@ -22,6 +22,7 @@ func (a *analysis) query(ctx within, q *Query) *relation {
 		s = &scope{within: ctx}
 	}
 	a.ordered(s, r, q)
+	a.arrives(s, r)
 	if q.Locks {
 		by := ""
 		if a.nested > 0 {

@@ -16,7 +16,7 @@ type Floor struct {
 // summed is what a sum of v is: of enough rows it shows none of them, though it may
 // fail for what is in one.
 func (a *analysis) summed(s *scope, c *Call, f *Function, args []value, v value) value {
-	v = v.fails()
+	v = a.fails(v)
 	if v.why = a.sums(s, c, f, args); v.why == "" {
 		a.sum = a.sum.with(v.all())
 		v.exact, v.derived = nil, nil

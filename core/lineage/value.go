@@ -39,10 +39,14 @@ type rows struct {
 	ordered  set
 	failing  set // on which it depends whether anything is returned at all
 	reason   string
+	// arriving is in which orders rows came that it may show, as long as it is not
+	// known what gives them these.
+	arriving arrival
 }
 
 func (r rows) with(q rows) rows {
-	return rows{r.compared.with(q.compared), r.matched.with(q.matched), r.counted.with(q.counted), r.ordered.with(q.ordered), r.failing.with(q.failing), first(r.reason, q.reason)}
+	return rows{r.compared.with(q.compared), r.matched.with(q.matched), r.counted.with(q.counted), r.ordered.with(q.ordered), r.failing.with(q.failing),
+		first(r.reason, q.reason), r.arriving | q.arriving}
 }
 
 // selecting is what r is where the order decides which rows there are.
@@ -153,9 +157,10 @@ func (v value) at(from set) value {
 	return v
 }
 
-// fails is v where computing it may fail.
-func (v value) fails() value {
-	v.failing, v.risky = v.failing.with(v.all()), true
+// fails is v where computing it may fail: for what it is computed from, and for
+// which rows there were.
+func (a *analysis) fails(v value) value {
+	v.failing, v.risky = v.failing.with(v.all()).with(a.deciding(v.rows)), true
 	return v
 }
 
@@ -163,8 +168,7 @@ func (v value) fails() value {
 // them: if any may fail, then all that it depends on decides whether it does.
 func (a *analysis) chosen(v value) value {
 	if v.risky {
-		v = v.fails()
-		v.failing = v.failing.with(a.deciding(v.rows))
+		v = a.fails(v)
 	}
 	return v
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"gatehouse/core/lineage"
 	"gatehouse/core/protect"
@@ -125,6 +127,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 	case r.oid < firstUserOID && r.schema == "pg_catalog":
 		f.Kind, f.Stores = ownKind(r.name, r.kind, r.volatility, r.set)
 		f.Total, f.Tallies, f.Shaped, f.Extracts = totals[r.name], r.name == "count", populating[r.name], extracts(r.name)
+		f.Unordered = unordered[r.name] || len(r.takes) == 1 && slices.Contains(unorderedOf[r.name], r.takes[0])
 		if f.Kind == lineage.Opaque {
 			f.Reason = "it may return what the database holds"
 		}
@@ -137,6 +140,20 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 		f.Stores = r.volatility == 'v'
 	}
 }
+
+// unordered are aggregates and window functions of the server's own that return the
+// same in whichever order rows come, and unorderedOf those that do for values of some
+// types: of numbers that are added without rounding, and of those types of which equal
+// values look the same.
+var (
+	unordered   = set(`count regr_count bool_and bool_or every bit_and bit_or bit_xor rank dense_rank percent_rank cume_dist`)
+	unorderedOf = map[string][]uint32{
+		"sum": exactSums, "avg": exactSums, "variance": exactSums, "var_pop": exactSums, "var_samp": exactSums, "stddev": exactSums, "stddev_pop": exactSums, "stddev_samp": exactSums,
+		"min": exactEquals, "max": exactEquals,
+	}
+	exactSums   = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID}
+	exactEquals = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID, pgtype.TimestamptzOID}
+)
 
 // harmlessParts is whether all that an aggregate is made of is harmless.
 func (v *vocabulary) harmlessParts(r *routine) bool {

@@ -123,7 +123,7 @@ func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*linea
 	f = w.policy(f)
 	for _, g := range functions {
 		if g.Body == nil && f.Body == nil && g.Schema == f.Schema && g.Name == f.Name && g.Kind == f.Kind && g.Stores == f.Stores && g.Least == f.Least &&
-			g.Total == f.Total && g.Extracts == f.Extracts && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) {
+			g.Total == f.Total && g.Unordered == f.Unordered && g.Extracts == f.Extracts && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) {
 			return functions
 		}
 	}

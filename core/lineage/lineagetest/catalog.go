@@ -36,8 +36,10 @@ func New() *Catalog {
 	own(scalars, lineage.Function{Kind: lineage.Scalar})
 	own(totals, lineage.Function{Kind: lineage.Scalar, Total: true})
 	own(aggregates, lineage.Function{Kind: lineage.Aggregate, Total: true})
-	own("count", lineage.Function{Kind: lineage.Aggregate, Total: true, Tallies: true})
+	own("sum", lineage.Function{Kind: lineage.Aggregate, Total: true, Unordered: true})
+	own("count", lineage.Function{Kind: lineage.Aggregate, Total: true, Unordered: true, Tallies: true})
 	own(windows, lineage.Function{Kind: lineage.Window, Total: true})
+	own("rank dense_rank", lineage.Function{Kind: lineage.Window, Total: true, Unordered: true})
 	own(sets, lineage.Function{Kind: lineage.Set})
 	own("json_each jsonb_each json_each_text jsonb_each_text", lineage.Function{Kind: lineage.Set, Columns: []string{"key", "value"}})
 	own("unnest json_populate_record jsonb_populate_record json_populate_recordset", lineage.Function{Kind: lineage.Set, Shaped: true})
@@ -66,8 +68,8 @@ const (
 	scalars = "abs round ceil floor substring substr to_char to_date to_number date_trunc date_part extract ascii chr repeat power mod div regexp_replace age make_date json_build_object jsonb_build_object " +
 		"row_to_json to_json to_jsonb int4 similar_to_escape like_escape xpath format timezone array_position jsonb_extract_path_text decode encode convert_to"
 	totals     = "upper lower length left right md5 concat concat_ws btrim ltrim rtrim trim replace coalesce reverse position strpos split_part overlay quote_literal array_length cardinality"
-	aggregates = "sum avg min max array_agg string_agg json_agg jsonb_agg json_object_agg bool_and bool_or every stddev variance percentile_cont percentile_disc mode xmlagg corr any_value range_agg"
-	windows    = "row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value"
+	aggregates = "avg min max array_agg string_agg json_agg jsonb_agg json_object_agg bool_and bool_or every stddev variance percentile_cont percentile_disc mode xmlagg corr any_value range_agg"
+	windows    = "row_number percent_rank cume_dist ntile lag lead first_value last_value nth_value"
 	sets       = "generate_series regexp_split_to_table regexp_matches json_array_elements jsonb_array_elements json_array_elements_text jsonb_object_keys string_to_table jsonb_path_query jsonb_to_recordset json_to_record jsonb_to_record generate_subscripts"
 	ambient    = "now version current_database current_schema current_setting pg_backend_pid pg_sleep statement_timestamp txid_current"
 )

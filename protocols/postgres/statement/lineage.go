@@ -308,9 +308,12 @@ func (t *translator) window(w *tree.WindowDef) *lineage.Windowing {
 	}
 	return &lineage.Windowing{
 		Name: w.GetName(), Base: w.GetRefname(), Partition: t.exprs(w.GetPartitionClause()), Order: t.sortExprs(w.GetOrderClause()),
-		Frame: []lineage.Expr{t.expr(w.GetStartOffset()), t.expr(w.GetEndOffset())},
+		Frame: []lineage.Expr{t.expr(w.GetStartOffset()), t.expr(w.GetEndOffset())}, Framed: w.GetFrameOptions()&framed != 0,
 	}
 }
+
+// framed is PostgreSQL's FRAMEOPTION_NONDEFAULT.
+const framed = 1
 
 // over is the window of a call: one of its own, or a named one.
 func (t *translator) over(w *tree.WindowDef) *lineage.Windowing {
