@@ -30,7 +30,7 @@ func testHarden(t *testing.T, d *demo) {
 	if code, _, stderr := gatehouse(t, "check", "--config", file); code != exitUsage || !strings.Contains(stderr, of+owns+"\n") {
 		t.Errorf("an owner: code %d\n%s", code, stderr)
 	}
-	configure("{account: any, columns: {public.customers.ssn: redact, public.customer.ssn: redact, *.card: redact, public.customers.notes$.a: redact}}")
+	configure("{account: any, columns: {public.customers.ssn: redact, public.customer.ssn: redact, \"*.card\": redact, public.customers.notes$.a: redact}}")
 	const misspelt = "resources.shop.protect.columns.public.customer.ssn: note: there is no such column\n"
 	code, _, stderr := gatehouse(t, "check", "--config", file)
 	if code != exitOK || !strings.Contains(stderr, of+"note: "+strings.Replace(owns, "ssn", "card, ssn, notes", 1)+"\n") ||
