@@ -100,7 +100,14 @@ func (x *explainer) explain(ctx context.Context, e *Explanation, i int) error {
 	if x.protected.Strict() {
 		e.Refused, e.Hint, e.Rows = t.refusal, t.hint, t.unknown
 	}
-	described, err := x.conn.PgConn().Prepare(ctx, "", e.SQL, nil)
+	if err := x.screen(ctx, e); err != nil {
+		return err
+	}
+	sql, constants := e.SQL, x.facts.Constants(i)
+	if c := x.facts.CopyOf(i); c != nil && !c.In && c.Select != "" {
+		sql, constants = c.Select, c.Constants
+	}
+	described, err := x.conn.PgConn().Prepare(ctx, "", sql, nil)
 	if err != nil {
 		said, is := errors.AsType[*pgconn.PgError](err)
 		if !is {
@@ -119,11 +126,32 @@ func (x *explainer) explain(ctx context.Context, e *Explanation, i int) error {
 		return err
 	}
 	if x.protected != nil {
-		r := &reading{protected: x.protected, constants: x.facts.Constants(i), told: t}
+		r := &reading{protected: x.protected, constants: constants, told: t}
 		r.apply(h, columns)
 	}
 	for j := range h.Fields {
 		e.Fields = append(e.Fields, ExplainedField{Field: h.Fields[j], Treatment: x.protected.Field(&h.Fields[j])})
 	}
 	return nil
+}
+
+// screen says where the gate does not let a statement pass for its kind, or for
+// the functions that it names.
+func (x *explainer) screen(ctx context.Context, e *Explanation) error {
+	facts, err := x.analyzer.Analyze(ctx, e.SQL)
+	if err != nil {
+		return err
+	}
+	if name := changesReading(facts.Statements); name != "" {
+		e.Refused = name + " may not be changed: it alters how statements are read"
+	}
+	if x.protected == nil {
+		return nil
+	}
+	path := func(context.Context) string { return x.path }
+	r, err := screen{x.catalog.vocabulary(x.analyzer), x.protected, false, path}.refuse(ctx, facts)
+	if r != nil {
+		e.Refused, e.Hint = strings.TrimSuffix(strings.TrimPrefix(r.message, "gatehouse: "), because), r.hint
+	}
+	return err
 }

@@ -136,6 +136,8 @@ func (j *judgement) judge(kind string) {
 	r := j.result
 	chosen, reason := j.decides(&r.Rows)
 	switch {
+	case r.Unknown == kind:
+		j.unknown = "what " + kind + " returns is not known"
 	case r.Unknown != "":
 		j.unknown = r.Unknown
 	case j.renamed && len(r.Fields) > 0 && !j.plain():
@@ -165,7 +167,8 @@ func (j *judgement) judge(kind string) {
 	case partial > maxPartial:
 		j.refuse("a statement that compares protected columns by range or pattern more than twice is refused", "")
 	case j.isProtected(j.counted()):
-		j.refuse("a statement whose number of rows depends on protected columns is refused", "")
+		name := j.protectedOf(j.counted())[0]
+		j.refuse("a statement whose number of rows depends on "+name+" is refused", "A policy can clear its principals for "+name+".")
 	case chosen && r.Rows.Reason == "" && j.protected.Uses().Matches == protect.Refused:
 		j.refuse("a statement in which protected columns decide which rows there are is refused", "")
 	case chosen && kind != "SELECT" && kind != "COPY" && kind != "EXPLAIN" && kind != "DECLARE CURSOR" && kind != "PREPARE":

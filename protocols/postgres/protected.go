@@ -34,6 +34,14 @@ func base(function string) string { return function[strings.LastIndexByte(functi
 // because ends the message of a refusal.
 const because = ", because columns of the resource are protected"
 
+// A screen says which statements may not pass where columns are protected.
+type screen struct {
+	*vocabulary
+	protected *protect.Columns
+	redefined bool                                 // definitions change in the session's own transaction
+	path      func(ctx context.Context) (s string) // the schemas that are searched, "" where that is not known
+}
+
 // refuseProtected returns why statements cannot pass where columns are
 // protected: what comes back of them, now or later, could not be told from a
 // protected value.
@@ -42,61 +50,83 @@ func (s *session) refuseProtected(ctx context.Context, facts *statement.Result) 
 	if protected == nil {
 		return nil, nil
 	}
-	refuse := func(what, hint string) (*refusal, error) {
-		return &refusal{code: codeAccessDenied, message: "gatehouse: " + what + because, hint: hint}, nil
-	}
 	for i := range facts.Statements {
-		st := &facts.Statements[i]
-		if r, err := s.runsByName(ctx, st); r != nil || err != nil {
+		if r, err := s.runsByName(ctx, &facts.Statements[i]); r != nil || err != nil {
 			return r, err
 		}
-		for _, f := range st.Functions {
-			if slices.ContainsFunc(refusedFunctions, func(p string) bool { return event.Match(p, base(f)) }) {
-				return refuse("function "+f+" is refused", "")
-			}
-		}
-		switch {
-		case st.Kind == "COPY" && (slices.Contains(st.Options, "FILE") || slices.Contains(st.Options, "PROGRAM")):
-			return refuse("COPY from and to files and programs of the server is refused", "Use COPY … TO STDOUT or FROM STDIN.")
-		case st.Kind == "ALTER SCHEMA" && slices.Contains(st.Options, "RENAME TO"):
-			return refuse("renaming a schema is refused", "")
-		case protected.Strict() && st.Kind == "EXECUTE" && st.Parent >= 0 && facts.Statements[st.Parent].Kind != "EXPLAIN":
-			return refuse("storing what a prepared statement returns is refused", "")
-		case protected.Strict() && slices.Contains(strictlyRefused, st.Kind):
-			return refuse(st.Kind+" is refused", "")
-		case protected.Strict() && st.Kind == "REFRESH MATERIALIZED VIEW":
-			// What it stores then stays, whatever views it is made of become.
-			if found, err := s.protectedAmong(ctx, protected, []string{"*"}, slices.Concat(st.Writes, st.Reads), s.queue.redefines() || s.catalog.unsettled()); found || err != nil {
-				r, _ := refuse("a statement that stores what it reads from protected columns is refused", "")
-				return r, err
-			}
-		case strings.HasPrefix(st.Kind, "ALTER ") && (protected.Strict() || moves(st.Options)):
-			if found, err := s.protectedAmong(ctx, protected, []string{"*"}, slices.Concat(st.Writes, st.Reads), false); found || err != nil {
-				r, _ := refuse("changing the definition of a protected table is refused", "")
-				return r, err
-			}
+	}
+	return s.screen(protected).refuse(ctx, facts)
+}
+
+func (s *session) screen(protected *protect.Columns) screen {
+	return screen{s.vocabulary(), protected, s.queue.redefines(), s.path}
+}
+
+// refuse is refuseProtected for what statements do by themselves, whatever stands
+// behind the names that they run.
+func (s screen) refuse(ctx context.Context, facts *statement.Result) (*refusal, error) {
+	for i := range facts.Statements {
+		if r, err := s.refuseKind(ctx, facts, i); r != nil || err != nil {
+			return r, err
 		}
 	}
-	if !protected.Strict() {
+	if !s.protected.Strict() {
 		return nil, nil
 	}
 	for i := range facts.Len() {
-		if found, err := s.defines(ctx, protected, facts, i); found || err != nil {
-			r, _ := refuse("a statement that stores what it reads from protected columns is refused", "")
-			return r, err
+		if found, err := s.defines(ctx, facts, i); found || err != nil {
+			return storesProtected, err
 		}
 	}
 	for i := range facts.Statements {
 		if st := &facts.Statements[i]; st.Kind == "CREATE VIEW" {
 			if shadows, err := s.shadows(ctx, facts, st); shadows || err != nil {
-				r, _ := refuse("a view that is, or may be, temporary is refused", "Name its schema, and let it read tables that are committed.")
-				return r, err
+				return guardedRefusal("a view that is, or may be, temporary is refused", "Name its schema, and let it read tables that are committed."), err
 			}
 		}
 	}
-	if name, err := s.volatile(ctx, protected, facts); name != "" || err != nil {
-		r, _ := refuse("function "+name+", which may write what it reads, is refused", "A policy can clear its principals for "+name+".")
-		return r, err
+	if name, err := s.volatile(ctx, facts); name != "" || err != nil {
+		return guardedRefusal("function "+name+", which may write what it reads, is refused", "A policy can clear its principals for "+name+"."), err
+	}
+	return nil, nil
+}
+
+var storesProtected = guardedRefusal("a statement that stores what it reads from protected columns is refused", "")
+
+func guardedRefusal(what, hint string) *refusal {
+	return &refusal{code: codeAccessDenied, message: "gatehouse: " + what + because, hint: hint}
+}
+
+// refuseKind returns why a statement, of those at the top and within others, cannot
+// pass for its kind or the functions that it names.
+func (s screen) refuseKind(ctx context.Context, facts *statement.Result, i int) (*refusal, error) {
+	st := &facts.Statements[i]
+	for _, f := range st.Functions {
+		if slices.ContainsFunc(refusedFunctions, func(p string) bool { return event.Match(p, base(f)) }) {
+			return guardedRefusal("function "+f+" is refused", ""), nil
+		}
+	}
+	strict := s.protected.Strict()
+	switch {
+	case st.Kind == "COPY" && (slices.Contains(st.Options, "FILE") || slices.Contains(st.Options, "PROGRAM")):
+		return guardedRefusal("COPY from and to files and programs of the server is refused", "Use COPY … TO STDOUT or FROM STDIN."), nil
+	case st.Kind == "ALTER SCHEMA" && slices.Contains(st.Options, "RENAME TO"):
+		return guardedRefusal("renaming a schema is refused", ""), nil
+	case strict && st.Kind == "EXECUTE" && st.Parent >= 0 && facts.Statements[st.Parent].Kind != "EXPLAIN":
+		return guardedRefusal("storing what a prepared statement returns is refused", ""), nil
+	case strict && slices.Contains(strictlyRefused, st.Kind):
+		return guardedRefusal(st.Kind+" is refused", ""), nil
+	case strict && st.Kind == "REFRESH MATERIALIZED VIEW":
+		// What it stores then stays, whatever views it is made of become.
+		found, err := s.protectedAmong(ctx, []string{"*"}, slices.Concat(st.Writes, st.Reads), s.redefined || s.catalog.unsettled())
+		if found || err != nil {
+			return storesProtected, err
+		}
+	case strings.HasPrefix(st.Kind, "ALTER ") && (strict || moves(st.Options)):
+		found, err := s.protectedAmong(ctx, []string{"*"}, slices.Concat(st.Writes, st.Reads), false)
+		if found || err != nil {
+			return guardedRefusal("changing the definition of a protected table is refused", ""), err
+		}
 	}
 	return nil, nil
 }
@@ -163,7 +193,7 @@ func moves(options []string) bool {
 
 // defines is whether the i-th statement defines something by what may be protected:
 // a column's default, an index, a type. A view keeps no values.
-func (s *session) defines(ctx context.Context, protected *protect.Columns, facts *statement.Result, i int) (bool, error) {
+func (s screen) defines(ctx context.Context, facts *statement.Result, i int) (bool, error) {
 	if other, is := facts.Query(i).(*lineage.Other); !is || !other.Stores {
 		return false, nil
 	}
@@ -181,29 +211,29 @@ func (s *session) defines(ctx context.Context, protected *protect.Columns, facts
 		}
 		touched = append(append(touched, st.Reads...), st.Writes...)
 	}
-	return s.protectedAmong(ctx, protected, names, touched, s.queue.redefines() || redefines(facts))
+	return s.protectedAmong(ctx, names, touched, s.redefined || redefines(facts))
 }
 
 // protectedAmong is whether one of names, which are columns', "*" for all, or
 // functions', "f()", may be a protected column of one of objects, or a function
 // that may return such. With redefined what views show is not known.
-func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns, names []string, objects []event.Object, redefined bool) (bool, error) {
+func (s screen) protectedAmong(ctx context.Context, names []string, objects []event.Object, redefined bool) (bool, error) {
 	var functions []string
 	for _, name := range names {
 		if f, is := strings.CutSuffix(name, "()"); is {
-			if _, is := protected.Column("pg_catalog." + name); is {
+			if _, is := s.protected.Column("pg_catalog." + name); is {
 				return true, nil
 			}
 			functions = append(functions, base(f))
 		}
 	}
 	if len(functions) > 0 {
-		_, others, err := s.vocabulary().dictionaries(ctx)
+		_, others, err := s.dictionaries(ctx)
 		if err != nil {
 			return false, err
 		}
 		for _, f := range functions {
-			if slices.ContainsFunc(others.folded[f], func(r *routine) bool { return !r.harmless() && !protected.Clears(r.named()) }) {
+			if slices.ContainsFunc(others.folded[f], func(r *routine) bool { return !r.harmless() && !s.protected.Clears(r.named()) }) {
 				return true, nil
 			}
 		}
@@ -222,7 +252,7 @@ func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns
 		if c.name == "" || c.view && redefined { // which only the session can see
 			return true, nil
 		}
-		if slices.ContainsFunc(slices.Concat(c.names, c.below), func(name string) bool { _, is := protected.Column(name); return is }) {
+		if slices.ContainsFunc(slices.Concat(c.names, c.below), func(name string) bool { _, is := s.protected.Column(name); return is }) {
 			return true, nil
 		}
 	}
@@ -231,7 +261,7 @@ func (s *session) protectedAmong(ctx context.Context, protected *protect.Columns
 
 // volatile returns a function that statements call, that is not PostgreSQL's own
 // and may write, or "". One that is written in SQL and only reads does not.
-func (s *session) volatile(ctx context.Context, protected *protect.Columns, facts *statement.Result) (string, error) {
+func (s screen) volatile(ctx context.Context, facts *statement.Result) (string, error) {
 	var names []string
 	for i := range facts.Statements {
 		for _, f := range facts.Statements[i].Functions {
@@ -241,11 +271,10 @@ func (s *session) volatile(ctx context.Context, protected *protect.Columns, fact
 	if len(names) == 0 {
 		return "", nil
 	}
-	v := s.vocabulary()
-	if _, _, err := v.dictionaries(ctx); err != nil {
+	if _, _, err := s.dictionaries(ctx); err != nil {
 		return "", err
 	}
-	return v.mayWrite(ctx, protected, names, 0), ctx.Err()
+	return s.mayWrite(ctx, s.protected, names, 0), ctx.Err()
 }
 
 // renames is whether facts may make the name of a relation stand for another, or a
@@ -259,7 +288,7 @@ func renames(facts *statement.Result) bool {
 // shadows is whether a CREATE VIEW may make a temporary view, whose name then hides
 // others that the gate sees from those that it does not: by its own name, by the
 // path, or since it reads what only the session sees.
-func (s *session) shadows(ctx context.Context, facts *statement.Result, st *event.Statement) (bool, error) {
+func (s screen) shadows(ctx context.Context, facts *statement.Result, st *event.Statement) (bool, error) {
 	if slices.Contains(st.Options, "TEMPORARY") {
 		return true, nil
 	}
@@ -274,7 +303,7 @@ func (s *session) shadows(ctx context.Context, facts *statement.Result, st *even
 	}
 	for i := range facts.Statements {
 		for _, o := range facts.Statements[i].Reads {
-			found, err := s.vocabulary().relationsNamed(ctx, o.Name, temporary{})
+			found, err := s.relationsNamed(ctx, o.Name, temporary{})
 			if err != nil || len(found) == 0 || strings.HasPrefix(o.Schema, "pg_temp") {
 				return true, err
 			}

@@ -77,7 +77,7 @@ func (s *session) refuseUnseen(ctx context.Context, statements []event.Statement
 				columns[j] = name[strings.LastIndexByte(name, '.')+1:]
 			}
 			var err error
-			if reads, err = s.protectedAmong(ctx, protected, columns, slices.Concat(st.Reads, st.Writes, targets[i]), s.queue.redefines()); err != nil {
+			if reads, err = s.screen(protected).protectedAmong(ctx, columns, slices.Concat(st.Reads, st.Writes, targets[i]), s.queue.redefines()); err != nil {
 				return nil, err
 			}
 		}
@@ -120,7 +120,7 @@ func (s *session) refuseTriggers(ctx context.Context, protected *protect.Columns
 				if !t.rows || t.function == byRule && !s.tracks() { // it names what it reads
 					continue
 				}
-				takes, err := s.protectedAmong(ctx, protected, []string{"*"}, []event.Object{{Schema: t.table.Schema, Name: t.table.Name}}, s.queue.redefines())
+				takes, err := s.screen(protected).protectedAmong(ctx, []string{"*"}, []event.Object{{Schema: t.table.Schema, Name: t.table.Name}}, s.queue.redefines())
 				if err != nil {
 					return nil, err
 				}

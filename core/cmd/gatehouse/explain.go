@@ -101,6 +101,9 @@ func printExplained(w io.Writer, who, resource string, access *policy.Access, al
 			fmt.Fprintf(t, "the server does not describe it: %s\n", e.Error)
 		}
 		if len(e.Fields) == 0 {
+			if e.Refused == "" && e.Error == "" {
+				fmt.Fprintln(t, "it has no result")
+			}
 			continue
 		}
 		fmt.Fprintln(t, "FIELD\tTYPE\tLINEAGE\tDEPENDS ON\tTREATMENT\tRULE\tWHY")

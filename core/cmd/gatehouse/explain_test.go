@@ -20,7 +20,8 @@ func testExplain(t *testing.T, d *demo) {
 		t.Fatal(err)
 	}
 	const sql = "SELECT upper(name) AS who, ssn, length(ssn) AS n, count(*) OVER () AS all_of FROM customers; " +
-		"SELECT name FROM customers ORDER BY ssn LIMIT 1; DELETE FROM customers WHERE ssn || '' = 'x'; SELECT nothing FROM customers"
+		"SELECT name FROM customers ORDER BY ssn LIMIT 1; DELETE FROM customers WHERE ssn || '' = 'x'; SELECT nothing FROM customers; " +
+		"DO 'BEGIN END'; COPY (SELECT ssn AS copied FROM customers) TO STDOUT; VACUUM customers; SET client_encoding = 'LATIN1'; SELECT pg_listening_channels()"
 	code, out, stderr := gatehouse(t, "explain", sql, "--resource", "shop", "--as", "agent@example.com", "--group", "agents", "--config", file)
 	if code != exitOK {
 		t.Fatalf("code %d\n%s%s", code, out, stderr)
@@ -34,6 +35,11 @@ func testExplain(t *testing.T, d *demo) {
 		`every field is unknown: which rows there are depends on public.customers.ssn`,
 		`refused: DELETE with protected columns in expressions or joins is refused`,
 		`the server does not describe it: column "nothing" does not exist`,
+		`DO 'BEGIN END'\nrefused: DO is refused\n`,
+		`copied +text +exact +public.customers.ssn +redact +protect/public.customers.ssn +-`,
+		`VACUUM customers\nit has no result\n`,
+		`refused: client_encoding may not be changed: it alters how statements are read`,
+		`refused: a statement whose number of rows depends on pg_catalog.pg_listening_channels\(\) is refused\nA policy can clear`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("%q is missing in\n%s", want, out)
