@@ -98,6 +98,9 @@ func (a *analysis) apply(s *scope, c *Call, f *Function, args []value) value {
 	if !f.Total && !followed {
 		v = a.fails(v)
 	}
+	if !followed && !f.takesPart(args) && !places(f.Extracts, args, c.Places) {
+		v = v.sifts()
+	}
 	if f.Volatile { // which is another each time
 		v.from = v.from.with(set{a.sourceOf(c, -1)}).two()
 		v.rows.arriving = inGroups | inWindows

@@ -30,6 +30,7 @@ func (a *analysis) holding(s *scope, e Expr) rows {
 		if _, ok := e.Arg.(*Ref); ok {
 			return a.comparison(e, a.expr(s, e.Arg), true)
 		}
+		return a.told(e, a.expr(s, e.Arg))
 	case *Subquery:
 		if e.Kind == Exists { // what its rows are is told of them
 			return a.expr(s, e).decides()
@@ -41,9 +42,10 @@ func (a *analysis) holding(s *scope, e Expr) rows {
 }
 
 // told is on what rows depend that v, which is computed, decides about: a bit for
-// each row of a source, or any number of rows where it is made of those of several.
+// each row of a source, or any number of rows where it is made of those of several,
+// or tells of many values at once.
 func (a *analysis) told(at Expr, v value) rows {
-	if len(v.from) > 1 {
+	if len(v.from) > 1 || v.sifted {
 		return v.counts()
 	}
 	r := v.decides()
@@ -68,6 +70,7 @@ func (a *analysis) compared(s *scope, e *Operation) rows {
 	case whole && !slices.ContainsFunc(args, func(arg value) bool { return !arg.shown() }):
 		return v.decides() // columns are equal, or not
 	case whole:
+		v.sifted = slices.ContainsFunc(args, func(arg value) bool { return arg.sifted })
 		return a.told(e, v)
 	default:
 		return v.counts()
@@ -82,7 +85,7 @@ func equalities(operators []*Function) bool {
 // comparison compares what a name stands for with constants. What is a column as
 // it is, is compared; what is computed is matched.
 func (a *analysis) comparison(at Expr, v value, whole bool) rows {
-	if len(v.derived) > 0 && len(v.from) > 1 {
+	if len(v.derived) > 0 && (len(v.from) > 1 || v.sifted) {
 		return v.counts()
 	}
 	r := v.rows

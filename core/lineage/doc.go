@@ -38,6 +38,7 @@
 //	WHERE ssn = $1                         compared: a bit for each row
 //	WHERE ssn LIKE 'a%', ssn > 'a'         compared, in part: more with each statement
 //	WHERE upper(ssn) = 'X'                 compared in part, and matched
+//	WHERE ssn ~ '[a-m]', pin % 2 = 1       matched, and counted: any of many values
 //	WHERE a.ssn = b.ssn                    matched
 //	WHERE upper(a.ssn || b.x) = 'X'        matched, and counted: rows of several sources
 //	WHERE a.ssn = g                        the same, where g is a function's, not a column

@@ -37,9 +37,9 @@ func (a *analysis) evaluated(s *scope, e Expr) value {
 	case *Computed:
 		return a.computed(s, e)
 	case *Logic:
-		return a.controls(a.chosen(a.all(s, e.Args))).as(a.catalog.Condition())
+		return a.controls(a.chosen(a.all(s, e.Args))).as(a.catalog.Condition()).sifts()
 	case *Test:
-		return a.expr(s, e.Arg).computed().as(a.catalog.Condition())
+		return a.expr(s, e.Arg).computed().as(a.catalog.Condition()).sifts()
 	case *Operation:
 		return a.operation(s, e)
 	case *Call:
@@ -114,6 +114,9 @@ func (a *analysis) record(s *scope, e *Record) value {
 func (a *analysis) computed(s *scope, e *Computed) value {
 	args := a.each(s, e.Args)
 	v := a.chosen(a.extracted(e.Extracts, args, e.Places))
+	if e.Results < len(e.Args) && !places(e.Extracts, args, e.Places) {
+		v = v.sifts()
+	}
 	if e.Fails {
 		v = a.fails(v)
 	}
@@ -247,10 +250,10 @@ func (a *analysis) operators(s *scope, e *Operation, types []Name) Meant {
 
 // applied is what functions make of what they are given, any of which may be the
 // one: operators, and those of casts.
-func (a *analysis) applied(s *scope, args []value, found []*Function, places [][]string) value {
+func (a *analysis) applied(s *scope, args []value, found []*Function, at [][]string) value {
 	v := joined(args)
 	for i, f := range found {
-		of := a.extracted(f.Extracts, args, places)
+		of := a.extracted(f.Extracts, args, at)
 		w := a.kept(s, f, of)
 		switch {
 		case f.Body != nil:
@@ -261,7 +264,9 @@ func (a *analysis) applied(s *scope, args []value, found []*Function, places [][
 		case !f.Total && f.Compares == ComparesNot:
 			w = a.fails(w)
 		}
-		w.typ = Name{}
+		if w.typ = (Name{}); f.Body == nil && !f.takesPart(args) && !places(f.Extracts, args, at) {
+			w = w.sifts()
+		}
 		if i == 0 {
 			v = w
 		} else {
@@ -271,26 +276,45 @@ func (a *analysis) applied(s *scope, args []value, found []*Function, places [][
 	return v
 }
 
+// takesPart is whether what f makes of values is a part of one of them, by constants,
+// or all of them.
+func (f *Function) takesPart(args []value) bool {
+	if f.Part == Whole {
+		return true
+	}
+	for i, v := range args {
+		if i != f.Part-1 && !v.plain() {
+			return false
+		}
+	}
+	return f.Part > 0
+}
+
 // extracted is what is computed from values, of the first of which only what is at
 // places counts, where it is a document and the text says which.
-func (a *analysis) extracted(how Extracts, args []value, places [][]string) value {
-	if how == ExtractsNot || len(args) == 0 || !args[0].document || len(places) == 0 {
+func (a *analysis) extracted(how Extracts, args []value, at [][]string) value {
+	if !places(how, args, at) {
 		return joined(args)
 	}
 	v := args[0].computed()
-	var at set
+	var found set
 	for _, n := range v.derived {
-		for _, keys := range places {
-			at = at.with(set{a.number(a.columns[n].at(keys))})
+		for _, keys := range at {
+			found = found.with(set{a.number(a.columns[n].at(keys))})
 		}
 	}
-	v.derived = at
+	v.derived = found
 	rest := joined(args[1:])
 	if how != ExtractsDocument || !rest.plain() || rest.risky {
 		return v.with(rest)
 	}
 	v.typ, v.document = args[0].typ, true
 	return v
+}
+
+// places is whether what is extracted from values is at places in the first.
+func places(how Extracts, args []value, at [][]string) bool {
+	return how != ExtractsNot && len(args) > 0 && args[0].document && len(at) > 0
 }
 
 // kept notes where a function keeps what it is given.
@@ -407,10 +431,13 @@ func (a *analysis) subquery(s *scope, e *Subquery) value {
 		for _, c := range r.columns {
 			v = v.with(c.value)
 		}
+		sifted := v.sifted
 		if equal { // how often does not matter
 			v.from = nil
 		}
-		v = a.operated(s, compares, []value{v, {}}, meant)
+		if v = a.operated(s, compares, []value{v, {}}, meant); equalities(meant.Functions) {
+			v.sifted = sifted
+		}
 	}
 	v.many, v.outer = false, true
 	return v

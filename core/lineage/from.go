@@ -296,7 +296,9 @@ func (a *analysis) generated(r *relation, of *Relation) {
 	s := &scope{within: within{home: of.Home}, items: []*item{{name: of.Name, schema: of.Schema, stored: true, byName: true, byColumn: true, columns: append([]column(nil), r.columns...)}}}
 	for i, c := range of.Columns {
 		if c.Generated != nil {
-			r.columns[i].value = r.columns[i].or(a.expr(s, c.Generated).computed()).as(r.columns[i].typ)
+			v := a.expr(s, c.Generated).computed()
+			v.sifted = false // since no statement chooses it
+			r.columns[i].value = r.columns[i].or(v).as(r.columns[i].typ)
 		}
 	}
 }

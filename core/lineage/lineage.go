@@ -111,10 +111,13 @@ var Literal = Name{Name: "?"}
 type Compares uint8
 
 const (
-	ComparesNot   Compares = iota // it is no comparison, or one of its own kind
+	ComparesNot   Compares = iota // it is no comparison, or of many values at once
 	ComparesWhole                 // whether it has one value: =, <>
 	ComparesPart                  // more than that: a range, a pattern
 )
+
+// Whole is the Part of functions that put their arguments together.
+const Whole = -1
 
 // An Extracts says whether a function takes what it returns from places in its first
 // argument, a document, which the text may say (Places).
@@ -219,6 +222,11 @@ type Function struct {
 	Compares Compares
 	// Total is whether it fails for no values.
 	Total bool
+	// Part is which of its arguments it returns in another form, or a part of, so
+	// that it is not the same for values that are chosen at will: the number of
+	// one, counted from 1, where the others are constants; Whole for all of them
+	// one behind the other; 0 if it does something else.
+	Part int
 	// Extracts is whether it takes what it returns from places in a document.
 	Extracts Extracts
 	// Counts is whether only how many values it is given decides what it
@@ -312,7 +320,8 @@ type Dependence struct {
 	// Counted are those of Matched that may decide about any number of rows, so
 	// that the number tells more than whether something is equal: limits, the
 	// arguments of functions that return sets, what is compared by range or
-	// pattern.
+	// pattern with what is no constant, what conditions of other kinds than
+	// comparisons make of it.
 	Counted []Column
 	// Ordered are columns that decide the order only.
 	Ordered []Column

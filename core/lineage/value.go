@@ -17,6 +17,7 @@ type value struct {
 	many    bool     // it is a row for each of a set
 	risky   bool     // computing it may fail, for some columns or for none
 	shaped  bool     // it may be a row of columns that are not known
+	sifted  bool     // it may be the same for values of its columns that are chosen at will
 	typ     Name     // its type, where that is known
 	// document is whether it is what is in the columns, or at places in them, as it
 	// is, and these are documents.
@@ -80,13 +81,19 @@ func (v value) with(w value) value {
 	v.reason, v.why = first(v.reason, w.reason), first(v.why, w.why)
 	v.outer = v.outer || w.outer
 	v.many = v.many || w.many
-	v.risky = v.risky || w.risky
+	v.risky, v.sifted = v.risky || w.risky, v.sifted || w.sifted
 	return v
 }
 
 // computed is what is computed from v.
 func (v value) computed() value {
 	v.exact, v.derived, v.record, v.typ, v.shaped, v.document = nil, v.all(), nil, Name{}, false, false
+	return v
+}
+
+// sifts is v where something tells of it what it likes.
+func (v value) sifts() value {
+	v.sifted = len(v.exact)+len(v.derived) > 0
 	return v
 }
 
@@ -101,7 +108,7 @@ func (v value) or(w value) value {
 	u.reason, u.why = first(v.reason, w.reason), first(v.why, w.why)
 	u.outer = v.outer || w.outer
 	u.many = v.many || w.many
-	u.risky = v.risky || w.risky
+	u.risky, u.sifted = v.risky || w.risky, v.sifted || w.sifted
 	u.shaped = v.shaped || w.shaped
 	u.record = nil
 	u.document = v.document && (w.document || len(w.all()) == 0) || w.document && len(v.all()) == 0
@@ -176,7 +183,7 @@ func (a *analysis) chosen(v value) value {
 func unknown(reason string) value { return value{reason: reason} }
 
 func (v value) equal(w value) bool {
-	return v.document == w.document && v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.from.equal(w.from) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
+	return v.document == w.document && v.sifted == w.sifted && v.exact.equal(w.exact) && v.derived.equal(w.derived) && v.from.equal(w.from) && v.failing.equal(w.failing) && v.rows.equal(w.rows) && v.reason == w.reason
 }
 
 // shown is whether v is a column of one source, as it is.

@@ -165,6 +165,12 @@ func (w *world) operator(ctx context.Context, own, others *dictionary, o *operat
 	if f.Kind == lineage.Scalar && (o.oid < firstUserOID && o.schema == "pg_catalog" || knownExtensions[o.extension]) {
 		f.Compares = compares(o.name, o.returns == boolOID)
 		f.Total = o.returns == boolOID || totalOperators[o.name]
+		switch f.Part = 0; {
+		case o.name == "||":
+			f.Part = lineage.Whole
+		case totalOperators[o.name]:
+			f.Part = 1
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -172,7 +178,10 @@ func (w *world) operator(ctx context.Context, own, others *dictionary, o *operat
 	return &f
 }
 
-const boolOID = 16
+const (
+	boolOID = 16
+	int4OID = 23
+)
 
 // oidOfType returns the OID of a type by its name; 0 where it has none.
 func oidOfType(own, others *dictionary, name lineage.Name) uint32 {

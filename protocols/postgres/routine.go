@@ -128,6 +128,7 @@ func (v *vocabulary) classify(ctx context.Context, r *routine, f *lineage.Functi
 		f.Kind, f.Stores = ownKind(r.name, r.kind, r.volatility, r.set)
 		f.Total, f.Tallies, f.Shaped, f.Extracts = totals[r.name], r.name == "count", populating[r.name], extracts(r.name)
 		f.Unordered = unordered[r.name] || len(r.takes) == 1 && slices.Contains(unorderedOf[r.name], r.takes[0])
+		f.Part = r.part()
 		if f.Kind == lineage.Opaque {
 			f.Reason = "it may return what the database holds"
 		}

@@ -123,7 +123,7 @@ func (w *world) add(functions []*lineage.Function, f *lineage.Function) []*linea
 	f = w.policy(f)
 	for _, g := range functions {
 		if g.Body == nil && f.Body == nil && g.Schema == f.Schema && g.Name == f.Name && g.Kind == f.Kind && g.Stores == f.Stores && g.Least == f.Least &&
-			g.Total == f.Total && g.Unordered == f.Unordered && g.Extracts == f.Extracts && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) {
+			g.Total == f.Total && g.Unordered == f.Unordered && g.Part == f.Part && g.Extracts == f.Extracts && g.Compares == f.Compares && g.Volatile == f.Volatile && slices.Equal(g.Columns, f.Columns) && slices.Equal(g.Names, f.Names) {
 			return functions
 		}
 	}
@@ -201,18 +201,46 @@ func redefined(all []*lineage.Relation) []*lineage.Relation {
 // compares with a constant.
 func compares(name string, boolean bool) lineage.Compares {
 	switch {
-	case !boolean || manyValued[name]:
+	case !boolean:
 		return lineage.ComparesNot
 	case name == "=" || name == "<>":
 		return lineage.ComparesWhole
+	case ranges[name]:
+		return lineage.ComparesPart
 	}
-	return lineage.ComparesPart
+	return lineage.ComparesNot
 }
 
-// manyValued are operators that tell at once whether a column has any of values that
-// are chosen at will, which is more than a comparison: a regular expression or
-// SIMILAR TO, what arrays or multiranges have in common, a path with conditions.
-var manyValued = set(`~ !~ ~* !~* && @> <@ ?| @@ @@@ @?`)
+// ranges are operators that tell whether a value is in a range, is like a pattern or
+// has a key. All others tell at once whether it is one of many that are chosen at will,
+// which is more than a comparison: a regular expression or SIMILAR TO, what arrays or
+// multiranges have in common, a path with conditions.
+var ranges = set(`< > <= >= ~~ !~~ ~~* !~~* ^@ ~<~ ~<=~ ~>=~ ~>~ ?`)
+
+// part is which argument of a function of the server's own it returns a part of, that
+// does not depend on what it is, or in another form, as in lineage.Function.
+func (r *routine) part() int {
+	switch r.name {
+	case "btrim", "ltrim", "rtrim": // rather than characters that are given
+		return 2 - r.arguments
+	case "substr", "substring": // rather than by a pattern
+		if len(r.takes) < 2 || r.takes[1] != int4OID {
+			return 0
+		}
+		return 1
+	case "date_trunc", "date_part", "extract":
+		return 2
+	case "concat", "concat_ws":
+		return lineage.Whole
+	}
+	if partial[r.name] {
+		return 1
+	}
+	return 0
+}
+
+var partial = set(`lower upper initcap reverse left right split_part replace md5 length char_length character_length octet_length
+	to_char round trunc floor ceil ceiling`)
 
 // totals are functions, and totalOperators operators, of the server's own that
 // fail for no value.

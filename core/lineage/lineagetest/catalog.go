@@ -35,6 +35,7 @@ func New() *Catalog {
 	}
 	own(scalars, lineage.Function{Kind: lineage.Scalar})
 	own(totals, lineage.Function{Kind: lineage.Scalar, Total: true})
+	own(parts, lineage.Function{Kind: lineage.Scalar, Total: true, Part: 1})
 	own(aggregates, lineage.Function{Kind: lineage.Aggregate, Total: true})
 	own("sum", lineage.Function{Kind: lineage.Aggregate, Total: true, Unordered: true})
 	own("count", lineage.Function{Kind: lineage.Aggregate, Total: true, Unordered: true, Tallies: true})
@@ -55,8 +56,10 @@ func New() *Catalog {
 		}
 	}
 	operator("= <>", lineage.Function{Compares: lineage.ComparesWhole})
-	operator("< > <= >= ~~ !~~ ~~* !~~* ~ !~ ~* !~*", lineage.Function{Compares: lineage.ComparesPart})
-	operator("|| @> <@ && ->> -> ? #> #>>", lineage.Function{Total: true})
+	operator("< > <= >= ~~ !~~ ~~* !~~*", lineage.Function{Compares: lineage.ComparesPart})
+	operator("||", lineage.Function{Total: true, Part: lineage.Whole})
+	operator("->> -> #> #>>", lineage.Function{Total: true, Part: 1})
+	operator("~ !~ ~* !~* @> <@ && ?", lineage.Function{Total: true})
 	operator("+ - * / % ^ & | # << >> @@", lineage.Function{})
 	for _, t := range strings.Fields("text varchar bpchar name int2 int4 int8 float4 float8 numeric bool date time timetz timestamp timestamptz interval uuid json jsonb xml bytea oid regclass inet record") {
 		c.types[t] = true
@@ -67,7 +70,8 @@ func New() *Catalog {
 const (
 	scalars = "abs round ceil floor substring substr to_char to_date to_number date_trunc date_part extract ascii chr repeat power mod div regexp_replace age make_date json_build_object jsonb_build_object " +
 		"row_to_json to_json to_jsonb int4 similar_to_escape like_escape xpath format timezone array_position jsonb_extract_path_text decode encode convert_to"
-	totals     = "upper lower length left right md5 concat concat_ws btrim ltrim rtrim trim replace coalesce reverse position strpos split_part overlay quote_literal array_length cardinality"
+	parts      = "upper lower length left right md5 replace reverse"
+	totals     = "concat concat_ws btrim ltrim rtrim trim coalesce position strpos split_part overlay quote_literal array_length cardinality"
 	aggregates = "avg min max array_agg string_agg json_agg jsonb_agg json_object_agg bool_and bool_or every stddev variance percentile_cont percentile_disc mode xmlagg corr any_value range_agg"
 	windows    = "row_number percent_rank cume_dist ntile lag lead first_value last_value nth_value"
 	sets       = "generate_series regexp_split_to_table regexp_matches json_array_elements jsonb_array_elements json_array_elements_text jsonb_object_keys string_to_table jsonb_path_query jsonb_to_recordset json_to_record jsonb_to_record generate_subscripts"
