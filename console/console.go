@@ -201,7 +201,7 @@ func (c *Console) auditor(h handler) handler {
 			return &apiError{http.StatusNotFound, "this gate shows no sessions", "configure where it records to"}
 		}
 		if !c.mayAudit(by) {
-			return &apiError{http.StatusForbidden, "you are in none of the groups that may see sessions", "ask whoever runs the gate to add one of your groups to the console's auditors"}
+			return &apiError{http.StatusForbidden, "you are in none of the groups that may see sessions", "ask whoever runs the gate to add one of your groups to the console's viewers"}
 		}
 		return h(w, r, by)
 	}

@@ -65,7 +65,7 @@ type SessionInfo struct {
 // An Object is one file. Body is valid until the next step of the iteration,
 // which closes it.
 type Object struct {
-	Name string // slash-separated
+	Name string // in the store: "sessions/2026/11/23/ID/000000.piece"
 	Size int64
 	Time time.Time
 	Body io.Reader
@@ -168,7 +168,7 @@ func badParameter(name, want string) error {
 
 var errNoSession = &apiError{http.StatusNotFound, "there is no such session", "look at the list of sessions; old ones may be past their retention"}
 
-var errEncrypted = &apiError{http.StatusConflict, "the recording is encrypted, and the gate has no identity that opens it", "download it and use gatehouse sessions replay --identity, or have recording.encryption.identity set"}
+var errEncrypted = &apiError{http.StatusConflict, "the recording is encrypted, and the gate has no identity that opens it", "download it, unpack it and use gatehouse sessions replay --store DIRECTORY --identity REFERENCE, or have recording.encryption.identity set"}
 
 // noSession is whether err means that there is no such session.
 func noSession(err error) bool {
@@ -247,7 +247,8 @@ func (c *Console) getSession(w http.ResponseWriter, r *http.Request, by event.Pr
 
 const maxInt = 1<<31 - 1
 
-// getRecording returns the files of a session's recording as a tar archive.
+// getRecording returns the files of a session's recording as a tar archive: a
+// store that has this session alone, and no log.
 func (c *Console) getRecording(w http.ResponseWriter, r *http.Request, by event.Principal) error {
 	select {
 	case c.downloads <- struct{}{}:
@@ -266,7 +267,7 @@ func (c *Console) getRecording(w http.ResponseWriter, r *http.Request, by event.
 	c.Log.Info("recording downloaded", "session", id, "issuer", by.Issuer, "subject", by.Subject)
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": "gatehouse-" + id + ".tar"}))
-	if err := writeArchive(&patientWriter{w, http.NewResponseController(w)}, id, objects); err != nil {
+	if err := writeArchive(&patientWriter{w, http.NewResponseController(w)}, objects); err != nil {
 		// Whoever downloads must see that it is not whole.
 		c.Log.Warn("a download ended early", "session", id, "error", err)
 		panic(http.ErrAbortHandler)
@@ -290,13 +291,13 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 	return p.w.Write(b)
 }
 
-func writeArchive(w io.Writer, id string, objects iter.Seq2[Object, error]) error {
+func writeArchive(w io.Writer, objects iter.Seq2[Object, error]) error {
 	t := tar.NewWriter(w)
 	for o, err := range objects {
 		if err != nil {
 			return err
 		}
-		h := &tar.Header{Name: path.Join(id, path.Join("/", o.Name)), Mode: 0o444, Size: o.Size, ModTime: o.Time, Format: tar.FormatPAX}
+		h := &tar.Header{Name: path.Join("/", o.Name)[1:], Mode: 0o444, Size: o.Size, ModTime: o.Time, Format: tar.FormatPAX}
 		if err := t.WriteHeader(h); err != nil {
 			return fmt.Errorf("write archive: %w", err)
 		}

@@ -170,7 +170,7 @@ func TestRecording(t *testing.T) {
 	}
 	files := tar.NewReader(res.Body)
 	h, err := files.Next()
-	if err != nil || h.Name != "01C/000001.piece" {
+	if err != nil || h.Name != "sessions/2026/11/23/01C/000001.piece" {
 		t.Fatalf("first file: %+v, %v", h, err)
 	}
 	b, err := io.ReadAll(files)

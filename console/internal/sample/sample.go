@@ -176,7 +176,7 @@ func (s Sessions) Objects(_ context.Context, id string) (iter.Seq2[console.Objec
 		for _, f := range r.Frames {
 			b = f.Append(b)
 		}
-		if !yield(console.Object{Name: "000001.piece", Size: int64(len(b)), Time: r.Info.Start, Body: bytes.NewReader(b)}, nil) {
+		if !yield(console.Object{Name: "sessions/" + r.Info.Start.UTC().Format("2006/01/02/") + id + "/000001.piece", Size: int64(len(b)), Time: r.Info.Start, Body: bytes.NewReader(b)}, nil) {
 			return
 		}
 		if r.Broken {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"path"
 	"strings"
 
 	"gatehouse/console"
@@ -134,7 +133,7 @@ func (a *archive) object(ctx context.Context, name string) (console.Object, erro
 	if err != nil {
 		return console.Object{}, err
 	}
-	return console.Object{Name: path.Base(name), Size: int64(len(b)), Body: bytes.NewReader(b)}, nil
+	return console.Object{Name: name, Size: int64(len(b)), Body: bytes.NewReader(b)}, nil
 }
 
 // readObject reads an object whole.

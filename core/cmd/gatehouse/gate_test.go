@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -299,6 +300,24 @@ func testVerify(t *testing.T, d *demo) {
 	}
 }
 
+// unpack writes the files of a tar archive below dir.
+func unpack(r io.Reader, dir string) error {
+	for archive := tar.NewReader(r); ; {
+		h, err := archive.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(archive)
+		name := filepath.Join(dir, h.Name)
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, b, 0o644)); err != nil {
+			return err
+		}
+	}
+}
+
 // testSessions reads the recordings with the command line, while the gate
 // runs.
 func testSessions(t *testing.T, d *demo) {
@@ -340,6 +359,18 @@ func testSessions(t *testing.T, d *demo) {
 	code, out, stderr := gatehouse(t, "verify", c)
 	if code != exitOK {
 		t.Errorf("verify: code %d\n%s%s", code, out, stderr)
+	}
+	status, archive := d.ask(t, dana, "/api/sessions/"+a.session+"/recording")
+	if status != http.StatusOK {
+		t.Fatalf("download: status %d, %s", status, archive)
+	}
+	unpacked := t.TempDir()
+	if err := unpack(bytes.NewReader(archive), unpacked); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr = gatehouse(t, "sessions", "replay", a.session, "--store", unpacked)
+	if code != exitOK || !strings.Contains(out, "SELECT name, email FROM customers WHERE id = 1") {
+		t.Errorf("a recording from the console: code %d\n%s%s", code, out, stderr)
 	}
 	code, _, stderr = gatehouse(t, "sessions", "show", "01KAQ3V5Z8M4Q2T7W9X1Y3B6CD", c)
 	if code != exitFailed || !strings.Contains(stderr, "gatehouse sessions list shows the recordings") {
