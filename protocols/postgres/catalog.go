@@ -145,10 +145,13 @@ func (c *catalogs) of(r *Resource, database string, a Address) *catalog {
 	return c.m[k]
 }
 
+// close closes the connections once the questions under way are answered. Later
+// ones open them again.
 func (c *catalogs) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, cat := range c.m {
+	all := slices.Collect(maps.Values(c.m))
+	c.mu.Unlock()
+	for _, cat := range all {
 		_ = cat.asking.take(context.Background()) // which does not end
 		cat.disconnect()
 		cat.asking.give()
@@ -315,6 +318,7 @@ func (c *catalog) standIns(ctx context.Context, h *head) error {
 			missing = append(missing, oid)
 		}
 	}
+	generation := c.changes
 	c.mu.Unlock()
 	if len(missing) > 0 {
 		var learnt map[uint32]byte
@@ -327,8 +331,9 @@ func (c *catalog) standIns(ctx context.Context, h *head) error {
 		}
 		maps.Copy(found, learnt)
 		c.mu.Lock()
-		c.fresh()
-		maps.Copy(c.types, learnt)
+		if c.fresh(); c.changes == generation {
+			maps.Copy(c.types, learnt)
+		}
 		c.mu.Unlock()
 	}
 	for i, oid := range h.oids {
@@ -403,27 +408,12 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 			return c.failed
 		}
 		if c.conn == nil {
-			conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
-			var first naming
-			if err == nil {
-				if first, err = newNaming(ctx, conn); err == nil {
-					err = askQuickly(ctx, conn)
-				}
-				if err != nil {
-					giveUp(conn)
-				}
-			}
-			if err != nil {
-				err = fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+			if err := c.open(ctx); err != nil {
 				if asker.Err() == nil {
 					c.failed, c.after = err, time.Now().Add(catalogPause)
 				}
 				return err
 			}
-			c.mu.Lock()
-			c.first, c.firstSince = first, time.Now()
-			c.mu.Unlock()
-			c.conn = conn
 		}
 		err := f(ctx, c.conn)
 		if err == nil {
@@ -435,6 +425,28 @@ func (c *catalog) ask(ctx context.Context, f func(context.Context, *pgx.Conn) er
 			return fmt.Errorf("ask the catalogue of resource %s: %w", c.resource.Name, err)
 		}
 	}
+}
+
+// open opens the connection and looks what sessions begin with. The caller has
+// taken asking.
+func (c *catalog) open(ctx context.Context) error {
+	conn, err := c.resource.newest(c.address).connect(ctx, c.database, c.address)
+	if err != nil {
+		return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+	}
+	first, err := newNaming(ctx, conn)
+	if err == nil {
+		err = askQuickly(ctx, conn)
+	}
+	if err != nil {
+		giveUp(conn)
+		return fmt.Errorf("open the catalogue of resource %s: %w", c.resource.Name, err)
+	}
+	c.mu.Lock()
+	c.first, c.firstSince = first, time.Now()
+	c.mu.Unlock()
+	c.conn = conn
+	return nil
 }
 
 // disconnect closes the connection. The caller has taken asking.

@@ -116,6 +116,9 @@ var errTooManyTaints = fmt.Errorf("more than %d columns would hold values of pro
 type taints struct {
 	file string
 
+	// mu is held while the file is written too: what others are told has to be
+	// durable. That is so only where a statement stores values in a column, or a
+	// principal does, that was not known to.
 	mu   sync.Mutex
 	list []*Taint
 	// version counts changes. Who reads it before the taints can tell later
