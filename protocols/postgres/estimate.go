@@ -70,36 +70,10 @@ func (s *session) findOut(ctx context.Context, e *owed) ([]event.Attr, error) {
 // cannot say, or cannot be asked: planning runs functions, so that all of them
 // must be the server's own.
 func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
-	asks := make([]bool, len(w.list)) // of the outermost statements
-	roots := make([]int, len(w.list))
-	writes := make([]bool, len(w.list))
-	asked := false
-	for i := range w.list {
-		st := &w.list[i]
-		roots[i] = i
-		if st.Parent >= 0 && st.Parent < i {
-			roots[i] = roots[st.Parent]
-		}
-		writes[roots[i]] = writes[roots[i]] || writesRows(st)
-		switch {
-		case !writesRows(st), st.Scope == event.ScopeAll:
-		case st.Within == "cascade":
-			asked = true
-		case w.runsOnce(i) && s.pinsRow(ctx, st):
-		case w.hidden(i):
-			return unknown, nil
-		default:
-			asks[roots[i]], asked = true, true
-		}
-	}
-	// What restricts no rows needs no estimate, and does not reach the server by
-	// one.
-	skips := make([]bool, len(w.list))
-	for i := range w.list {
-		skips[roots[i]] = skips[roots[i]] || w.list[i].Scope == event.ScopeAll
-	}
-	if !asked {
-		return "", nil
+	x := newEstimation(w)
+	asked, known := x.ask(ctx, s)
+	if !asked || !known {
+		return x.told(known), nil
 	}
 	_, settled := s.queue.transaction()
 	path, known := s.settings.searched(settled)
@@ -113,70 +87,143 @@ func (s *session) estimate(ctx context.Context, w *writing) (string, error) {
 	if err := s.ps.Commit(ctx); err != nil {
 		return "", err
 	}
-	rows := make([]float64, len(w.list)) // of the outermost statements, and of cascades
-	answered := false
-	for i := range w.units() {
-		top, start, end := w.unit(i)
-		if writes[top] {
-			rows[top] = 1
+	known, err := x.plan(ctx, s, path)
+	if known && err == nil {
+		known, err = x.cascade(ctx, s)
+	}
+	if err != nil {
+		return "", err
+	}
+	return x.told(known), nil
+}
+
+// An estimation is how many rows the statements of a writing write, as far as that
+// is found out. Its slices are by their indexes.
+type estimation struct {
+	*writing
+	roots    []int     // the outermost statement around each
+	writes   []bool    // of the outermost: whether they write rows
+	asks     []bool    // of the outermost: whether the server is asked
+	skips    []bool    // of the outermost: whether it is not asked for one that restricts no rows
+	rows     []float64 // of the outermost, and of cascades
+	answered bool
+}
+
+func newEstimation(w *writing) *estimation {
+	n := len(w.list)
+	x := &estimation{writing: w, roots: make([]int, n), writes: make([]bool, n), asks: make([]bool, n), skips: make([]bool, n), rows: make([]float64, n)}
+	for i := range w.list {
+		st := &w.list[i]
+		x.roots[i] = i
+		if st.Parent >= 0 && st.Parent < i {
+			x.roots[i] = x.roots[st.Parent]
 		}
-		if !asks[top] || skips[top] || s.writesOwn(ctx, w, roots, top) {
+		root := x.roots[i]
+		x.writes[root] = x.writes[root] || writesRows(st)
+		// What restricts no rows needs no estimate, and does not reach the server
+		// by one.
+		x.skips[root] = x.skips[root] || st.Scope == event.ScopeAll
+	}
+	return x
+}
+
+// told is what judges are told.
+func (x *estimation) told(known bool) string {
+	if !known {
+		return unknown
+	}
+	if !x.answered {
+		return ""
+	}
+	total := 0.0
+	for _, n := range x.rows {
+		total += n
+	}
+	return strconv.FormatFloat(total, 'f', 0, 64)
+}
+
+// ask finds out of which statements the server is to be asked, and whether of any.
+// That is not known where one of them runs in code that the server does not plan.
+func (x *estimation) ask(ctx context.Context, s *session) (asked, known bool) {
+	for i := range x.list {
+		st := &x.list[i]
+		switch {
+		case !writesRows(st), st.Scope == event.ScopeAll:
+		case st.Within == "cascade":
+			asked = true
+		case x.runsOnce(i) && s.pinsRow(ctx, st):
+		case x.hidden(i):
+			return false, false
+		default:
+			x.asks[x.roots[i]], asked = true, true
+		}
+	}
+	return asked, true
+}
+
+// plan asks the server for the plans of the outermost statements.
+func (x *estimation) plan(ctx context.Context, s *session, path string) (known bool, err error) {
+	for i := range x.units() {
+		top, start, end := x.unit(i)
+		if x.writes[top] {
+			x.rows[top] = 1
+		}
+		if !x.asks[top] || x.skips[top] || s.writesOwn(ctx, x.writing, x.roots, top) {
 			continue
 		}
-		before, query, known := s.plannable(w, top, w.sql[start:end])
+		before, query, known := s.plannable(x.writing, top, x.sql[start:end])
 		if !known {
-			return unknown, nil
+			return false, nil
 		}
-		plans, err := s.catalog.plan(ctx, path, before, query, w.bind, w.st)
+		plans, err := s.catalog.plan(ctx, path, before, query, x.bind, x.st)
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			return true, ctx.Err()
 		}
 		if err != nil {
 			// The session's own transaction may have changed the table, which
 			// locks it.
-			if rows[top], known = s.atMost(ctx, w, roots, top); !known {
-				return unknown, nil
+			if x.rows[top], known = s.atMost(ctx, x.writing, x.roots, top); !known {
+				return false, nil
 			}
-			answered = true
+			x.answered = true
 			continue
 		}
-		rows[top], answered = 0, true
+		x.rows[top], x.answered = 0, true
 		for i := range plans {
-			rows[top] += plans[i].Plan.writes()
+			x.rows[top] += plans[i].Plan.writes()
 		}
-		if w.blind(roots, top) {
-			if n, known := s.atMost(ctx, w, roots, top); known {
-				rows[top] = max(rows[top], n)
+		if x.blind(x.roots, top) {
+			if n, known := s.atMost(ctx, x.writing, x.roots, top); known {
+				x.rows[top] = max(x.rows[top], n)
 			}
 		}
 	}
+	return true, nil
+}
+
+// cascade asks the server how many rows foreign keys write for each row that is
+// written.
+func (x *estimation) cascade(ctx context.Context, s *session) (known bool, err error) {
 	cascades := 0
-	for i := range w.list {
-		st := &w.list[i]
-		if st.Within != "cascade" || !writesRows(st) || skips[roots[i]] {
+	for i := range x.list {
+		st := &x.list[i]
+		if st.Within != "cascade" || !writesRows(st) || x.skips[x.roots[i]] {
 			continue
 		}
 		from := st.Parent
-		if w.list[from].Within != "cascade" {
-			from = roots[i]
+		if x.list[from].Within != "cascade" {
+			from = x.roots[i]
 		}
 		plans, err := s.catalog.plan(ctx, "", "", perKey(st), nil, nil)
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			return true, ctx.Err()
 		}
 		if cascades++; err != nil || len(plans) != 1 || cascades > maxCascades {
-			return unknown, nil
+			return false, nil
 		}
-		rows[i], answered = rows[from]*plans[0].Plan.Rows, true
+		x.rows[i], x.answered = x.rows[from]*plans[0].Plan.Rows, true
 	}
-	if !answered {
-		return "", nil
-	}
-	total := 0.0
-	for _, n := range rows {
-		total += n
-	}
-	return strconv.FormatFloat(total, 'f', 0, 64), nil
+	return true, nil
 }
 
 // blind reports whether what an outermost statement writes is chosen by conditions of
