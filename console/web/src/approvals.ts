@@ -199,7 +199,14 @@ function parameters(a: Approval, whole: () => Promise<Approval>): HTMLElement | 
     rows.replaceChildren(...a.params.flatMap((p, i) => [h("dt", {}, `$${i + 1}`), h("dd", {}, value(p))]));
     const cut = a.params_hidden ?? 0;
     if (cut || a.params.some((p) => p?.hidden)) {
-      const all = h("button", { type: "button", class: "link", onclick: () => void whole().then(fill) }, "Show all of the parameters");
+      const open = async () => {
+        try {
+          fill(await whole());
+        } catch (err) {
+          all.replaceWith(err instanceof Error ? err.message : "they could not be fetched");
+        }
+      };
+      const all = h("button", { type: "button", class: "link", onclick: () => void open() }, "Show all of the parameters");
       rows.append(h("dt", {}, "…"), h("dd", {}, cut ? `${count(cut, "more parameter")} · ` : "", all));
     }
   };

@@ -5,7 +5,7 @@ import { ask, Problem, type Approval, type Ending, type Failing, type Outage } f
 
 type Message = { type: "approval" | "ended" | "outage" | "ready" | "alive"; approval?: Approval; ending?: Ending; outage?: Outage; failing?: Failing[] };
 
-/** The approvals that wait, in the order in which they began to. */
+/** What changed of the approvals that wait. */
 export type Change = { appeared?: Approval; ended?: Ending };
 export type Connection = "connecting" | "live" | "lost" | "signed out";
 
@@ -16,6 +16,7 @@ const signedOut = 4401;
 
 /** Keeps a connection to the gate until the page goes away. */
 export class Live extends EventTarget {
+  /** The approvals that wait, in the order in which they began to. */
   readonly approvals = new Map<string, Approval>();
   /** When each approval expires, by performance.now(). */
   readonly deadlines = new Map<string, number>();
@@ -43,10 +44,12 @@ export class Live extends EventTarget {
   }
 
   #connect(): void {
+    this.#socket?.close(); // of two attempts at the same time, the later one counts
     const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/api/events`);
     this.#socket = socket;
     this.#heard.clear();
     socket.onmessage = (e) => {
+      if (socket !== this.#socket) return;
       this.#watch();
       this.#receive(JSON.parse(e.data as string) as Message);
     };
