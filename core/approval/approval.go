@@ -2,8 +2,8 @@
 //
 // A Registry knows every request that waits. A request ends exactly once, in
 // one of five ways: approved, denied, expired, withdrawn because its client went
-// away, or outdated by a change of the policy. Whatever comes first wins; all that comes later is told how the
-// request ended.
+// away, or outdated by a change of the policy. Whatever comes first wins; all
+// that comes later is told how the request ended.
 package approval
 
 import (
@@ -145,8 +145,8 @@ func New(l Limits) *Registry {
 
 // Await shows p to those who may decide it and returns what they decided. It
 // returns ErrExpired when p.Expires passes first, and when ctx ends first
-// event.ErrPolicyChanged if that is the cause, or else ErrWithdrawn. It keeps a copy of the request, so that the caller may reuse p
-// once it returned.
+// event.ErrPolicyChanged if that is the cause, or else ErrWithdrawn. It keeps a
+// copy of the request, so that the caller may reuse p once it returned.
 func (r *Registry) Await(ctx context.Context, p *event.Pending) (event.Decision, error) {
 	h, err := r.hold(p)
 	if err != nil {

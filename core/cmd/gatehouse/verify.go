@@ -173,6 +173,10 @@ func writeReport(w io.Writer, r *recorder.Report) error {
 	if !r.OK() {
 		verdict = "Not verified"
 	}
+	if r.Origin == "" {
+		_, err := fmt.Fprintf(w, "%s: there is no log to go by.\n", verdict)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "%s: the log %s with %d entries, %s, %s of %d bytes.\n", verdict, oneLine(r.Origin), r.Entries,
 		count(r.Sessions, "session"), count(r.Pieces, "piece"), r.Bytes)
 	return err
