@@ -136,7 +136,7 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*d
 		&r.takes, &r.returns, &r.language, &r.extension, &r.names, &r.modes, &r.composite, &r.configured, &r.parts}, func() {
 		one := r
 		one.kind, one.volatility = kind[0], volatility[0]
-		_, _ = fmt.Fprintln(edition, one.oid, one.schema, one.name, one.takes, one.defaults, one.names, one.variadic)
+		_, _ = fmt.Fprintf(edition, "%d %q %q %d %d %q %d\n", one.oid, one.schema, one.name, one.takes, one.defaults, one.names, one.variadic)
 		d.functions[one.name] = append(d.functions[one.name], &one)
 		d.byOID[one.oid] = &one
 		if folded := strings.ToLower(one.name); !own {
@@ -149,7 +149,7 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*d
 	}
 	var o operator
 	err = each(operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.left, &o.right, &o.returns, &o.extension}, func() {
-		_, _ = fmt.Fprintln(edition, o)
+		_, _ = fmt.Fprintf(edition, "%#v\n", o)
 		d.operators[o.name] = append(d.operators[o.name], o)
 	})
 	if err != nil {
@@ -168,7 +168,7 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*d
 			d.types[t.name] = append(d.types[t.name], t)
 		}
 		if t.kind != 'c' || !own && len(beside.types[t.name])+len(d.types[t.name]) > 1 { // other tables come and go
-			_, _ = fmt.Fprintln(edition, t, of)
+			_, _ = fmt.Fprintf(edition, "%#v %#v\n", t, of)
 		}
 	})
 	if err != nil {
@@ -196,7 +196,7 @@ func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*d
 	var usable bool
 	err = each(usableQuery, []any{&schema, &usable}, func() {
 		d.usable[schema] = usable
-		_, _ = fmt.Fprintln(edition, schema, usable)
+		_, _ = fmt.Fprintf(edition, "%q %t\n", schema, usable)
 	})
 	d.edition = string(edition.Sum(nil))
 	return d, err
@@ -235,13 +235,11 @@ func (v *vocabulary) readRisky(ctx context.Context, own, others *dictionary) err
 	})
 }
 
-// typeOf returns the type of an OID.
+// typeOf returns the type of an OID, unless it is an array.
 func (d *dictionary) typeOf(oid uint32) (typeEntry, bool) {
-	for _, list := range d.types {
-		for _, t := range list {
-			if t.oid == oid {
-				return t, true
-			}
+	for _, t := range d.types[d.names[oid].Name] {
+		if t.oid == oid {
+			return t, true
 		}
 	}
 	return typeEntry{}, false
