@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"gatehouse/core/event"
 	"gatehouse/core/lineage"
@@ -172,7 +173,11 @@ func (j *judgement) judge(kind string) {
 	case chosen && r.Rows.Reason == "" && j.protected.Uses().Matches == protect.Refused:
 		j.refuse("a statement in which protected columns decide which rows there are is refused", "")
 	case chosen && kind != "SELECT" && kind != "COPY" && kind != "EXPLAIN" && kind != "DECLARE CURSOR" && kind != "PREPARE":
-		j.refuse(kind+" with protected columns in expressions or joins is refused", "")
+		what := " with protected columns in expressions or joins is refused"
+		if r.Rows.Reason != "" {
+			what = " of rows that may depend on protected columns is refused"
+		}
+		j.refuse(kind+what, strings.ToUpper(reason[:1])+reason[1:]+".")
 	}
 	j.writes()
 }

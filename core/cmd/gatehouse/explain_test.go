@@ -21,7 +21,7 @@ func testExplain(t *testing.T, d *demo) {
 	}
 	const sql = "SELECT upper(name) AS who, ssn, length(ssn) AS n, count(*) OVER () AS all_of FROM customers; " +
 		"SELECT name FROM customers ORDER BY ssn LIMIT 1; DELETE FROM customers WHERE ssn || '' = 'x'; SELECT nothing FROM customers; " +
-		"DO 'BEGIN END'; COPY (SELECT ssn AS copied FROM customers) TO STDOUT; VACUUM customers; SET client_encoding = 'LATIN1'; SELECT pg_listening_channels()"
+		"DO 'BEGIN END'; COPY (SELECT ssn AS copied FROM customers) TO STDOUT; VACUUM customers; SET client_encoding = 'LATIN1'; SELECT pg_listening_channels(); DELETE FROM nowhere WHERE id = 1"
 	code, out, stderr := gatehouse(t, "explain", sql, "--resource", "shop", "--as", "agent@example.com", "--group", "agents", "--config", file)
 	if code != exitOK {
 		t.Fatalf("code %d\n%s%s", code, out, stderr)
@@ -33,7 +33,8 @@ func testExplain(t *testing.T, d *demo) {
 		`n +int4 +derived +public.customers.ssn +null +protect/public.customers.ssn +-`,
 		`all_of +int8 +clean +- +pass +- +-`,
 		`every field is unknown: which rows there are depends on public.customers.ssn`,
-		`refused: DELETE with protected columns in expressions or joins is refused`,
+		`refused: DELETE with protected columns in expressions or joins is refused\nWhich rows there are depends on public.customers.ssn.\n`,
+		`refused: DELETE of rows that may depend on protected columns is refused\nRelation nowhere is not known.\n`,
 		`the server does not describe it: column "nothing" does not exist`,
 		`DO 'BEGIN END'\nrefused: DO is refused\n`,
 		`copied +text +exact +public.customers.ssn +redact +protect/public.customers.ssn +-`,
