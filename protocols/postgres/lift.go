@@ -158,9 +158,12 @@ func (c *catalog) settleLeft(ctx context.Context) error {
 // A lifting is a column that somebody is about to lift.
 type lifting struct{ taint *Taint }
 
-// storing takes out of what is being lifted where a statement stores values. The
-// caller holds mu.
-func (t *taints) storing(more []*Taint) {
+// storing notes that a statement stores values, and takes out of what is being
+// lifted where it does.
+func (t *taints) storing(more []*Taint, by *mover) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	by.stores = append(by.stores, more...)
 	for l := range t.lifting {
 		if slices.ContainsFunc(more, l.taint.same) {
 			delete(t.lifting, l)
@@ -184,18 +187,21 @@ func (t *taints) begin(taint *Taint) (*lifting, error) {
 
 // end ends lifting, and with lift does it, unless a statement came between.
 func (t *taints) end(l *lifting, lift bool) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	_, still := t.lifting[l]
 	delete(t.lifting, l)
+	list := slices.Clone(t.list)
+	t.mu.Unlock()
 	switch {
 	case !lift:
 		return nil
 	case !still:
 		return ErrStoring
 	}
-	list := slices.DeleteFunc(slices.Clone(t.list), l.taint.same)
-	if len(list) == len(t.list) {
+	n := len(list)
+	if list = slices.DeleteFunc(list, l.taint.same); len(list) == n {
 		return ErrNotTracked
 	}
 	return t.keep(list)

@@ -116,11 +116,12 @@ var errTooManyTaints = fmt.Errorf("more than %d columns would hold values of pro
 type taints struct {
 	file string
 
-	// mu is held while the file is written too: what others are told has to be
-	// durable. That is so only where a statement stores values in a column, or a
-	// principal does, that was not known to.
+	// writing is held by who changes list, while the file is written too. It is
+	// taken before mu, which nobody waits under.
+	writing sync.Mutex
+
 	mu   sync.Mutex
-	list []*Taint
+	list []*Taint // never changed, but replaced
 	// version counts changes. Who reads it before the taints can tell later
 	// whether there are others.
 	version atomic.Uint64
@@ -184,13 +185,12 @@ func (t *taints) more() uint64 {
 // that say more than was known. By is the statement on its way that stores the
 // values, or nil.
 func (t *taints) add(more []*Taint, by *mover) (added []*Taint, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	if by != nil {
-		by.stores = append(by.stores, more...)
-		t.storing(more)
+		t.storing(more, by)
 	}
-	list := slices.Clone(t.list)
+	list := slices.Clone(t.all())
 	changed := false
 	for _, m := range more {
 		i := slices.IndexFunc(list, m.same)
@@ -223,21 +223,24 @@ func (t *taints) add(more []*Taint, by *mover) (added []*Taint, err error) {
 
 // drop forgets the taints that are gone.
 func (t *taints) drop(gone func(*Taint) bool) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(t.list), gone)
-	if len(list) == len(t.list) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	list := slices.Clone(t.all())
+	n := len(list)
+	if list = slices.DeleteFunc(list, gone); len(list) == n {
 		return nil
 	}
 	return t.keep(list)
 }
 
 // keep makes list durable and puts it in the place of what is known. The caller
-// holds mu.
+// holds writing.
 func (t *taints) keep(list []*Taint) error {
 	if err := writeDurably(t.file, list); err != nil {
 		return fmt.Errorf("keep tracked columns: %w", err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.list = list
 	t.version.Add(1)
 	return nil

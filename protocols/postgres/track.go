@@ -115,7 +115,7 @@ type mover struct {
 	alters     bool // it changes a table in a way that may move values
 	cause      Cause
 	fails      atomic.Bool // it may fail for protected columns by what it fires
-	stores     []*Taint    // what it stores; guarded by the taints' mutex
+	stores     []*Taint    // what it stores; guarded by mu of the taints
 }
 
 // maxMovers is how many such statements of a resource may be on their way.
