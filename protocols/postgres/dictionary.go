@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -108,98 +109,121 @@ const (
 		SELECT n.nspname, t.typname FROM risky r JOIN pg_type t ON t.oid = r.t JOIN pg_namespace n ON n.oid = t.typnamespace`
 )
 
+// A dictionaryReader reads a dictionary.
+type dictionaryReader struct {
+	*dictionary
+	conn    *pgx.Conn
+	beside  *dictionary // PostgreSQL's own; nil where that is what is read
+	sum     hash.Hash   // of what makes the edition
+	entries int
+}
+
 // readDictionary reads what is not PostgreSQL's own, or all that is where that is nil.
 func readDictionary(ctx context.Context, conn *pgx.Conn, beside *dictionary) (*dictionary, error) {
-	own := beside == nil
 	d := &dictionary{functions: map[string][]*routine{}, folded: map[string][]*routine{}, byOID: map[uint32]*routine{},
 		operators: map[string][]operator{}, types: map[string][]typeEntry{}, casts: map[uint32][]uint32{}, unseen: map[uint32][]uint32{},
 		all: map[uint32]overload.Type{}, names: map[uint32]lineage.Name{}, named: map[lineage.Name]uint32{}, implicit: map[[2]uint32]bool{}, usable: map[string]bool{}}
-	edition := sha256.New()
-	n := 0
-	count := func() error {
-		if n++; n > maxEntries {
+	r := &dictionaryReader{dictionary: d, conn: conn, beside: beside, sum: sha256.New()}
+	for _, read := range []func(context.Context) error{r.readRoutines, r.readOperators, r.readTypes, r.readCasts, r.readSchemas} {
+		if err := read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	d.edition = string(r.sum.Sum(nil))
+	return d, nil
+}
+
+// each scans every row of a query into variables and calls take.
+func (r *dictionaryReader) each(ctx context.Context, query string, into []any, take func()) error {
+	rows, err := r.conn.Query(ctx, query, r.beside == nil, maxEntries+1)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, into, func() error {
+		take()
+		if r.entries++; r.entries > maxEntries {
 			return errTooManyEntries
 		}
 		return nil
-	}
-	each := func(query string, into []any, take func()) error {
-		rows, err := conn.Query(ctx, query, own, maxEntries+1)
-		if err != nil {
-			return err
-		}
-		_, err = pgx.ForEachRow(rows, into, func() error { take(); return count() })
-		return err
-	}
-	var r routine
+	})
+	return err
+}
+
+// note makes what is written a part of the edition. Names are quoted, so that
+// different ones make different texts.
+func (r *dictionaryReader) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.sum, format+"\n", args...)
+}
+
+func (r *dictionaryReader) readRoutines(ctx context.Context) error {
+	var f routine
 	var kind, volatility string
-	err := each(routinesQuery, []any{&r.oid, &r.schema, &r.name, &kind, &volatility, &r.set, &r.variadic, &r.ordered, &r.arguments, &r.defaults,
-		&r.takes, &r.returns, &r.language, &r.extension, &r.names, &r.modes, &r.composite, &r.configured, &r.parts}, func() {
-		one := r
+	return r.each(ctx, routinesQuery, []any{&f.oid, &f.schema, &f.name, &kind, &volatility, &f.set, &f.variadic, &f.ordered, &f.arguments, &f.defaults,
+		&f.takes, &f.returns, &f.language, &f.extension, &f.names, &f.modes, &f.composite, &f.configured, &f.parts}, func() {
+		one := f
 		one.kind, one.volatility = kind[0], volatility[0]
-		_, _ = fmt.Fprintf(edition, "%d %q %q %d %d %q %d\n", one.oid, one.schema, one.name, one.takes, one.defaults, one.names, one.variadic)
-		d.functions[one.name] = append(d.functions[one.name], &one)
-		d.byOID[one.oid] = &one
-		if folded := strings.ToLower(one.name); !own {
-			d.folded[folded] = append(d.folded[folded], &one)
+		r.note("%d %q %q %d %d %q %d", one.oid, one.schema, one.name, one.takes, one.defaults, one.names, one.variadic)
+		r.functions[one.name] = append(r.functions[one.name], &one)
+		r.byOID[one.oid] = &one
+		if folded := strings.ToLower(one.name); r.beside != nil {
+			r.folded[folded] = append(r.folded[folded], &one)
 		}
-		r.names, r.modes, r.composite, r.parts, r.takes = nil, nil, nil, nil, nil
+		f.names, f.modes, f.composite, f.parts, f.takes = nil, nil, nil, nil, nil
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (r *dictionaryReader) readOperators(ctx context.Context) error {
 	var o operator
-	err = each(operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.left, &o.right, &o.returns, &o.extension}, func() {
-		_, _ = fmt.Fprintf(edition, "%#v\n", o)
-		d.operators[o.name] = append(d.operators[o.name], o)
+	return r.each(ctx, operatorsQuery, []any{&o.oid, &o.schema, &o.name, &o.function, &o.left, &o.right, &o.returns, &o.extension}, func() {
+		r.note("%#v", o)
+		r.operators[o.name] = append(r.operators[o.name], o)
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (r *dictionaryReader) readTypes(ctx context.Context) error {
 	var t typeEntry
 	var of overload.Type
-	var category string
+	var kind, category string
 	var array bool
-	err = each(typesQuery, []any{&t.oid, &t.schema, &t.name, &kind, &t.base, &t.input, &category, &of.Preferred, &of.Element, &of.Array, &of.Subtype, &of.Ranges, &array}, func() {
+	return r.each(ctx, typesQuery, []any{&t.oid, &t.schema, &t.name, &kind, &t.base, &t.input, &category, &of.Preferred, &of.Element, &of.Array, &of.Subtype, &of.Ranges, &array}, func() {
 		t.kind = kind[0]
 		of.Kind, of.Category, of.Base = kind[0], category[0], t.base
 		name := lineage.Name{Schema: t.schema, Name: t.name}
-		d.all[t.oid], d.names[t.oid], d.named[name] = of, name, t.oid
+		r.all[t.oid], r.names[t.oid], r.named[name] = of, name, t.oid
 		if !array {
-			d.types[t.name] = append(d.types[t.name], t)
+			r.types[t.name] = append(r.types[t.name], t)
 		}
-		if t.kind != 'c' || !own && len(beside.types[t.name])+len(d.types[t.name]) > 1 { // other tables come and go
-			_, _ = fmt.Fprintf(edition, "%#v %#v\n", t, of)
+		if t.kind != 'c' || r.beside != nil && len(r.beside.types[t.name])+len(r.types[t.name]) > 1 { // other tables come and go
+			r.note("%#v %#v", t, of)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (r *dictionaryReader) readCasts(ctx context.Context) error {
 	var source, target, function uint32
 	var implicit, unseen bool
-	err = each(castsQuery, []any{&source, &target, &function, &implicit, &unseen}, func() {
+	return r.each(ctx, castsQuery, []any{&source, &target, &function, &implicit, &unseen}, func() {
 		if implicit {
-			d.implicit[[2]uint32{source, target}] = true
+			r.implicit[[2]uint32{source, target}] = true
 		}
-		_, _ = fmt.Fprintln(edition, source, target, implicit)
+		r.note("%d %d %t", source, target, implicit)
 		if function < firstUserOID {
 			return
 		}
-		d.casts[target] = append(d.casts[target], function)
+		r.casts[target] = append(r.casts[target], function)
 		if unseen {
-			d.unseen[source] = append(d.unseen[source], function)
+			r.unseen[source] = append(r.unseen[source], function)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (r *dictionaryReader) readSchemas(ctx context.Context) error {
 	var schema string
 	var usable bool
-	err = each(usableQuery, []any{&schema, &usable}, func() {
-		d.usable[schema] = usable
-		_, _ = fmt.Fprintf(edition, "%q %t\n", schema, usable)
+	return r.each(ctx, usableQuery, []any{&schema, &usable}, func() {
+		r.usable[schema] = usable
+		r.note("%q %t", schema, usable)
 	})
-	d.edition = string(edition.Sum(nil))
-	return d, err
 }
 
 // readRisky finds the types of which values may be cast unseen by code that is
