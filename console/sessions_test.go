@@ -83,6 +83,13 @@ func TestSession(t *testing.T) {
 	if diff := cmp.Diff(field, r.Fields[3]); diff != "" {
 		t.Error(diff)
 	}
+	var treatments []string
+	for _, f := range r.Fields {
+		treatments = append(treatments, f.Treatment)
+	}
+	if diff := cmp.Diff([]string{"", "search", "hash", "keep last 4", "redact"}, treatments); diff != "" {
+		t.Error(diff)
+	}
 	if m := masked.Messages; len(m) != 1 || m[0].Code != "shadow" || m[0].Plugin != "volume" || m[0].Text.Head != "would hold: personal data by the thousand" {
 		t.Errorf("of a plugin in shadow: %+v", m)
 	}

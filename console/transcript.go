@@ -325,20 +325,10 @@ func (t *transcript) fields(exchange uint64, fields []event.Field) []FieldView {
 
 func treatmentName(t event.Treatment) string {
 	switch t.Kind {
-	case event.Null:
-		return "null"
-	case event.Redact:
-		return "redact"
-	case event.Hash:
-		return "hash"
-	case event.Fake:
-		return "fake"
 	case event.KeepLast:
 		return "keep last " + strconv.Itoa(int(t.Keep))
-	case event.Replace:
-		return "replace"
-	case event.Inspect:
-		return "inspect"
+	case event.Detect:
+		return "search"
 	}
-	return "invalid"
+	return t.String()
 }

@@ -80,7 +80,8 @@ func (t *tape) rows(exchange uint64) {
 	h.Fields[4] = event.Field{Name: "city", Type: "text", Origins: []string{"public.customers.address"}, Why: "public.city_of(): its code, in plpgsql, is not read"}
 	t.add(event.KindHead, exchange, h.Append(nil))
 	t.add(event.KindPlan, exchange, event.AppendTreatments(nil, []event.Treatment{
-		{Kind: event.Pass}, {Kind: event.Pass},
+		{Kind: event.Pass},
+		{Kind: event.Detect, Rule: "mask/detect", Detect: []event.Detection{{Detector: "email", Kind: event.Redact}}},
 		{Kind: event.Hash, Rule: "mask/public.customers.email"},
 		{Kind: event.KeepLast, Keep: 4, Rule: "mask/public.customers.card"},
 		{Kind: event.Redact, Rule: "protect/unknown"},
