@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -51,6 +54,10 @@ func (f *consoleFlags) add(c *cobra.Command) {
 func (f *consoleFlags) client() (*console.Client, error) {
 	if f.url == "" {
 		return nil, usage(advise(errors.New("no console is named"), "Name it with --url or GATEHOUSE_URL."))
+	}
+	u, err := url.Parse(f.url)
+	if err != nil || u.Scheme != "https" && (u.Scheme != "http" || !config.Loopback(net.JoinHostPort(u.Hostname(), "0"))) {
+		return nil, usage(advise(fmt.Errorf("%q is no URL of a console: https, or http to this host", f.url), "Name it as https://HOST: the token goes there."))
 	}
 	token, err := config.Secret(f.token).Read()
 	if err != nil {
@@ -118,7 +125,7 @@ func writeApprovals(w io.Writer, list []console.Approval) error {
 	fmt.Fprintln(t, "ID\tLEFT\tWHO\tRESOURCE\tREASON\tREQUEST")
 	for _, a := range list {
 		left := (time.Duration(a.Remaining) * time.Millisecond).Round(time.Second)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, left, oneLine(a.Principal.Name), oneLine(a.Resource),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.ID, left, oneLine(cmp.Or(a.Principal.Name, a.Principal.Subject)), oneLine(a.Resource),
 			oneLine(a.Reason), shorten(oneLine(wholeText(&a.Statement)), 80))
 	}
 	return t.Flush()
@@ -180,7 +187,8 @@ func newApprovalsShow(f *consoleFlags) *cobra.Command {
 
 // writeApproval shows a request.
 func writeApproval(w io.Writer, a *console.Approval) error {
-	fmt.Fprintf(w, "%s asks on %s:\n%s\n", oneLine(a.Principal.Name), oneLine(a.Resource), indented(wholeText(&a.Statement)))
+	fmt.Fprintf(w, "%s (%s at %s) asks on %s:\n%s\n", oneLine(cmp.Or(a.Principal.Name, a.Principal.Subject)), oneLine(a.Principal.Subject), oneLine(a.Principal.Issuer),
+		oneLine(a.Resource), indented(wholeText(&a.Statement)))
 	for i, p := range a.Params {
 		value := "NULL"
 		if p != nil {
@@ -190,6 +198,12 @@ func writeApproval(w io.Writer, a *console.Approval) error {
 	}
 	if len(a.Masked) > 0 {
 		fmt.Fprintf(w, "Masked: values of %s\n", oneLine(strings.Join(a.Masked, ", ")))
+	}
+	for _, l := range a.Labels {
+		fmt.Fprintf(w, "  label %s\n", oneLine(l.Key+" = "+l.Value))
+	}
+	for _, c := range a.Attrs {
+		fmt.Fprintf(w, "  context %s\n", oneLine(c.Key+" = "+c.Value))
 	}
 	_, err := fmt.Fprintf(w, "Held because: %s\n", oneLine(a.Reason))
 	return err

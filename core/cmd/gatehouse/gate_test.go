@@ -248,7 +248,7 @@ func testApprovals(t *testing.T, d *demo) {
 		t.Errorf("the agent approved its own request: code %d", code)
 	}
 	as[3] = "file:" + d.path("dana.token")
-	if code, out, stderr := approvals("approve", h.id); code != exitOK || !strings.HasSuffix(out, "Approved.\n") {
+	if code, out, stderr := approvals("approve", h.id); code != exitOK || !strings.HasSuffix(out, "Approved.\n") || !strings.Contains(out, "agent (agent at "+d.urls.issuer+") asks on shop:\n") || !strings.Contains(out, "  context db.transaction = idle\n") {
 		t.Errorf("approve: code %d\n%s%s", code, out, stderr)
 	}
 	if outcome := <-h.outcome; outcome != nil {

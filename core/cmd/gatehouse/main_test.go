@@ -70,6 +70,7 @@ func TestCommandLine(t *testing.T) {
 		{"sessions show --store .", exitUsage, `takes \["SESSION"\], got \[\]`},
 		{"sessions list --store /does/not/exist", exitUsage, `no such file`},
 		{"approvals list", exitUsage, `no console is named\nName it with --url or GATEHOUSE_URL.\n$`},
+		{"approvals list --url http://gate.example.com --token secret", exitUsage, `"http://gate.example.com" is no URL of a console: https, or http to this host\nName it as https://HOST`},
 		{"approvals list --url http://localhost:1 --token secret", exitUsage, `a secret is a reference: env:NAME or file:PATH\nRefer to an identity token`},
 	} {
 		code, _, stderr := gatehouse(t, strings.Fields(test.args)...)
