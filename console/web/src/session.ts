@@ -139,7 +139,7 @@ function result(r: Result, index: number, x: Exchange, path: string): HTMLElemen
 function message(n: Note): HTMLElement {
   const who = n.plugin ? [line(n.plugin, { class: "rule" }), " "] : [];
   const kind = n.code === "shadow" ? h("span", { class: "shadow", title: "A plugin in shadow says what it would do. It has not been done." }, "in shadow") : line(n.code, { class: "rule" });
-  return h("li", {}, h("span", { class: "dim" }, clock(n.time)), " ", kind, " ", ...who, ...visible(n.text.head), n.text.hidden ? ` (${size(n.text.hidden)} hidden) ${n.text.tail ?? ""}` : "");
+  return h("li", {}, h("span", { class: "dim" }, clock(n.time)), " ", kind, " ", ...who, ...visible(n.text.head), n.text.hidden ? [` (${size(n.text.hidden)} hidden) `, ...visible(n.text.tail ?? "")] : "");
 }
 
 function notices(v: SessionView): HTMLElement {
