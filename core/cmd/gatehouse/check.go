@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -75,6 +77,7 @@ func check(ctx context.Context, c *config.Config, offline bool) (remarks config.
 	if err != nil {
 		return nil, err
 	}
+	p.noteUnverified()
 	if !offline {
 		p.tryTargets(ctx)
 	}
@@ -85,6 +88,23 @@ func check(ctx context.Context, c *config.Config, offline bool) (remarks config.
 		return p.remarks, p.problems.Sorted()
 	}
 	return p.remarks, nil
+}
+
+// noteUnverified notes the servers elsewhere that might be anybody.
+func (p *parts) noteUnverified() {
+	for _, name := range slices.Sorted(maps.Keys(p.config.Resources)) {
+		c := p.config.Resources[name]
+		hosts := []string{c.Host}
+		for _, s := range c.Servers() {
+			hosts = append(hosts, s.Host)
+		}
+		local := func(host string) bool {
+			return strings.HasPrefix(host, "/") || config.Loopback(net.JoinHostPort(host, "0"))
+		}
+		if i := slices.IndexFunc(hosts, func(h string) bool { return !local(h) }); i >= 0 && !strings.HasPrefix(c.SSLMode, "verify-") {
+			p.note(fmt.Errorf("with %s nobody finds out whether %s is the right server; verify-full does", c.SSLMode, hosts[i]), "resources", name, "sslmode")
+		}
+	}
 }
 
 // A try is one target.

@@ -57,3 +57,29 @@ func TestExampleChecksOfflineWithoutSecrets(t *testing.T) {
 		t.Errorf("code %d, want %d", code, exitUsage)
 	}
 }
+
+// Of a server elsewhere whose certificate is not verified that is noted.
+func TestCheckNotesServersThatMightBeAnybody(t *testing.T) {
+	file := copyExample(t)
+	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
+		t.Setenv(name, "secret of "+name)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for change, want := range map[string]string{
+		"host: db.example.com\n    sslmode: require":   "resources.orders.sslmode: note: with require nobody finds out whether db.example.com is the right server; verify-full does\n",
+		"host: localhost\n    sslmode: disable":        "resources.orders.sslmode: note: with disable nobody finds out whether db2.example.com is the right server; verify-full does\n",
+		"host: db.example.com\n    sslmode: verify-ca": "",
+	} {
+		changed := strings.Replace(string(text), "host: db.example.com", change, 1)
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := gatehouse(t, "check", "--offline", "--config", file)
+		if code != exitOK || !strings.HasSuffix(stderr, want) || (stderr == "") != (want == "") {
+			t.Errorf("%q: code %d\n%s", change, code, stderr)
+		}
+	}
+}
