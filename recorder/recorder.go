@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,11 +80,11 @@ type disk struct {
 }
 
 func (o *Options) setDefaults() {
-	o.PieceSize = orDefault(o.PieceSize, DefaultPieceSize)
-	o.SealAfter = orDefault(o.SealAfter, DefaultSealAfter)
-	o.LogEvery = orDefault(o.LogEvery, DefaultLogEvery)
-	o.SpoolLimit = orDefault(o.SpoolLimit, DefaultSpoolLimit)
-	o.FullWait = orDefault(o.FullWait, DefaultFullWait)
+	o.PieceSize = cmp.Or(o.PieceSize, DefaultPieceSize)
+	o.SealAfter = cmp.Or(o.SealAfter, DefaultSealAfter)
+	o.LogEvery = cmp.Or(o.LogEvery, DefaultLogEvery)
+	o.SpoolLimit = cmp.Or(o.SpoolLimit, DefaultSpoolLimit)
+	o.FullWait = cmp.Or(o.FullWait, DefaultFullWait)
 	if o.Retention == nil {
 		o.Retention = map[string]Retention{DefaultRetention: {}}
 	}
@@ -96,14 +97,6 @@ func (o *Options) setDefaults() {
 	if o.disk.sync == nil {
 		o.disk.sync = (*os.File).Sync
 	}
-}
-
-func orDefault[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // Validate names every option that cannot be used, with its value.
