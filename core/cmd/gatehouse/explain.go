@@ -26,7 +26,8 @@ func newExplain() *cobra.Command {
 		Short: "Show what is masked of a statement's result, and why",
 		Long: `Show what is masked of a statement's result, and why: for each field the columns
 that it depends on, how, its treatment and the rule that decides. What the gate
-would refuse, for what the statement does with protected columns, is said too.
+would refuse, for what the statement does with protected columns, is said too, but
+not what it would for triggers and rules of what the statement writes.
 
 The statement is not run: the server describes its result, and the catalogue says
 what its names stand for, by the resource's account. Plugins are not asked.`,
