@@ -83,3 +83,27 @@ func TestCheckNotesServersThatMightBeAnybody(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with a provider is reported at the key that it is of.
+func TestCheckNamesTheKeysOfProviders(t *testing.T) {
+	file := copyExample(t)
+	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
+		t.Setenv(name, "secret of "+name)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for change, want := range map[string]string{
+		"audience: gatehouse\n      ca: nowhere.pem":        `identity.providers.0.ca: "` + filepath.Join(filepath.Dir(file), "nowhere.pem") + `": open `,
+		"audience: gatehouse\n      keys: {refresh: 9999h}": `identity.providers.0.keys.refresh: "9999h0m0s": must be between`,
+	} {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(text), "audience: gatehouse", change, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := gatehouse(t, "check", "--offline", "--config", file)
+		if code != exitUsage || !strings.Contains(stderr, want) || !strings.Contains(stderr, "\n1 problem found.") {
+			t.Errorf("%q: code %d\n%s", change, code, stderr)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func rebuild(ctx context.Context, c *config.Config, running *ruleset, log *slog.
 	p.certificate(c.Listen.Postgres.TLS, "listen", "postgres", "tls")
 	p.certificate(c.Console.TLS, "console", "tls")
 	for i, provider := range c.Identity.Providers {
-		p.problem(verifierConfig(provider, log).Validate(), "identity", "providers", fmt.Sprint(i))
+		p.providerProblem(verifierConfig(provider, log).Validate(), i)
 	}
 	p.addResources()
 	if s3 := c.Recording.Store.S3; s3 != nil {
@@ -141,11 +142,33 @@ func (p *parts) addVerifiers(ctx context.Context) {
 	for i, c := range p.config.Identity.Providers {
 		v, err := identity.New(ctx, verifierConfig(c, p.log))
 		if err != nil {
-			p.problem(err, "identity", "providers", fmt.Sprint(i))
+			p.providerProblem(err, i)
 			continue
 		}
 		p.verifiers[c.Issuer] = v
 	}
+}
+
+// providerKeys are the keys of a provider, by the fields of identity.Config that
+// they become.
+var providerKeys = map[string][]string{
+	"Issuer": {"issuer"}, "Audiences": {"audience"}, "Algorithms": {"algorithms"}, "Skew": {"skew"}, "CAFile": {"ca"},
+	"KeysFor": {"keys", "stale"}, "RefreshEvery": {"keys", "refresh"}, "FetchInterval": {"keys", "interval"},
+}
+
+// providerProblem reports what is wrong with the i-th provider, each at its key.
+func (p *parts) providerProblem(err error, i int) {
+	if all, joined := err.(interface{ Unwrap() []error }); joined {
+		for _, one := range all.Unwrap() {
+			p.providerProblem(one, i)
+		}
+		return
+	}
+	place := []string{"identity", "providers", strconv.Itoa(i)}
+	if wrong, is := errors.AsType[*identity.ConfigError](err); is && providerKeys[wrong.Field] != nil {
+		place, err = append(place, providerKeys[wrong.Field]...), fmt.Errorf("%q: %w", wrong.Value, wrong.Err)
+	}
+	p.problem(err, place...)
 }
 
 func verifierConfig(c *config.Provider, log *slog.Logger) identity.Config {
