@@ -43,7 +43,7 @@ func (a *analysis) ordered(s *scope, r *relation, q *Query) {
 		}
 	}
 	for _, k := range q.Order {
-		r.sorted(a.key(s, r, k, true))
+		r.sorted(a.key(s, r, k))
 	}
 	if len(s.items) != 1 || !slices.ContainsFunc(q.Order, func(k Key) bool { return s.sorting(q, k).isKey() }) {
 		for _, v := range s.windowed { // no key says in which order rows come
@@ -71,9 +71,8 @@ func (r *relation) sorted(v value) {
 	r.rows.failing = r.rows.failing.with(v.failing)
 }
 
-// key is what rows are sorted, grouped or told apart by. A name alone is first a
-// result's, or first a column's.
-func (a *analysis) key(s *scope, r *relation, k Key, result bool) (v value) {
+// key is what rows are sorted or told apart by. A name alone is first a result's.
+func (a *analysis) key(s *scope, r *relation, k Key) (v value) {
 	if k.Using != nil {
 		defer func() { v = v.with(a.operation(s, &Operation{Operator: *k.Using, Args: make([]Expr, 2)})) }()
 	}
@@ -88,9 +87,6 @@ func (a *analysis) key(s *scope, r *relation, k Key, result bool) (v value) {
 	}
 	name, ok := k.Expr.(*Ref)
 	if ok && len(name.Parts) == 1 && !name.Star {
-		if !result && s.has(name.Parts[0]) {
-			return a.expr(s, k.Expr)
-		}
 		var found []value
 		for _, c := range r.columns {
 			if c.name == name.Parts[0] {
@@ -146,7 +142,7 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 		}
 	}
 	for _, k := range b.DistinctOn {
-		r.rows = r.rows.with(a.key(s, r, k, true).parts())
+		r.rows = r.rows.with(a.key(s, r, k).parts())
 	}
 	return r, s
 }

@@ -93,11 +93,11 @@ func (g *generator) expanded(template string, of map[string]string) string {
 // them that a view shows by that name.
 func (g *generator) within() string {
 	of := func() string {
-		return oneOf(g, "f.doc", "f.doc", "f.doc", "f.doc::jsonb", "(f.doc || '{}')", "coalesce(f.doc -> 'b', f.doc)", "jsonb_build_object('a', f.doc -> 'b', 'c', f.doc -> 'a')",
+		return oneOf(g, "f.doc", "f.doc", "f.doc", "f.doc::jsonb", "(f.doc || '{}')", "coalesce(f.doc -> 'b', f.doc)", "jsonb_build_object('a', f.doc -> 'b', 'c', f.doc -> 'a')", "jsonb_set(f.doc, '{a}', f.doc -> 'b')",
 			"(SELECT u.d FROM (SELECT f.doc AS d, 1 AS n UNION ALL SELECT jsonb_build_object('a', f.doc #> '{b,secret}'), 2) u ORDER BY u.n LIMIT 1 OFFSET "+oneOf(g, "0", "1")+")")
 	}
 	doc := of()
-	return "(" + oneOf(g, doc+" ->> 'a'", doc+" -> 'a'", doc+" -> 'b' ->> 'c'", doc+" #>> '{b,c}'", doc+" ->> 'secret'", doc+" ->> 'c'", doc+" -> 'b' -> 'secret'", doc+" #> '{b,secret}'", doc+" #>> ARRAY['b', 'secret']",
+	return "(" + oneOf(g, doc+" ->> 'a'", doc+" -> 'a'", doc+" -> 'b' ->> 'c'", doc+" #>> '{b,c}'", doc+" ->> 'secret'", doc+" -> 'a' ->> 'secret'", doc+" ->> 'c'", doc+" -> 'b' -> 'secret'", doc+" #> '{b,secret}'", doc+" #>> ARRAY['b', 'secret']",
 		doc+" ->> 'b'", "("+doc+")['b']['c']", "("+doc+")['b']['secret']", "("+doc+")['list'][0]['n']", doc+" #>> '{list,1,secret}'", doc+" -> 'list' -> 1 ->> 'n'", doc+" -> 'list' -> 0 -> 'secret'",
 		"jsonb_path_query_first("+doc+", '$.list.n')", "jsonb_path_query_first("+doc+", '$.list.secret')", "jsonb_path_query_array("+doc+", '$.list[*].n')", "jsonb_path_query_first("+doc+", '$.b[0].secret')",
 		doc+" @? '$.b.secret'", doc+" @? '$.b ? (@.secret > 5)'", "jsonb_extract_path_text("+doc+", 'b', 'c')", "jsonb_extract_path("+doc+", 'b')", "length("+doc+" ->> 'a')",

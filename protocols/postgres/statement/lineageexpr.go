@@ -318,7 +318,7 @@ func (t *translator) sublink(l *tree.SubLink) lineage.Expr {
 	switch l.GetSubLinkType() {
 	case tree.SubLinkType_EXISTS_SUBLINK:
 		s.Kind = lineage.Exists
-	case tree.SubLinkType_ANY_SUBLINK, tree.SubLinkType_ALL_SUBLINK, tree.SubLinkType_ROWCOMPARE_SUBLINK:
+	case tree.SubLinkType_ANY_SUBLINK, tree.SubLinkType_ALL_SUBLINK:
 		s.Kind = lineage.Any
 		if s.Operator.Name == "" {
 			s.Operator.Name = "="

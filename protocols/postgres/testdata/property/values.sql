@@ -14,5 +14,6 @@ INSERT INTO sealed SELECT i + 3, 'sealed ' || (i * 5 + $x * 3) % 7 FROM generate
 INSERT INTO guarded SELECT i, 'row ' || i, (i * 5 + $x * i) % 9 FROM generate_series(1, 8) i;
 INSERT INTO slots SELECT i * 2, i + $x, 'old', 'of ' || i FROM generate_series(1, 5) i;
 INSERT INTO files SELECT i, i % 4, jsonb_build_object('a', 'a' || i, 'b', jsonb_build_object('c', i, 'secret', (i * 5 + $x * 7) % 13), 'list', jsonb_build_array(jsonb_build_object('n', i, 'secret', i + $x), jsonb_build_object('n', i % 3, 'secret', i * $x))) FROM generate_series(1, 6) i;
+INSERT INTO firm SELECT 10 - i, i % 3, pg_temp.hidden(i, 17, 20) FROM generate_series(1, 8) i;
 INSERT INTO loose SELECT NULL, (i * i * $x) % (3 + $x) FROM generate_series(1, 6) i;
 INSERT INTO sparse SELECT i, i * 2 + $x, 'old' FROM generate_series(1, 3) i;
