@@ -33,6 +33,8 @@ const (
 	updates   how = 'U'
 	deletes   how = 'D'
 	truncates how = 'T'
+	likens    how = 'L' // a table, which another is made like
+	copies    how = 'C' // a relation, of the types of which columns are made
 	redefine  how = 'd' // definitions, which event triggers watch
 	// It is not used, but asked for its keys: columns with \x01 between.
 	identifies how = 'k'

@@ -30,11 +30,12 @@ WITH RECURSIVE asked AS (
 	SELECT a.name, a.path, t.oid
 	FROM (SELECT * FROM asked WHERE how = 't') a
 	CROSS JOIN pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-	WHERE (t.typname = a.name AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)) OR n.nspname || '.' || t.typname = a.name) AND n.nspname <> 'pg_catalog'
+	WHERE (t.typname = a.name AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)) OR n.nspname || '.' || t.typname = a.name
+		OR a.name IN ('#' || t.oid, '#' || t.typarray)) AND n.nspname <> 'pg_catalog'
 ), relations AS (
 	SELECT a.how, a.schema, a.name, a.path, r.oid, r.relkind
 	FROM asked a JOIN pg_class r ON r.relname = a.name JOIN pg_namespace n ON n.oid = r.relnamespace
-	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'T', 'k', 'n')
+	WHERE a.how IN ('r', 'm', 'I', 'U', 'D', 'T', 'L', 'C', 'k', 'n')
 		AND (a.schema = n.nspname OR a.schema = '' AND (a.schemas IS NULL OR n.nspname = ANY (a.schemas)))
 		AND r.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 		AND NOT EXISTS (SELECT FROM extended e WHERE e.classid = 'pg_class'::regclass AND e.objid = r.oid)
@@ -57,7 +58,7 @@ WITH RECURSIVE asked AS (
 ), domains AS ( -- of which the columns are that are written
 	SELECT r.how, r.schema, r.name, r.path, t.oid, t.typbasetype, t.typdefaultbin
 	FROM relations r JOIN pg_attribute c ON c.attrelid = r.oid AND c.attnum > 0 AND NOT c.attisdropped JOIN pg_type a ON a.oid = c.atttypid
-	JOIN pg_type t ON t.oid IN (a.oid, a.typelem) AND t.typtype = 'd' WHERE r.how IN ('I', 'U')
+	JOIN pg_type t ON t.oid IN (a.oid, a.typelem) AND t.typtype = 'd' WHERE r.how IN ('I', 'U', 'L', 'C')
 	UNION ALL
 	SELECT 't', '', x.name, x.path, t.oid, t.typbasetype, t.typdefaultbin FROM types x JOIN pg_type t ON t.oid = x.oid AND t.typtype = 'd'
 	UNION ALL
@@ -97,14 +98,14 @@ WITH RECURSIVE asked AS (
 	WHERE r.how IN ('r', 'I', 'U')
 ), trees AS (
 	SELECT r.how, r.schema, r.name, r.path, r.oid, d.adbin::text AS tree, false AS plans, '' AS within
-	FROM relations r JOIN pg_attrdef d ON d.adrelid = r.oid WHERE r.how IN ('I', 'U')
+	FROM relations r JOIN pg_attrdef d ON d.adrelid = r.oid WHERE r.how IN ('I', 'U', 'L')
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, r.oid, c.conbin::text, false, ''
-	FROM relations r JOIN pg_constraint c ON c.conrelid = r.oid AND c.contype = 'c' WHERE r.how IN ('I', 'U')
+	FROM relations r JOIN pg_constraint c ON c.conrelid = r.oid AND c.contype = 'c' WHERE r.how IN ('I', 'U', 'L')
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, r.oid, x.tree, false, ''
 	FROM relations r JOIN pg_index i ON i.indrelid = r.oid, LATERAL (VALUES (i.indexprs::text), (i.indpred::text)) AS x (tree)
-	WHERE r.how IN ('I', 'U')
+	WHERE r.how IN ('I', 'U', 'L')
 	UNION ALL
 	SELECT r.how, r.schema, r.name, r.path, r.oid, x.tree, true, ''
 	FROM relations r JOIN pg_policy p ON p.polrelid = r.oid, LATERAL (VALUES (p.polqual::text), (p.polwithcheck::text)) AS x (tree)

@@ -96,7 +96,7 @@ func (x *expansion) run(ctx context.Context) error {
 			x.effects = append(x.effects, x.effectOf(i))
 			if x.effects[i] > none {
 				x.moves = x.moves || movesPath(&x.list[i])
-				asked[i] = x.usesOf(&x.list[i], x.through[i])
+				asked[i] = x.usesOf(&x.list[i], x.through[i]+x.makes(i))
 				all = append(all, asked[i]...)
 			}
 		}
@@ -125,6 +125,23 @@ func (x *expansion) run(ctx context.Context) error {
 		from = to
 	}
 	return nil
+}
+
+// makes returns in which ways what statement i reads becomes a part of a table that
+// it makes, or that the statement makes which contains it: whoever writes to that
+// runs defaults, checks and domains that the gate may not see there.
+func (x *expansion) makes(i int) string {
+	for within := false; i >= 0; i, within = x.list[i].Parent, true {
+		switch st := &x.list[i]; {
+		case st.Kind == "CREATE TABLE" && slices.Contains(st.Options, "LIKE") && !within:
+			return string(likens)
+		case st.Kind == "CREATE TABLE AS", st.Kind == "SELECT INTO":
+			return string(copies)
+		case st.Parent >= i:
+			return ""
+		}
+	}
+	return ""
 }
 
 // usesOf returns what a statement uses. What it reads it also writes, in the

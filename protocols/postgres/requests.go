@@ -303,6 +303,9 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		e.x = s.reject(ctx, req, facts, ref)
 		return s.refuseExtended(e, ref)
 	}
+	if statements, err = s.giveTypes(ctx, statements, oids); err != nil {
+		return err
+	}
 	req.Statements = statements
 	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements, edition: s.edition(ctx)}
 	e.st.setOIDs(oids)
@@ -315,6 +318,23 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	}
 	s.renamed(name)
 	return s.forward(f, e)
+}
+
+// giveTypes adds the types that a client gives to parameters to the first statement,
+// as if it cast values to them, and what those run unseen.
+func (s *session) giveTypes(ctx context.Context, statements []event.Statement, oids []uint32) ([]event.Statement, error) {
+	var types []string
+	for _, oid := range oids {
+		if name := fmt.Sprint("#", oid); oid >= firstUserOID && !slices.Contains(types, name) {
+			types = append(types, name)
+		}
+	}
+	if len(types) == 0 || len(statements) == 0 {
+		return statements, nil
+	}
+	statements = slices.Clone(statements)
+	statements[0].Types = slices.Concat(statements[0].Types, types)
+	return s.expand(ctx, nil, statements)
 }
 
 // bind judges a statement with its values, before the server plans it: that

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
 )
@@ -19,6 +20,9 @@ func (s *scoper) ordered(op string, left, right *tree.Node) effect {
 	}
 	if (op == ">=" || op == "<") && s.isLeast(right) || (op == "<=" || op == ">") && s.isLeast(left) {
 		return chosen(op == ">=" || op == "<=")
+	}
+	if op == "<=" && s.isMost(right) || op == ">=" && s.isMost(left) || op == ">=" && s.isBefore(right) || op == "<=" && s.isBefore(left) {
+		return always
 	}
 	if s.extreme(op, left, right) || s.extreme(mirrored[op], right, left) {
 		return always
@@ -81,6 +85,17 @@ func isText(n *tree.Node) bool { return n.GetAConst().GetSval() != nil }
 func (s *scoper) isLeast(n *tree.Node) bool {
 	s.literal = s.literal || isText(n)
 	return isText(n) && n.GetAConst().GetSval().GetSval() == ""
+}
+
+// isMost reports whether n is true or infinity, behind which nothing is, and
+// isBefore whether it is false or minus infinity.
+func (s *scoper) isMost(n *tree.Node) bool   { return s.isBound(n, true, "infinity") }
+func (s *scoper) isBefore(n *tree.Node) bool { return s.isBound(n, false, "-infinity") }
+
+func (s *scoper) isBound(n *tree.Node, boolean bool, text string) bool {
+	c := n.GetAConst()
+	s.literal = s.literal || isText(n)
+	return c.GetBoolval() != nil && c.GetBoolval().GetBoolval() == boolean || isText(n) && strings.EqualFold(c.GetSval().GetSval(), text)
 }
 
 // order compares two expressions where their order does not depend on what the

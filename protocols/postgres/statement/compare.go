@@ -38,6 +38,10 @@ func (s *scoper) comparison(e *tree.A_Expr) effect {
 			if s.emptyContainer(part) || same(whole, part) {
 				return always
 			}
+		case "&&":
+			if len(stripped(e.GetLexpr()).GetAArrayExpr().GetElements()) > 0 && same(e.GetLexpr(), e.GetRexpr()) {
+				return always
+			}
 		case "~", "~*", "^@":
 			if s.matchesAll(e.GetRexpr(), trivialRegexp) {
 				return always

@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"slices"
 	"strings"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
@@ -177,6 +178,8 @@ func (b *builder) operatorItems(items []*tree.Node) {
 func (b *builder) createTable(s *tree.CreateStmt) {
 	b.target(s.GetRelation())
 	b.optionIf(s.GetIfNotExists(), "IF NOT EXISTS")
+	like := func(n *tree.Node) bool { return n.GetTableLikeClause() != nil }
+	b.optionIf(len(s.GetInhRelations()) > 0 || slices.ContainsFunc(s.GetTableElts(), like), "LIKE")
 	b.visitAll(s.GetInhRelations(), s.GetTableElts(), s.GetConstraints())
 	if s.GetPartspec() != nil {
 		b.visit(s.GetPartspec())

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	tree "github.com/pganalyze/pg_query_go/v6"
 )
@@ -22,6 +23,12 @@ var (
 var sizes = []string{
 	"abs", "length", "char_length", "character_length", "octet_length", "bit_length", "cardinality", "pg_column_size",
 	"sqrt", "exp", "num_nulls", "num_nonnulls", "strpos", "position", "bit_count", "count", "row_number", "rank",
+}
+
+// fields are where parts of dates lie. Those of intervals may lie elsewhere, which
+// columns seldom are.
+var fields = map[string]interval{
+	"month": {1, 12}, "quarter": {1, 4}, "week": {1, 53}, "doy": {1, 366}, "dow": {0, 6}, "isodow": {1, 7},
 }
 
 // intervalOf returns where the values of an expression lie. Constants are looked at
@@ -189,6 +196,11 @@ func (s *scoper) called(f *tree.FuncCall, depth int) interval {
 		return s.power(args[0], args[1])
 	case name == "mod" && len(args) == 2:
 		return s.remainder(args[0], args[1], depth)
+	case (name == "extract" || name == "date_part") && len(args) == 2 && len(columnParts(args[1])) > 0:
+		field, ok := s.textOf(args[0])
+		if of, known := fields[strings.ToLower(field)]; ok && known {
+			return of
+		}
 	case name == "sign" || name == "sin" || name == "cos" || name == "tanh":
 		return interval{-1, 1}
 	}

@@ -220,6 +220,11 @@ func (r *plpgsqlReader) node(kind string, value any, key string) {
 	case "PLpgSQL_expr":
 		r.expression(fields, key == "dynquery")
 		return
+	case "PLpgSQL_type":
+		if name, _ := fields["typname"].(string); name != "" && !strings.Contains(name, "%") {
+			r.expression(map[string]any{"query": "NULL::" + name, "parseMode": float64(modeExpression)}, false)
+		}
+		return
 	case "PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors":
 		if kind == "PLpgSQL_stmt_dynfors" {
 			r.loops++

@@ -132,6 +132,9 @@ func stripped(n *tree.Node) *tree.Node {
 
 // bare returns what a query without relations and conditions yields, or nil.
 func bare(q *tree.SelectStmt) *tree.Node {
+	if lists := q.GetValuesLists(); len(lists) == 1 && len(lists[0].GetList().GetItems()) == 1 && q.GetLimitCount() == nil && q.GetLimitOffset() == nil && q.GetWithClause() == nil {
+		return lists[0].GetList().GetItems()[0]
+	}
 	if len(q.GetFromClause()) > 0 || len(q.GetTargetList()) != 1 || q.GetWhereClause() != nil || q.GetHavingClause() != nil ||
 		q.GetLimitCount() != nil || q.GetLimitOffset() != nil || q.GetWithClause() != nil {
 		return nil

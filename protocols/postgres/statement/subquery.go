@@ -24,11 +24,14 @@ func (s *scoper) subquery(l *tree.SubLink) effect {
 			}
 		}
 	case tree.SubLinkType_EXPR_SUBLINK:
-		if value := s.ownValue(l); value != nil {
+		if value := cmp.Or(bare(query), s.ownValue(l)); value != nil {
 			return s.effect(value, false)
 		}
 	case tree.SubLinkType_ALL_SUBLINK:
 		op := texts(l.GetOperName())
+		if value := bare(query); value != nil && len(op) > 0 && slices.Contains([]string{"=", "<=", ">="}, op[len(op)-1]) && s.equal(l.GetTestexpr(), value) {
+			return always
+		}
 		bound := &tree.Node{Node: &tree.Node_SubLink{SubLink: l}}
 		if len(op) > 0 && s.extreme(op[len(op)-1], l.GetTestexpr(), bound) {
 			return always

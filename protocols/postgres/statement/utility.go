@@ -24,6 +24,7 @@ func (b *builder) utility(m proto.Message) bool {
 	case *tree.PrepareStmt:
 		b.kind("PREPARE")
 		b.name(m.GetName())
+		b.visitAll(m.GetArgtypes())
 		b.contains(m.GetQuery(), "prepare", false)
 	case *tree.ExecuteStmt:
 		b.kind("EXECUTE")

@@ -138,3 +138,4 @@ CREATE FUNCTION raw_in(cstring) RETURNS raw LANGUAGE internal IMMUTABLE STRICT A
 CREATE FUNCTION raw_out(raw) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
 CREATE TYPE raw (INPUT = raw_in, OUTPUT = raw_out, LIKE = text);
 CREATE TABLE raws (id int, r raw);
+CREATE VIEW of_defaulted_too AS SELECT n FROM of_defaulted;
