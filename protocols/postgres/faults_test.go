@@ -71,7 +71,7 @@ var setFault func(n int)
 // Each fault makes random statements show what is protected.
 func TestRandomStatementsFindFaults(t *testing.T) {
 	all := readFaults(t)
-	if len(all) < 398 {
+	if len(all) < 396 {
 		t.Errorf("there are %d faults", len(all))
 	}
 	if setFault != nil {
