@@ -10,45 +10,55 @@ import (
 	"gatehouse/protocols/postgres/statement"
 )
 
-// analyze reads what sql does. A refusal says why it cannot run; facts are
-// returned with it where the text was read.
-func (s *session) analyze(ctx context.Context, sql []byte) (*statement.Result, []event.Statement, *refusal, error) {
+// A script is what a text does.
+type script struct {
+	facts      *statement.Result
+	statements []event.Statement // with what they run by name, and unseen
+	subjects   []*subject        // where columns are protected strictly
+}
+
+// analyze reads what sql does. A refusal says why it cannot run; it has facts where
+// the text was read.
+func (s *session) analyze(ctx context.Context, sql []byte) (does script, ref *refusal, err error) {
 	if ref, err := s.unsettled(ctx, sql); ref != nil || err != nil {
-		return nil, nil, ref, err
+		return script{}, ref, err
 	}
 	facts, err := s.protocol.config.Analyzer.Analyze(ctx, string(sql))
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, nil, nil, ctx.Err()
+			return script{}, nil, ctx.Err()
 		}
-		return nil, nil, s.unparsable(ctx, err), nil
+		return script{}, s.unparsable(ctx, err), nil
 	}
+	does.facts = facts
 	if ref := s.refuseCopies(facts); ref != nil {
-		return facts, nil, ref, nil
+		return does, ref, nil
 	}
 	if ref, err := s.refuseProtected(ctx, facts); ref != nil || err != nil {
 		if err != nil {
 			s.env.Log.Warn("what a statement names cannot be looked up", append(s.logAttrs(), "error", err)...)
 			ref = notLookedUp
 		}
-		return facts, nil, ref, ctx.Err()
+		return does, ref, ctx.Err()
 	}
 	if name := changesReading(facts.Statements); name != "" {
-		return facts, nil, &refusal{code: codeAccessDenied,
+		return does, &refusal{code: codeAccessDenied,
 			message: fmt.Sprintf("gatehouse: %s may not be changed: it alters how statements are read", name)}, nil
 	}
-	statements, err := s.resolve(ctx, facts)
-	if err != nil {
-		return facts, nil, nil, err
+	if does.statements, err = s.resolve(ctx, facts); err != nil {
+		return does, nil, err
 	}
 	if ref := s.refuseExecuted(facts); ref != nil {
-		return facts, statements, ref, nil
+		return does, ref, nil
 	}
-	ref, err := s.refuseByLineage(ctx, facts)
+	if s.ps.Terms().Protected.Strict() {
+		does.subjects = s.subjects(ctx, facts)
+		ref, err = s.refuseByLineage(ctx, &does)
+	}
 	if ref == nil && err == nil {
-		ref, err = s.refuseUnseen(ctx, statements)
+		ref, err = s.refuseUnseen(ctx, does.statements)
 	}
-	return facts, statements, ref, err
+	return does, ref, err
 }
 
 // resolve returns the statements of facts with the contents of the prepared
@@ -137,7 +147,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 		req.Attrs = append(req.Attrs, event.Attr{Key: estimateAttr, Value: e.estimate})
 	}
 	s.mask(ctx, req, facts, cut...)
-	if err := errors.Join(s.addUses(ctx, req), s.addTold(ctx, req, facts)); err != nil {
+	if err := errors.Join(s.addUses(ctx, req), s.addTold(ctx, req, facts, e.subjects)); err != nil {
 		return nil, err
 	}
 	req.Shared = s.shared.of(req)

@@ -90,7 +90,7 @@ type catalog struct {
 	columns    map[event.Object][]namedColumn
 	types      map[uint32]byte // categories of the database's own types
 	kept       int             // bytes of the keys of heads
-	since      time.Time       // when the oldest of them was learnt
+	old        *time.Timer     // forgets all when the oldest of them is too old
 	changing   int             // statements in open transactions that change definitions: nothing is kept meanwhile
 	codes      map[use][]code
 	changes    uint64 // counts how often all of it was dropped
@@ -152,6 +152,7 @@ func (c *catalogs) close() {
 	all := slices.Collect(maps.Values(c.m))
 	c.mu.Unlock()
 	for _, cat := range all {
+		cat.forget()
 		_ = cat.asking.take(context.Background()) // which does not end
 		cat.disconnect()
 		cat.asking.give()
@@ -167,6 +168,9 @@ func (c *catalog) forget() {
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
 	c.columns, c.types, c.tables = nil, nil, nil
+	if c.old != nil {
+		c.old.Stop()
+	}
 }
 
 // change says that a statement changes definitions, in a transaction after which
@@ -194,11 +198,15 @@ func (c *catalog) settle(n int) {
 	c.forget()
 }
 
-// fresh drops what is too old. The caller holds mu.
+// fresh drops what counts no more. The caller holds mu.
 func (c *catalog) fresh() {
 	tainted := c.resource.taints.now()
-	if c.origins == nil || c.tainted != tainted || c.changing > 0 || time.Since(c.since) > CatalogAge || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.tables) > maxHeads || c.kept > maxKept {
-		c.origins, c.heads, c.kept, c.since = map[column]origin{}, map[string]*head{}, 0, time.Now()
+	if c.origins == nil || c.tainted != tainted || c.changing > 0 || len(c.origins) > maxOrigins || len(c.heads) > maxHeads || len(c.columns)+len(c.tables) > maxHeads || c.kept > maxKept {
+		if c.old == nil {
+			c.old = time.AfterFunc(CatalogAge, c.forget)
+		}
+		c.old.Reset(CatalogAge)
+		c.origins, c.heads, c.kept = map[column]origin{}, map[string]*head{}, 0
 		c.functions, c.tables = map[uint32]*function{}, map[string][]table{}
 		c.columns = map[event.Object][]namedColumn{}
 		c.types = map[uint32]byte{}

@@ -97,7 +97,7 @@ func (s *session) executeCursor(ctx context.Context, f []byte, name string, limi
 	if p != nil {
 		e.portal.subject = p.subject
 	}
-	s.guard(ctx, e, nil, req.Statements)
+	s.guard(ctx, e, script{statements: req.Statements})
 	if p != nil && p.refusal != nil {
 		e.x = s.reject(ctx, req, nil, p.refusal)
 		return s.refuseExtended(e, p.refusal)

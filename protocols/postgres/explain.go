@@ -89,7 +89,7 @@ type explainer struct {
 }
 
 func (x *explainer) explain(ctx context.Context, e *Explanation, i int) error {
-	sub := subject{facts: x.facts, index: i, path: x.path}
+	sub := sense{facts: x.facts, index: i, path: x.path}
 	var t *told
 	if x.protected != nil {
 		var err error

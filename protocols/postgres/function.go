@@ -102,17 +102,18 @@ func (s *session) call(ctx context.Context, f, body []byte) error {
 		places[i] = fmt.Sprintf("$%d", i+1)
 	}
 	req.Payload = []byte("SELECT " + fn.name + "(" + strings.Join(places, ", ") + ")")
-	facts, statements, ref, err := s.analyze(ctx, req.Payload)
+	does, ref, err := s.analyze(ctx, req.Payload)
 	if err != nil {
 		return err
 	}
+	facts := does.facts
 	if ref != nil {
 		return s.refuseCall(ctx, req, facts, ref)
 	}
-	req.Statements = statements
+	req.Statements = does.statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, fn.st, s.protocol.config.Limits.Parameters)
-	e := s.guard(ctx, &owed{kind: 'F', head: fn.results[m.results[1]]}, facts, statements)
+	e := s.guard(ctx, &owed{kind: 'F', head: fn.results[m.results[1]]}, does)
 	if e.guarded != nil {
 		h := *e.head
 		h.Fields = slices.Clone(h.Fields)

@@ -66,7 +66,7 @@ func columnOf(c lineage.Column) (column, bool) {
 // A judgement is what a lineage means where columns are protected.
 type judgement struct {
 	*told
-	*subject
+	*sense
 	protected *protect.Columns // from the principal
 	all       *protect.Columns // of the resource
 	result    *lineage.Result

@@ -34,7 +34,7 @@ func (s *session) mask(ctx context.Context, req *event.Request, facts *statement
 	if len(req.Payload) > 0 {
 		req.Payload = s.shownTexts.of(&m, req)
 	}
-	if len(req.Params) > 0 {
+	if !m.areBare(req.Params) {
 		req.Params = m.params(req.Params, cut)
 	}
 	req.Masked = m.masked
@@ -63,17 +63,19 @@ func (s *session) hide(ctx context.Context, req *event.Request) {
 	}
 }
 
-// Shown texts are those of prepared statements as they may be shown, so that they
-// are not masked anew whenever one is prepared again, or bound.
+// Shown texts are what is known of how texts may be shown: whether they have
+// anything to mask, and of prepared statements how they were masked, so that they are
+// not masked anew whenever one is prepared again, or bound.
 type shownTexts struct {
-	renewals, changes uint64 // of the policy and of the catalogue, when they were masked
+	renewals, changes uint64 // of the policy and of the catalogue, when they were looked at
 	texts             map[*statement.Result]shownText
 }
 
 type shownText struct {
-	sql, shown []byte
-	masked     []string
 	statements *event.Statement // the first: a search path may make others of the text
+	bare       bool             // no constant and no parameter is masked, whatever its value is
+	sql, shown []byte           // nil before one was masked
+	masked     []string
 }
 
 // Limits of the texts that a session keeps.
@@ -85,20 +87,31 @@ const (
 // of returns the text of req, which m masks.
 func (t *shownTexts) of(m *masking, req *event.Request) []byte {
 	sql := req.Payload
-	if req.Operation != "prepare" && req.Operation != "execute" || m.facts == nil || len(req.Statements) == 0 || len(sql) > maxShownText {
+	if m.facts == nil || len(req.Statements) == 0 || len(sql) > maxShownText {
 		return m.text(sql)
 	}
 	renewals, changes := m.s.renewals, m.s.catalog.changed()
 	if t.texts == nil || t.renewals != renewals || t.changes != changes || len(t.texts) >= maxShownTexts {
 		*t = shownTexts{renewals, changes, map[*statement.Result]shownText{}}
 	}
+	known, is := t.texts[m.facts]
+	if !is || known.statements != &req.Statements[0] {
+		known = shownText{statements: &req.Statements[0], bare: m.facts.EachValue(m.isBare)}
+		t.texts[m.facts] = known
+	}
+	if m.bare = known.bare; m.bare && !statement.HasComment(sql) {
+		return sql
+	}
 	// Texts that differ in their constants may have the same facts.
-	if known, is := t.texts[m.facts]; is && known.statements == &req.Statements[0] && bytes.Equal(known.sql, sql) {
+	if bytes.Equal(known.sql, sql) {
 		m.masked = slices.Clone(known.masked)
 		return known.shown
 	}
 	shown := m.text(sql)
-	t.texts[m.facts] = shownText{sql, shown, slices.Clone(m.masked), &req.Statements[0]}
+	if req.Operation == "prepare" || req.Operation == "execute" {
+		known.sql, known.shown, known.masked = sql, shown, slices.Clone(m.masked)
+		t.texts[m.facts] = known
+	}
 	return shown
 }
 
@@ -109,6 +122,7 @@ type masking struct {
 	protected *protect.Columns
 	req       *event.Request
 	facts     *statement.Result
+	bare      bool // as in shownText
 	masked    []string
 }
 
@@ -217,6 +231,24 @@ func (m *masking) treatment(v *statement.Value, value string) (event.Treatment, 
 		return event.Treatment{Kind: event.Redact}, true
 	}
 	return strictest, masks
+}
+
+// areBare is whether no value of parameters is masked.
+func (m *masking) areBare(values [][]byte) bool {
+	for i := range values {
+		if !m.bare || !m.facts.Param(i+1).Known { // the text need not name all
+			return false
+		}
+	}
+	return true
+}
+
+// isBare is whether a value of which v is told is not masked, whatever it is.
+func (m *masking) isBare(v *statement.Value) bool {
+	return v.Known && !v.Flows && !slices.ContainsFunc(v.Columns, func(c statement.Column) bool {
+		met := m.s.vocabulary().meet(m.ctx, c, m.protected)
+		return !met.found || len(met.patterns) > 0 || m.protected.Strict() && !met.certain
+	})
 }
 
 // meets takes what columns may be. It reports whether that is certain: columns of

@@ -9,7 +9,6 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/protect"
-	"gatehouse/protocols/postgres/statement"
 )
 
 // redefinedView is what a view's columns come from while the session's own
@@ -94,16 +93,14 @@ func (s *session) look(ctx context.Context, r *reading) {
 }
 
 // guard notes on e what its result may come from, where columns are protected.
-// What statements do that names refer to is of the text of facts, which may be
-// nil.
-func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, statements []event.Statement) *owed {
+func (s *session) guard(ctx context.Context, e *owed, does script) *owed {
 	protected := s.ps.Terms().Protected
 	if protected == nil {
 		return e
 	}
 	if protected.Strict() && e.portal == nil {
-		e.subjects = s.subjects(ctx, facts)
-		s.pin(ctx, e, facts, protected)
+		e.subjects = does.subjects
+		s.pin(ctx, e, does.facts, protected)
 	}
 	e.guarded = protected
 	add := func(function string) {
@@ -122,12 +119,12 @@ func (s *session) guard(ctx context.Context, e *owed, facts *statement.Result, s
 			}
 		}
 	}
-	addAll(statements)
-	for i := range statements {
-		if statements[i].Kind != "FETCH" {
+	addAll(does.statements)
+	for i := range does.statements {
+		if does.statements[i].Kind != "FETCH" {
 			continue
 		}
-		p, err := s.findPortal(ctx, named(&statements[i]))
+		p, err := s.findPortal(ctx, named(&does.statements[i]))
 		switch {
 		case err != nil:
 		case p != nil && p.req != nil:

@@ -221,22 +221,23 @@ func (s *session) query(ctx context.Context, f, body []byte) error {
 		return s.forward(constantMalformed, &owed{kind: 'F', x: s.reject(ctx, req, nil, r), refusal: r})
 	}
 	req.Payload = sql
-	facts, statements, ref, err := s.analyze(ctx, sql)
+	does, ref, err := s.analyze(ctx, sql)
 	if err != nil {
 		return err
 	}
+	facts := does.facts
 	if ref != nil {
 		return s.refuseQuery(ctx, req, facts, ref)
 	}
-	req.Statements = statements
-	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, statements)}
-	if writeRows(statements) {
-		e.writing = &writing{facts: facts, list: statements, sql: string(sql)}
+	req.Statements = does.statements
+	e := &owed{kind: 'Q', facts: facts, names: changesNames(facts.Statements), bytes: keeps(sql, does.statements)}
+	if writeRows(does.statements) {
+		e.writing = &writing{facts: facts, list: does.statements, sql: string(sql)}
 	}
 	if e.names {
 		e.sql = bytes.Clone(sql)
 	}
-	s.guard(ctx, e, facts, statements)
+	s.guard(ctx, e, does)
 	if defines(facts.Statements) {
 		if ref, err = s.tooMany(ctx, "by SQL"); err != nil {
 			return err
@@ -287,10 +288,11 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	}
 	req.Payload = bytes.Clone(sql)
 	e := &owed{kind: 'P', name: name}
-	facts, statements, ref, err := s.analyze(ctx, req.Payload)
+	does, ref, err := s.analyze(ctx, req.Payload)
 	if err != nil {
 		return err
 	}
+	facts := does.facts
 	if ref == nil {
 		ref = cutName(name)
 	}
@@ -303,11 +305,10 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 		e.x = s.reject(ctx, req, facts, ref)
 		return s.refuseExtended(e, ref)
 	}
-	if statements, err = s.giveTypes(ctx, statements, oids); err != nil {
+	if req.Statements, err = s.giveTypes(ctx, does.statements, oids); err != nil {
 		return err
 	}
-	req.Statements = statements
-	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: statements, edition: s.edition(ctx)}
+	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: req.Statements, edition: s.edition(ctx)}
 	e.st.setOIDs(oids)
 	e.st.measure()
 	if ref, err = s.judge(ctx, e, req, facts); err != nil {
@@ -469,7 +470,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 		return s.refuseExtended(e, p.refusal)
 	}
 	e.x, e.st = p.x, p.st
-	s.guard(ctx, e, p.text(), p.req.Statements)
+	s.guard(ctx, e, script{statements: p.req.Statements})
 	if defines(p.st.facts.Statements) && !p.st.viaSQL {
 		r, err := s.tooMany(ctx, "by SQL")
 		if err != nil {
@@ -601,7 +602,7 @@ func (s *session) describe(ctx context.Context, f, body []byte) error {
 	if e.portal != nil {
 		e.portal.asked, e.x = s.segment, e.portal.x
 		if e.portal.req != nil {
-			s.guard(ctx, e, e.portal.text(), e.portal.req.Statements)
+			s.guard(ctx, e, script{statements: e.portal.req.Statements})
 		}
 	}
 	return s.forward(f, e)

@@ -21,7 +21,7 @@ func TestPreparedTextsAreMaskedOnce(t *testing.T) {
 	operation := "execute"
 	bind := func(shown string) string {
 		// What is kept wins over what would be made now.
-		s.shownTexts.texts[facts] = shownText{[]byte("SELECT a"), []byte(shown), nil, &facts.Statements[0]}
+		s.shownTexts.texts[facts] = shownText{sql: []byte("SELECT a"), shown: []byte(shown), statements: &facts.Statements[0]}
 		m := masking{s: s, facts: facts}
 		return string(s.shownTexts.of(&m, &event.Request{Operation: operation, Payload: []byte("SELECT a"), Statements: statements}))
 	}

@@ -3,15 +3,22 @@ package postgres
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"gatehouse/core/event"
 	"gatehouse/core/lineage"
 	"gatehouse/protocols/postgres/statement"
 )
 
-// A subject is a statement of a text, with what decides what its names stand for
-// when the server reads it.
+// A subject is a statement that a session runs. It is safe for concurrent use.
 type subject struct {
+	sense
+	told atomic.Pointer[told] // of it, last
+}
+
+// A sense is a statement of a text, with what decides what its names stand for
+// when the server reads it.
+type sense struct {
 	facts      *statement.Result
 	index      int
 	path       string // as session.path has it
@@ -36,8 +43,8 @@ type held struct {
 	identity string // of what was protected then
 }
 
-// query is what the subject does.
-func (s *subject) query() lineage.Statement {
+// query is what the statement does.
+func (s *sense) query() lineage.Statement {
 	if s.trigger != nil {
 		return s.trigger.each
 	}
@@ -62,8 +69,8 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		if p == nil {
 			return nil
 		}
-		sub := subject{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: where, uncertain: !certain, renamed: s.queue.renames()}
-		return sub.calledBy(facts, i)
+		of := sense{facts: p.facts, index: p.index, path: path, redefined: s.queue.redefines(), temporary: where, uncertain: !certain, renamed: s.queue.renames()}
+		return of.calledBy(facts, i)
 	case "FETCH":
 		p, err := s.findPortal(ctx, named(st))
 		if err != nil || p == nil {
@@ -71,7 +78,12 @@ func (s *session) subjectOf(ctx context.Context, facts *statement.Result, i int,
 		}
 		return p.subject
 	}
-	return &subject{facts: facts, index: i, path: path, edition: s.edition(ctx), redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts), temporary: where, uncertain: !certain || s.temporary.changing(facts, s.makesTemporary(facts)) && !makesAlone(facts), renamed: s.queue.renames() || renames(facts)}
+	return &subject{sense: sense{
+		facts: facts, index: i, path: path, edition: s.edition(ctx), temporary: where,
+		redefined: s.queue.redefines() || redefines(facts) && !makesAlone(facts),
+		uncertain: !certain || s.temporary.changing(facts, s.makesTemporary(facts)) && !makesAlone(facts),
+		renamed:   s.queue.renames() || renames(facts),
+	}}
 }
 
 // edition is that of the dictionary by which the server chooses among functions and
@@ -87,13 +99,13 @@ func (s *session) edition(ctx context.Context) string {
 	return others.edition
 }
 
-// calledBy is sub where an EXECUTE runs it, which the server may have read before.
-func (sub subject) calledBy(facts *statement.Result, index int) *subject {
-	sub.edition = ""
+// calledBy is the subject that an EXECUTE runs, which the server may have read before.
+func (s sense) calledBy(facts *statement.Result, index int) *subject {
+	s.edition = ""
 	if computes(argumentsOf(facts, index)) {
-		sub.caller, sub.call = facts, index
+		s.caller, s.call = facts, index
 	}
-	return &sub
+	return &subject{sense: s}
 }
 
 // argumentsOf are those that the EXECUTE at index of a text gives, or the one that

@@ -11,9 +11,9 @@ import (
 	"gatehouse/protocols/postgres/statement"
 )
 
-// An analysis is a subject under what is protected.
+// An analysis is a statement under what is protected.
 type analysis struct {
-	subject
+	sense
 	identity, all string
 }
 
@@ -21,6 +21,8 @@ type analysis struct {
 // protected strictly.
 type told struct {
 	number uint64 // no other has it
+	of     analysis
+	by     uint64 // the version of the vocabulary
 	fields []toldField
 	// unknown is why all fields are unknown, or more than their own lineage
 	// tells: protected columns decide which rows there are.
@@ -59,7 +61,7 @@ const maxTold = 4096
 
 // tell returns what the lineage of a statement tells, where columns are protected
 // from a principal, and all of these of the resource.
-func (v *vocabulary) tell(ctx context.Context, sub subject, protected, all *protect.Columns) (*told, error) {
+func (v *vocabulary) tell(ctx context.Context, sub sense, protected, all *protect.Columns) (*told, error) {
 	key := analysis{sub, protected.Identity(), all.Identity()}
 	v.mu.Lock()
 	t := v.told[key]
@@ -71,6 +73,7 @@ func (v *vocabulary) tell(ctx context.Context, sub subject, protected, all *prot
 	if err != nil {
 		return nil, err
 	}
+	t.of, t.by = key, v.version
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.told) < maxTold {
@@ -79,7 +82,7 @@ func (v *vocabulary) tell(ctx context.Context, sub subject, protected, all *prot
 	return t, nil
 }
 
-func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *protect.Columns) (*told, error) {
+func (v *vocabulary) telling(ctx context.Context, sub sense, protected, all *protect.Columns) (*told, error) {
 	t := &told{number: tolds.Add(1)}
 	q := sub.query()
 	explained := false
@@ -112,7 +115,7 @@ func (v *vocabulary) telling(ctx context.Context, sub subject, protected, all *p
 	if err != nil {
 		return nil, err
 	}
-	j := &judgement{told: t, subject: &sub, protected: protected, all: all, result: r, risky: w.risky}
+	j := &judgement{told: t, sense: &sub, protected: protected, all: all, result: r, risky: w.risky}
 	if j.names, j.origins, err = v.namesOf(ctx, r); err != nil {
 		return nil, err
 	}
@@ -168,9 +171,8 @@ func (s *session) pin(ctx context.Context, e *owed, facts *statement.Result, pro
 		if sub == nil || !slices.Contains(facts.Statements[facts.Top(i)].Options, "WITH HOLD") {
 			continue
 		}
-		declared := *sub
-		declared.held = &held{t, protected.Identity()}
-		e.subjects[i] = &declared
+		e.subjects[i] = &subject{sense: sub.sense}
+		e.subjects[i].held = &held{t, protected.Identity()}
 	}
 }
 
@@ -189,18 +191,28 @@ func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.C
 	case sub.held != nil:
 		return sub.held.told, nil
 	}
-	return s.vocabulary().tell(ctx, *sub, protected, s.ps.Terms().AllProtected)
+	v, all := s.vocabulary(), s.ps.Terms().AllProtected
+	if t := sub.told.Load(); t != nil && t.by == v.version && t.of.identity == protected.Identity() && t.of.all == all.Identity() {
+		return t, nil
+	}
+	t, err := v.tell(ctx, sub.sense, protected, all)
+	sub.told.Store(t)
+	return t, err
 }
 
 // addTold adds to req the protected columns of which the statements of facts have
 // sums that pass, and those whose values they store elsewhere, where policy lets
-// somebody approve that.
-func (s *session) addTold(ctx context.Context, req *event.Request, facts *statement.Result) error {
+// somebody approve that. Subjects are nil where it is not known yet what the statements
+// are.
+func (s *session) addTold(ctx context.Context, req *event.Request, facts *statement.Result, subjects []*subject) error {
 	protected := s.ps.Terms().Protected
 	if !protected.Strict() || protected.Uses().Writes != protect.Held && protected.Uses().Sums == 0 || facts == nil {
 		return nil
 	}
-	for _, sub := range s.subjects(ctx, facts) {
+	if subjects == nil {
+		subjects = s.subjects(ctx, facts)
+	}
+	for _, sub := range subjects {
 		t, err := s.tellOf(ctx, sub, protected)
 		if err != nil {
 			return err
@@ -227,13 +239,10 @@ func (s *session) addTold(ctx context.Context, req *event.Request, facts *statem
 
 // refuseByLineage returns why statements are refused for what they do with
 // protected columns.
-func (s *session) refuseByLineage(ctx context.Context, facts *statement.Result) (*refusal, error) {
+func (s *session) refuseByLineage(ctx context.Context, does *script) (*refusal, error) {
 	protected := s.ps.Terms().Protected
-	if !protected.Strict() {
-		return nil, nil
-	}
-	for i, sub := range s.subjects(ctx, facts) {
-		if sub.isUnknownCall(facts, i) {
+	for i, sub := range does.subjects {
+		if sub.isUnknownCall(does.facts, i) {
 			return unknownCall, nil
 		}
 		t, err := s.tellOf(ctx, sub, protected)

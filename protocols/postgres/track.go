@@ -184,9 +184,9 @@ func (s *session) track(ctx context.Context, e *owed, facts *statement.Result, s
 	for _, sub := range subjects {
 		if sub != nil && sub.facts != facts {
 			// The server may still know by its names what they stood for then.
-			before := *sub
+			before := &subject{sense: sub.sense}
 			before.path = ""
-			subjects = append(subjects[:len(subjects):len(subjects)], &before)
+			subjects = append(subjects[:len(subjects):len(subjects)], before)
 		}
 	}
 	m := &mover{session: s, subjects: subjects, statements: statements, protected: terms.Protected, all: terms.AllProtected}
@@ -258,7 +258,7 @@ func (m *mover) taints(ctx context.Context) (all []*Taint, ref *refusal, err err
 		if sub == nil {
 			continue
 		}
-		t, err := m.session.vocabulary().tell(ctx, *sub, m.protected, m.all)
+		t, err := m.session.vocabulary().tell(ctx, sub.sense, m.protected, m.all)
 		switch {
 		case err != nil:
 			m.session.env.Log.Warn("what a statement names cannot be looked up", append(m.session.logAttrs(), "error", err)...)

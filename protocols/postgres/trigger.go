@@ -276,11 +276,11 @@ func (s *session) follows(ctx context.Context, names []event.Object, function st
 // triggered returns what columns hold once the triggers have run that the statements of
 // m fire, as far as they are followed, or why they cannot.
 func (m *mover) triggered(ctx context.Context) (all []*Taint, ref *refusal, err error) {
-	var contexts []subject
+	var contexts []sense
 	for _, sub := range m.subjects {
-		in := subject{uncertain: true}
+		in := sense{uncertain: true}
 		if sub != nil {
-			in = *sub
+			in = sub.sense
 			in.facts, in.index, in.held, in.parameters, in.edition = nil, 0, nil, "", "" // the server reads it by itself
 		}
 		if !slices.Contains(contexts, in) {

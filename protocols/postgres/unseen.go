@@ -133,7 +133,7 @@ func (s *session) refuseTriggers(ctx context.Context, protected *protect.Columns
 				if s.tracks() {
 					break // what it stores is tracked
 				}
-				told, err := v.tell(ctx, subject{trigger: t, path: path, temporary: where, uncertain: true}, protected, s.ps.Terms().AllProtected)
+				told, err := v.tell(ctx, sense{trigger: t, path: path, temporary: where, uncertain: true}, protected, s.ps.Terms().AllProtected)
 				if err != nil {
 					return nil, err
 				}

@@ -1,6 +1,9 @@
 package statement
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // Mask appends sql to b without its comments, and with what shown appends in the
 // place of each constant. The text must be the one that the result was given
@@ -28,7 +31,7 @@ func (r *Result) Mask(b []byte, sql string, shown func(b []byte, constant string
 			}
 			from := len(b)
 			b = shown(b, lex.token(), &r.constants[n])
-			if lex.parted && string(b[from:]) == lex.token() && hasComment(lex.token()) {
+			if lex.parted && string(b[from:]) == lex.token() && HasComment([]byte(lex.token())) {
 				b = append(b[:from], "'[redacted]'"...)
 			}
 			n++
@@ -38,10 +41,10 @@ func (r *Result) Mask(b []byte, sql string, shown func(b []byte, constant string
 	}
 }
 
-// hasComment reports whether there may be a comment between the parts of a
-// constant.
-func hasComment(constant string) bool {
-	return strings.Contains(constant, "--") || strings.Contains(constant, "/*")
+// HasComment reports whether there may be a comment in a text, or between the parts
+// of a constant.
+func HasComment(text []byte) bool {
+	return bytes.Contains(text, []byte("--")) || bytes.Contains(text, []byte("/*"))
 }
 
 // appendSpace appends what stands between two tokens, without comments.

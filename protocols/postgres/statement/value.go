@@ -37,6 +37,22 @@ func (v Value) with(w Value) Value {
 	return Value{Columns: slices.Concat(v.Columns, w.Columns), Known: v.Known && w.Known, Flows: v.Flows || w.Flows}
 }
 
+// EachValue reports whether is holds for what is told of all constants and
+// parameters, as far as it is certain which those are.
+func (r *Result) EachValue(is func(v *Value) bool) bool {
+	for i := range r.constants {
+		if !is(&r.constants[i]) {
+			return false
+		}
+	}
+	for _, v := range r.params {
+		if !is(&v) {
+			return false
+		}
+	}
+	return !r.misread
+}
+
 // Param returns what is told of the parameter $n.
 func (r *Result) Param(n int) Value { return r.params[n] }
 
