@@ -10,7 +10,6 @@ import (
 func (s *session) lead(request func() error) error {
 	s.busy.Lock()
 	defer s.busy.Unlock()
-	s.stir()
 	err := request()
 	if s.ps.Outdated() {
 		s.nudge() // as soon as nothing is owed

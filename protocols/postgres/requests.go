@@ -17,7 +17,8 @@ import (
 // until there is nothing to read for now.
 func (s *session) requests(ctx context.Context) error {
 	for {
-		if !s.fromClient.buffered() {
+		more := s.fromClient.buffered()
+		if !more {
 			if err := s.flushUp(ctx); err != nil {
 				return err
 			}
@@ -25,6 +26,9 @@ func (s *session) requests(ctx context.Context) error {
 		f, err := s.fromClient.next()
 		if errors.Is(err, poll.ErrWait) {
 			return poll.ErrWait
+		}
+		if !more {
+			s.stir()
 		}
 		var long longRequest
 		switch {
