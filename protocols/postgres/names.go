@@ -21,7 +21,8 @@ type prepared struct {
 	names      bool                     // executing it may define or drop names by SQL
 	viaSQL     bool                     // made by PREPARE; sql and facts are the whole message's
 	prepares   string                   // that PREPARE
-	oids       atomic.Pointer[[]uint32] // types of its parameters, as far as they are known
+	given      []uint32                 // types of its parameters, as the client gave them
+	oids       atomic.Pointer[[]uint32] // those as far as they are known
 	bytes      int                      // that it keeps
 	edition    string                   // as in subject, when it was prepared
 

@@ -312,7 +312,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	if req.Statements, err = s.giveTypes(ctx, does.statements, oids); err != nil {
 		return err
 	}
-	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: req.Statements, edition: s.edition(ctx)}
+	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: req.Statements, given: oids, edition: s.edition(ctx)}
 	e.st.setOIDs(oids)
 	e.st.measure()
 	if ref, err = s.judge(ctx, e, req, facts); err != nil {
@@ -375,13 +375,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	req.Payload, req.Statements = st.sql, st.statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, st, s.protocol.config.Limits.Parameters)
-	if st.viaSQL {
-		req.Statements, err = s.expand(ctx, nil, st.statements)
-	} else {
-		// What a name means may have changed since Parse.
-		req.Statements, err = s.resolve(ctx, st.facts)
-	}
-	if err != nil {
+	if req.Statements, err = s.runs(ctx, st); err != nil {
 		return err
 	}
 	if r := s.refuseExecuted(st.facts); r != nil && !st.viaSQL {
@@ -418,6 +412,19 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		return s.forwardAtOnce(ctx, f, e)
 	}
 	return s.forward(f, e)
+}
+
+// runs returns what executing st does now: what a name means may have changed since
+// it was prepared.
+func (s *session) runs(ctx context.Context, st *prepared) ([]event.Statement, error) {
+	if st.viaSQL {
+		return s.expand(ctx, nil, st.statements)
+	}
+	statements, err := s.resolve(ctx, st.facts)
+	if err != nil {
+		return nil, err
+	}
+	return s.giveTypes(ctx, statements, st.given)
 }
 
 // findStatement returns what a name means, waiting for the server where only
@@ -491,12 +498,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	if s.stale(p) {
 		again := *p.req // an approver's page may still show the other
 		again.Labels = nil
-		if p.st.viaSQL {
-			again.Statements, err = s.expand(ctx, nil, p.st.statements)
-		} else {
-			again.Statements, err = s.resolve(ctx, p.st.facts)
-		}
-		if err != nil {
+		if again.Statements, err = s.runs(ctx, p.st); err != nil {
 			return err
 		}
 		p.req = &again
