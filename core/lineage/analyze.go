@@ -90,7 +90,7 @@ type casts struct {
 
 // comparing is one comparison, by the place where it stands.
 type comparing struct {
-	at     Expr
+	at     any // an expression, or the body of a query that tells rows apart
 	column int32
 	whole  bool
 }

@@ -101,8 +101,19 @@ func (a *analysis) comparison(at Expr, v value, whole bool) rows {
 	return r
 }
 
+// apart is on what rows depend that a query's body tells apart by v. By what is
+// computed of a column that tells a part of it, as a comparison does: whether it is
+// equal to what the text says, in a row beside it.
+func (a *analysis) apart(at any, v value) rows {
+	r := v.parts()
+	for _, n := range v.derived {
+		r.compared = r.compared.with(set{a.site(at, n, false)})
+	}
+	return r
+}
+
 // site returns the number of the comparison of a column at a place.
-func (a *analysis) site(at Expr, column int32, whole bool) int32 {
+func (a *analysis) site(at any, column int32, whole bool) int32 {
 	k := comparing{at, column, whole}
 	c, ok := a.sites[k]
 	if !ok {

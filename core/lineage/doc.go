@@ -43,6 +43,7 @@
 //	WHERE upper(a.ssn || b.x) = 'X'        matched, and counted: rows of several sources
 //	WHERE a.ssn = g                        the same, where g is a function's, not a column
 //	GROUP BY ssn, DISTINCT, UNION          matched
+//	GROUP BY upper(ssn), DISTINCT, UNION   compared in part, and matched
 //	GROUP BY id, ssn                       not at all, where id is the primary key
 //	ORDER BY ssn LIMIT 1                   matched: the first is the lowest
 //	FROM generate_series(1, pin)           matched, and counted: as many rows

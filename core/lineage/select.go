@@ -138,11 +138,11 @@ func (a *analysis) selection(ctx within, b *Select) (*relation, *scope) {
 	}
 	if b.Distinct {
 		for _, c := range a.distinct(s, b.Targets, r.columns) {
-			r.rows = r.rows.with(c.parts())
+			r.rows = r.rows.with(a.apart(b, c.value))
 		}
 	}
 	for _, k := range b.DistinctOn {
-		r.rows = r.rows.with(a.key(s, r, k).parts())
+		r.rows = r.rows.with(a.apart(b, a.key(s, r, k)))
 	}
 	return r, s
 }
@@ -161,7 +161,7 @@ func (a *analysis) grouped(s *scope, b *Select) {
 	for i, k := range b.Group {
 		if !keys[i].follows(primary) {
 			v := a.group(s, b.Targets, k)
-			s.rows, s.multiplied = s.rows.with(v.parts()), s.multiplied || v.many
+			s.rows, s.multiplied = s.rows.with(a.apart(b, v)), s.multiplied || v.many
 		}
 	}
 }
@@ -318,7 +318,7 @@ func (a *analysis) combined(ctx within, b *Combined) *relation {
 		case b.Matching && !known: // values may be there as often as they are to tell
 			r.rows = r.rows.with(c.counts())
 		case b.Matching || b.Distinct:
-			r.rows = r.rows.with(c.parts())
+			r.rows = r.rows.with(a.apart(b, c.value))
 		}
 	}
 	return r

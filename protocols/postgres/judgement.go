@@ -166,7 +166,7 @@ func (j *judgement) judge(kind string) {
 	j.touches = j.touches || compared || len(j.sums) > 0
 	switch {
 	case partial > maxPartial:
-		j.refuse("a statement that compares protected columns by range or pattern more than twice is refused", "")
+		j.refuse("a statement that compares protected columns by range or pattern, or tells rows apart by what it computes of them, more than twice is refused", "")
 	case j.isProtected(j.counted()):
 		name := j.protectedOf(j.counted())[0]
 		j.refuse("a statement whose number of rows depends on "+name+" is refused", "A policy can clear its principals for "+name+".")
