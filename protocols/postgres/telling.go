@@ -21,8 +21,10 @@ type analysis struct {
 // protected strictly.
 type told struct {
 	number uint64 // no other has it
-	of     analysis
-	by     uint64 // the version of the vocabulary
+	// It counts in this version of the vocabulary, and while this is protected.
+	version       uint64
+	identity, all string
+
 	fields []toldField
 	// unknown is why all fields are unknown, or more than their own lineage
 	// tells: protected columns decide which rows there are.
@@ -73,7 +75,7 @@ func (v *vocabulary) tell(ctx context.Context, sub sense, protected, all *protec
 	if err != nil {
 		return nil, err
 	}
-	t.of, t.by = key, v.version
+	t.version, t.identity, t.all = v.version, key.identity, key.all
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.told) < maxTold {
@@ -192,7 +194,7 @@ func (s *session) tellOf(ctx context.Context, sub *subject, protected *protect.C
 		return sub.held.told, nil
 	}
 	v, all := s.vocabulary(), s.ps.Terms().AllProtected
-	if t := sub.told.Load(); t != nil && t.by == v.version && t.of.identity == protected.Identity() && t.of.all == all.Identity() {
+	if t := sub.told.Load(); t != nil && t.version == v.version && t.identity == protected.Identity() && t.all == all.Identity() {
 		return t, nil
 	}
 	t, err := v.tell(ctx, sub.sense, protected, all)

@@ -26,13 +26,19 @@ func copyExample(t *testing.T) string {
 	return file
 }
 
+// setExampleSecrets sets the variables that the example configuration refers to.
+func setExampleSecrets(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
+		t.Setenv(name, "secret of "+name)
+	}
+}
+
 // With its secrets in place, all in the example but its targets is good: the
 // plugins take their configuration.
 func TestExampleChecksOffline(t *testing.T) {
 	file := copyExample(t)
-	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
-		t.Setenv(name, "secret of "+name)
-	}
+	setExampleSecrets(t)
 	code, out, stderr := gatehouse(t, "check", "--offline", "--config", file)
 	if code != exitOK || !strings.HasSuffix(out, "gatehouse.yaml is good: 1 resource, 4 plugins, 1 identity provider.\n") {
 		t.Errorf("code %d\n%s%s", code, out, stderr)
@@ -61,9 +67,7 @@ func TestExampleChecksOfflineWithoutSecrets(t *testing.T) {
 // Of a server elsewhere whose certificate is not verified that is noted.
 func TestCheckNotesServersThatMightBeAnybody(t *testing.T) {
 	file := copyExample(t)
-	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
-		t.Setenv(name, "secret of "+name)
-	}
+	setExampleSecrets(t)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +91,7 @@ func TestCheckNotesServersThatMightBeAnybody(t *testing.T) {
 // What is wrong with a provider is reported at the key that it is of.
 func TestCheckNamesTheKeysOfProviders(t *testing.T) {
 	file := copyExample(t)
-	for _, name := range []string{"ORDERS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"} {
-		t.Setenv(name, "secret of "+name)
-	}
+	setExampleSecrets(t)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
