@@ -15,6 +15,7 @@ type script struct {
 	facts      *statement.Result
 	statements []event.Statement // with what they run by name, and unseen
 	subjects   []*subject        // where columns are protected strictly
+	edition    string            // as in subject
 }
 
 // analyze reads what sql does. A refusal says why it cannot run; it has facts where
@@ -30,6 +31,18 @@ func (s *session) analyze(ctx context.Context, sql []byte) (does script, ref *re
 		}
 		return script{}, s.unparsable(ctx, err), nil
 	}
+	if m := s.meaning(ctx, facts); m != nil {
+		return m.script, nil, nil
+	}
+	does, ref, err = s.understand(ctx, facts)
+	if ref == nil && err == nil {
+		s.keep(ctx, does)
+	}
+	return does, ref, err
+}
+
+// understand is analyze for a text that was read.
+func (s *session) understand(ctx context.Context, facts *statement.Result) (does script, ref *refusal, err error) {
 	does.facts = facts
 	if ref := s.refuseCopies(facts); ref != nil {
 		return does, ref, nil
@@ -52,7 +65,7 @@ func (s *session) analyze(ctx context.Context, sql []byte) (does script, ref *re
 		return does, ref, nil
 	}
 	if s.ps.Terms().Protected.Strict() {
-		does.subjects = s.subjects(ctx, facts)
+		does.subjects, does.edition = s.subjects(ctx, facts), s.edition(ctx)
 		ref, err = s.refuseByLineage(ctx, &does)
 	}
 	if ref == nil && err == nil {
@@ -147,7 +160,7 @@ func (s *session) judge(ctx context.Context, e *owed, req *event.Request, facts 
 		req.Attrs = append(req.Attrs, event.Attr{Key: estimateAttr, Value: e.estimate})
 	}
 	s.mask(ctx, req, facts, cut...)
-	if err := errors.Join(s.addUses(ctx, req), s.addTold(ctx, req, facts, e.subjects)); err != nil {
+	if err := errors.Join(s.addUses(ctx, req, facts), s.addTold(ctx, req, facts, e.subjects)); err != nil {
 		return nil, err
 	}
 	req.Shared = s.shared.of(req)

@@ -25,6 +25,7 @@ type prepared struct {
 	oids       atomic.Pointer[[]uint32] // those as far as they are known
 	bytes      int                      // that it keeps
 	edition    string                   // as in subject, when it was prepared
+	bound      *subject                 // requests: what it was bound as last
 
 	// These belong to the responses' goroutine and serve where nothing is
 	// masked.
@@ -154,11 +155,14 @@ func (p *prepared) oid(i int) uint32 {
 
 // parameters are the types of the parameters, as a subject has them.
 func (p *prepared) parameters() string {
-	var all []byte
-	if oids := p.oids.Load(); oids != nil {
-		for _, oid := range *oids {
-			all = binary.BigEndian.AppendUint32(all, oid)
-		}
+	oids := p.oids.Load()
+	if oids == nil {
+		return ""
+	}
+	var room [8 * 4]byte
+	all := room[:0]
+	for _, oid := range *oids {
+		all = binary.BigEndian.AppendUint32(all, oid)
 	}
 	return string(all)
 }

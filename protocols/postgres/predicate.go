@@ -7,15 +7,20 @@ import (
 
 	"gatehouse/core/event"
 	"gatehouse/core/protect"
+	"gatehouse/protocols/postgres/statement"
 )
 
 // addUses adds to req the protected columns that it names, and those that it uses
 // in predicates: by the columns of the relations that its statements read or
 // write, whatever a name without a relation stands for. Of what a statement hides,
 // all that it names decides.
-func (s *session) addUses(ctx context.Context, req *event.Request) error {
+func (s *session) addUses(ctx context.Context, req *event.Request, facts *statement.Result) error {
 	protected := s.ps.Terms().AllProtected
 	if protected == nil {
+		return nil
+	}
+	m := s.meanings.of[facts]
+	if s.namesNothing(m, req.Statements) {
 		return nil
 	}
 	if !slices.ContainsFunc(req.Statements, func(st event.Statement) bool { return len(st.Columns) > 0 }) {
@@ -32,6 +37,9 @@ func (s *session) addUses(ctx context.Context, req *event.Request) error {
 	columns, err := s.vocabulary().guardedOf(ctx, s.objects, protected)
 	if len(s.objects) > maxObjects {
 		s.objects = nil
+	}
+	if err == nil && len(columns) == 0 && m.runs(req.Statements) && s.meanings.by.version == s.catalog.changed() {
+		m.bare = true
 	}
 	if err != nil || len(columns) == 0 {
 		return err

@@ -139,15 +139,12 @@ func (s *session) guard(ctx context.Context, e *owed, does script) *owed {
 // bound notes on p what it is bound as, where columns are protected. A refusal says
 // why it cannot run: what its names stand for may be other things than when it
 // was prepared.
-func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
+func (s *session) bound(ctx context.Context, p *portal, m *meaning) (*refusal, error) {
 	protected := s.ps.Terms().Protected
 	if !protected.Strict() && !s.tracks() {
 		return nil, nil
 	}
-	p.subject = s.subjectOf(ctx, p.st.facts, p.st.index, s.path(ctx))
-	if p.subject != nil && p.subject.facts == p.st.facts && !p.st.viaSQL {
-		p.subject.edition, p.subject.parameters = p.st.edition, p.st.parameters()
-	}
+	p.subject = s.boundAs(ctx, p.st, m)
 	if !protected.Strict() {
 		return nil, nil
 	}
@@ -164,6 +161,26 @@ func (s *session) bound(ctx context.Context, p *portal) (*refusal, error) {
 		return t.refused(), nil
 	}
 	return nil, nil
+}
+
+// boundAs returns the statement that st is bound as now. M is what its text means, or
+// nil.
+func (s *session) boundAs(ctx context.Context, st *prepared, m *meaning) *subject {
+	var sub *subject
+	if m != nil && st.index < len(m.subjects) {
+		sub = m.subjects[st.index]
+	} else if sub = s.subjectOf(ctx, st.facts, st.index, s.path(ctx)); sub == nil || sub.facts != st.facts || st.viaSQL {
+		return sub
+	}
+	as := sub.sense
+	as.edition, as.parameters = st.edition, st.parameters()
+	switch {
+	case as == sub.sense:
+		return sub
+	case st.bound == nil || st.bound.sense != as:
+		st.bound = &subject{sense: as}
+	}
+	return st.bound
 }
 
 // apply adds to h, whose fields the server says come from columns, what r tells of

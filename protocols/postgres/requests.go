@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"gatehouse/core/event"
 	"gatehouse/core/poll"
@@ -110,13 +109,14 @@ func (s *session) request(ctx context.Context, f []byte) error {
 			return err
 		}
 	}
-	if !slices.Contains([]byte("QPBEDCSHFdcf"), kind) {
-		return violated("unexpected message %q", kind)
-	}
-	if strings.IndexByte("QPBEDCF", kind) >= 0 {
+	switch kind {
+	case 'Q', 'P', 'B', 'E', 'D', 'C', 'F':
 		if err := s.settle(ctx); err != nil {
 			return err
 		}
+	case 'S', 'H', 'd', 'c', 'f':
+	default:
+		return violated("unexpected message %q", kind)
 	}
 	if s.discarding && kind != 'S' {
 		return nil // as the server does after an error
@@ -312,7 +312,7 @@ func (s *session) parse(ctx context.Context, f, body []byte) error {
 	if req.Statements, err = s.giveTypes(ctx, does.statements, oids); err != nil {
 		return err
 	}
-	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: req.Statements, given: oids, edition: s.edition(ctx)}
+	e.st = &prepared{sql: req.Payload, facts: facts, names: changesNames(facts.Statements), statements: req.Statements, given: oids, edition: does.edition}
 	e.st.setOIDs(oids)
 	e.st.measure()
 	if ref, err = s.judge(ctx, e, req, facts); err != nil {
@@ -375,7 +375,8 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 	req.Payload, req.Statements = st.sql, st.statements
 	var cut []event.Parameter
 	req.Params, cut = s.paramTexts(&m, st, s.protocol.config.Limits.Parameters)
-	if req.Statements, err = s.runs(ctx, st); err != nil {
+	var means *meaning
+	if req.Statements, means, err = s.runs(ctx, st); err != nil {
 		return err
 	}
 	if r := s.refuseExecuted(st.facts); r != nil && !st.viaSQL {
@@ -387,7 +388,7 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 		values := m
 		e.writing = &writing{facts: st.facts, list: req.Statements, sql: string(st.sql), bind: &values, st: st, portal: e.portal}
 	}
-	if r, err = s.bound(ctx, e.portal); r == nil && err == nil {
+	if r, err = s.bound(ctx, e.portal, means); r == nil && err == nil && !means.runs(req.Statements) {
 		r, err = s.refuseUnseen(ctx, req.Statements)
 	}
 	if err != nil {
@@ -415,16 +416,19 @@ func (s *session) bind(ctx context.Context, f, body []byte) error {
 }
 
 // runs returns what executing st does now: what a name means may have changed since
-// it was prepared.
-func (s *session) runs(ctx context.Context, st *prepared) ([]event.Statement, error) {
+// it was prepared. It returns what its text means as well, where that is known.
+func (s *session) runs(ctx context.Context, st *prepared) (statements []event.Statement, m *meaning, err error) {
 	if st.viaSQL {
-		return s.expand(ctx, nil, st.statements)
+		statements, err = s.expand(ctx, nil, st.statements)
+		return statements, nil, err
 	}
-	statements, err := s.resolve(ctx, st.facts)
-	if err != nil {
-		return nil, err
+	if m = s.meaning(ctx, st.facts); m != nil {
+		statements = m.statements
+	} else if statements, err = s.resolve(ctx, st.facts); err != nil {
+		return nil, nil, err
 	}
-	return s.giveTypes(ctx, statements, st.given)
+	statements, err = s.giveTypes(ctx, statements, st.given)
+	return statements, m, err
 }
 
 // findStatement returns what a name means, waiting for the server where only
@@ -498,7 +502,7 @@ func (s *session) execute(ctx context.Context, f, body []byte) error {
 	if s.stale(p) {
 		again := *p.req // an approver's page may still show the other
 		again.Labels = nil
-		if again.Statements, err = s.runs(ctx, p.st); err != nil {
+		if again.Statements, _, err = s.runs(ctx, p.st); err != nil {
 			return err
 		}
 		p.req = &again

@@ -66,6 +66,7 @@ type session struct {
 	rows rowBuffers
 
 	made       made
+	meanings   meanings
 	shownTexts shownTexts
 	listens    listens
 	shown      shown // responses

@@ -87,7 +87,8 @@ const unknown = "unknown"
 type settings struct {
 	mu       sync.Mutex
 	reported map[string]string
-	path     string // search_path where it is not reported
+	searches *string // search_path as it is reported, if it is
+	path     string  // search_path where it is not reported
 	role     string
 	hidden   bool // search_path as it is reported may hold a protected value
 	unsure   bool // what the server reports next may be others
@@ -99,6 +100,9 @@ type settings struct {
 // parameter wins over what ALTER ROLE and ALTER DATABASE have set.
 func (k *settings) begin(reported, asked map[string]string, first naming) {
 	k.reported = maps.Clone(reported)
+	if path, reports := reported["search_path"]; reports {
+		k.searches = &path
+	}
 	k.path, k.role = cmp.Or(first.path, unknown), cmp.Or(first.role, unknown)
 	if v, ok := asked["search_path"]; ok {
 		k.path = cmp.Or(v, `""`) // as SET writes an empty one
@@ -121,6 +125,9 @@ func (k *settings) report(name, value string, shown bool) bool {
 	}
 	if len(k.reported) < maxReported {
 		k.reported[name] = value
+		if name == "search_path" {
+			k.searches = &value
+		}
 	}
 	return name != "application_name"
 }
@@ -171,10 +178,9 @@ func (k *settings) searched(settled bool) (path string, known bool) {
 	if settled {
 		k.unsure = false
 	}
-	path, reports := k.reported["search_path"]
 	switch {
-	case reports:
-		return path, !k.unsure
+	case k.searches != nil:
+		return *k.searches, !k.unsure
 	case k.moved:
 		return "", false
 	case k.path == unknown:
@@ -225,14 +231,13 @@ func (k *settings) known(settled bool) (path, role string) {
 	if settled {
 		k.unsure = false
 	}
-	path, reports := k.reported["search_path"]
 	switch {
-	case !reports:
-		path = k.path
+	case k.searches == nil:
+		return k.path, k.role
 	case k.unsure, k.hidden:
-		path = unknown
+		return unknown, k.role
 	}
-	return path, k.role
+	return *k.searches, k.role
 }
 
 // unseen reports whether statements run text that the gate cannot read, so that

@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+
+	"gatehouse/core/event"
+	"gatehouse/protocols/postgres/statement"
+)
+
+// Bearings are what decides what a text means to a session at a moment, beside the
+// text.
+type bearings struct {
+	renewals  uint64 // of the policy
+	untold    bool
+	version   uint64 // of the catalogue
+	path      string // as session.path has it
+	temporary temporary
+	certain   bool // that there are no other temporary relations
+	renamed   bool // what names stand for changes in the open transaction
+	acts      bool // the role may be another than the session began with
+}
+
+// bearings returns those of now. It reports false where definitions change in the
+// open transaction, so that the next text may mean something else.
+func (s *session) bearings(ctx context.Context) (b bearings, steady bool) {
+	if s.queue.redefines() {
+		return bearings{}, false
+	}
+	b = bearings{renewals: s.renewals, untold: s.untold, renamed: s.queue.renames(), acts: !s.settings.roleIsFirst()}
+	b.path = s.path(ctx)
+	b.temporary, b.certain = s.temporaries()
+	b.version = s.catalog.changed()
+	return b, true
+}
+
+// Meanings are what texts mean by the same bearings, so that what is sent again is not
+// worked out again. They belong to the requests' goroutine.
+type meanings struct {
+	by bearings
+	of map[*statement.Result]*meaning
+}
+
+// A meaning is what was found out about a text that may pass.
+type meaning struct {
+	script
+	// bare is whether it was found to name no relation with a protected column.
+	bare bool
+}
+
+// maxMeanings is how many texts a session keeps the meanings of.
+const maxMeanings = 64
+
+// meaning returns what a text means now, or nil where that is not known.
+func (s *session) meaning(ctx context.Context, facts *statement.Result) *meaning {
+	now, steady := s.bearings(ctx)
+	if !steady {
+		return nil
+	}
+	if now != s.meanings.by {
+		s.meanings = meanings{by: now}
+	}
+	return s.meanings.of[facts]
+}
+
+// namesNothing is whether a text was found to name no relation with a protected
+// column, since which nothing has changed that decides that.
+func (s *session) namesNothing(m *meaning, statements []event.Statement) bool {
+	return m.runs(statements) && m.bare && s.meanings.by.renewals == s.renewals && s.meanings.by.version == s.catalog.changed()
+}
+
+// runs is whether statements are just what the text was found to run.
+func (m *meaning) runs(statements []event.Statement) bool {
+	return m != nil && len(statements) > 0 && len(statements) == len(m.statements) && &statements[0] == &m.statements[0]
+}
+
+// keep keeps what a text was found to mean since meaning was called for it, unless it
+// depends on more than its bearings: on what has a name by SQL, on code that moves
+// them, or on what the gate cannot see.
+func (s *session) keep(ctx context.Context, does script) {
+	facts := does.facts
+	if len(facts.Statements) == 0 || facts.Context || facts.DDL || facts.Copy || facts.Executes() || facts.Fetches() || changesNames(facts.Statements) {
+		return
+	}
+	now, steady := s.bearings(ctx)
+	if !steady || now != s.meanings.by {
+		return
+	}
+	if all, _ := s.catalog.expanded(expanded{facts, now.path}); all == nil || slices.Contains(does.subjects, nil) {
+		return
+	}
+	if s.meanings.of == nil || len(s.meanings.of) >= maxMeanings {
+		s.meanings.of = make(map[*statement.Result]*meaning)
+	}
+	s.meanings.of[facts] = &meaning{script: does}
+}
