@@ -86,7 +86,7 @@ func (c contest) measure(ctx context.Context, s settings, l *lab) (_ []goal, err
 		routes = append(routes, l.viaProxy(name, addr, pid, nil))
 	}
 	const repeat = 2 // short runs, and more of them: what else the machine does falls on both alike
-	t := table{title: c.title, columns: []string{"mode", "clients", "a second", c.than, "of that", "µs more", "CPU µs more"}}
+	t := table{title: c.title, columns: []string{"mode", "clients", "a second", c.than, "of that", "half of the rounds", "µs more", "CPU µs more"}}
 	for _, r := range routes {
 		if _, err := settledTransaction(ctx, r, modes[0], clients[0], time.Second); err != nil {
 			return nil, fmt.Errorf("warm up the %s gate: %w", r.name, err)
@@ -102,7 +102,8 @@ func (c contest) measure(ctx context.Context, s settings, l *lab) (_ []goal, err
 				return nil, err
 			}
 			share := took.speed(c.with, c.without)
-			t.add(mode, strconv.Itoa(n), whole(float64(n)*1e6/took.time(c.with)), whole(float64(n)*1e6/took.time(c.without)), ratio(share),
+			low, high := took.quartiles(speed(c.with, c.without))
+			t.add(mode, strconv.Itoa(n), whole(float64(n)*1e6/took.time(c.with)), whole(float64(n)*1e6/took.time(c.without)), ratio(share), ratio(low)+"-"+ratio(high),
 				whole(took.median(func(round map[string]sample) float64 { return round[c.with].time - round[c.without].time })),
 				whole(took.median(func(round map[string]sample) float64 { return round[c.with].cpu - round[c.without].cpu })))
 			goals = append(goals, goal{what: fmt.Sprintf("%s, %s, %d clients", c.of, mode, n), got: share, bound: c.goal, least: true})

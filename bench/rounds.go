@@ -35,10 +35,15 @@ func timed(r *route, f func() (units float64, err error)) (sample, error) {
 }
 
 // interleave measures every route once a round, so that what changes on the
-// machine over time falls on all of them.
+// machine over time falls on all of them: in turn, and every second round the other
+// way round, since what was measured just before has its part in a measurement.
 func interleave(n int, routes []*route, measure func(*route) (sample, error)) (rounds, error) {
 	var all rounds
-	for range n {
+	routes = slices.Clone(routes)
+	for i := range n {
+		if i > 0 {
+			slices.Reverse(routes)
+		}
 		round := make(map[string]sample, len(routes))
 		for _, r := range routes {
 			s, err := measure(r)
@@ -66,6 +71,18 @@ func (r rounds) median(figure func(round map[string]sample) float64) float64 {
 	return (figures[middle-1] + figures[middle]) / 2
 }
 
+// quartiles are those of what figure makes of each round: half of the rounds are
+// between them.
+func (r rounds) quartiles(figure func(round map[string]sample) float64) (low, high float64) {
+	var figures []float64
+	for _, round := range r {
+		figures = append(figures, figure(round))
+	}
+	slices.Sort(figures)
+	n := len(figures)
+	return figures[n/4], figures[n-1-n/4]
+}
+
 // time is the median of a route's times.
 func (r rounds) time(name string) float64 {
 	return r.median(func(round map[string]sample) float64 { return round[name].time })
@@ -83,6 +100,9 @@ func (r rounds) added(name string) float64 {
 }
 
 // speed is how many times as fast as another a route is in the same round.
-func (r rounds) speed(name, base string) float64 {
-	return r.median(func(round map[string]sample) float64 { return round[base].time / round[name].time })
+func (r rounds) speed(name, base string) float64 { return r.median(speed(name, base)) }
+
+// speed is how many times as fast as another a route is in a round.
+func speed(name, base string) func(round map[string]sample) float64 {
+	return func(round map[string]sample) float64 { return round[base].time / round[name].time }
 }

@@ -13,6 +13,17 @@ func TestMedianIsTheMiddleOrTheMeanOfTwo(t *testing.T) {
 	}
 }
 
+func TestHalfOfTheRoundsAreBetweenTheQuartiles(t *testing.T) {
+	var all rounds
+	for i := range 8 {
+		all = append(all, map[string]sample{"a": {time: float64(8 - i)}})
+	}
+	low, high := all.quartiles(func(round map[string]sample) float64 { return round["a"].time })
+	if low != 3 || high != 6 {
+		t.Errorf("quartiles of 1 to 8 = %v and %v, want 3 and 6", low, high)
+	}
+}
+
 // A machine that is slow for a round slows every route in it, so routes are
 // compared within rounds.
 func TestRoutesAreComparedWithinRounds(t *testing.T) {

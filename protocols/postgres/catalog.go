@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
@@ -99,6 +100,24 @@ type catalog struct {
 	words      *vocabulary
 	own        *dictionary // PostgreSQL's own functions, which do not change
 	tainted    uint64      // the version of the taints that it is all remembered with
+
+	standing atomic.Pointer[standing] // nil where what is remembered may not count any more
+}
+
+// A standing is what is remembered while it counts, for those who only ask whether
+// it still does.
+type standing struct {
+	changes, tainted uint64
+	words            atomic.Pointer[vocabulary] // nil before somebody asked for it
+}
+
+// stands returns the standing that counts, or nil where that is not certain.
+func (c *catalog) stands() *standing {
+	st := c.standing.Load()
+	if st == nil || st.tainted != c.resource.taints.now() {
+		return nil
+	}
+	return st
 }
 
 // A turn is one at a time at something that takes as long as the network does.
@@ -168,6 +187,7 @@ func (c *catalog) forget() {
 	defer c.mu.Unlock()
 	c.origins, c.heads, c.functions, c.kept = nil, nil, nil, 0
 	c.columns, c.types, c.tables = nil, nil, nil
+	c.standing.Store(nil)
 	if c.old != nil {
 		c.old.Stop()
 	}
@@ -181,6 +201,7 @@ func (c *catalog) change() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changing++
+	c.standing.Store(nil)
 }
 
 // unsettled is whether an open transaction of any session changes definitions: a
@@ -213,6 +234,9 @@ func (c *catalog) fresh() {
 		c.codes, c.expansions, c.words = map[use][]code{}, map[expanded][]event.Statement{}, nil
 		c.changes++
 		c.tainted = tainted
+		if c.changing == 0 {
+			c.standing.Store(&standing{changes: c.changes, tainted: tainted})
+		}
 	}
 }
 

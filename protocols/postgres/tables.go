@@ -9,6 +9,9 @@ import (
 
 // changed counts how often what is remembered of the catalogue was dropped.
 func (c *catalog) changed() uint64 {
+	if st := c.stands(); st != nil {
+		return st.changes
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh()

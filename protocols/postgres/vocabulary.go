@@ -36,6 +36,11 @@ type vocabulary struct {
 
 // vocabulary returns what is known at the moment.
 func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
+	if st := c.stands(); st != nil {
+		if words := st.words.Load(); words != nil {
+			return words
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh()
@@ -44,6 +49,9 @@ func (c *catalog) vocabulary(analyzer *statement.Analyzer) *vocabulary {
 			relations: map[relationNamed][]*lineage.Relation{}, made: map[uint32]*lineage.Function{}, calls: map[uint32][]string{},
 			operators: map[uint32]*lineage.Function{}, overloads: map[overloaded]*overloads{},
 			told: map[analysis]*told{}, meetings: map[meetingOf]meeting{}, guarded: map[guardedIn][]namedColumn{}, triggered: map[uint32][]*trigger{}}
+	}
+	if st := c.standing.Load(); st != nil {
+		st.words.Store(c.words)
 	}
 	return c.words
 }
