@@ -9,29 +9,21 @@ import (
 )
 
 // Bearings are what decides what a text means to a session at a moment, beside the
-// text.
+// text, where the session has the role that it began with and no temporary relations.
 type bearings struct {
-	renewals  uint64 // of the policy
-	untold    bool
-	version   uint64 // of the catalogue
-	path      string // as session.path has it
-	temporary temporary
-	certain   bool // that there are no other temporary relations
-	renamed   bool // what names stand for changes in the open transaction
-	acts      bool // the role may be another than the session began with
+	renewals uint64 // of the policy
+	// version is the catalogue's. While definitions change in an open transaction, it
+	// is another one whenever it is asked for.
+	version uint64
+	path    string // as session.path has it
 }
 
-// bearings returns those of now. It reports false where definitions change in the
-// open transaction, so that the next text may mean something else.
-func (s *session) bearings(ctx context.Context) (b bearings, steady bool) {
-	if s.queue.redefines() {
+// bearings returns those of now. It reports false where more than they decides.
+func (s *session) bearings(ctx context.Context) (b bearings, all bool) {
+	if s.temporary.may || !s.settings.roleIsFirst() {
 		return bearings{}, false
 	}
-	b = bearings{renewals: s.renewals, untold: s.untold, renamed: s.queue.renames(), acts: !s.settings.roleIsFirst()}
-	b.path = s.path(ctx)
-	b.temporary, b.certain = s.temporaries()
-	b.version = s.catalog.changed()
-	return b, true
+	return bearings{s.renewals, s.catalog.changed(), s.path(ctx)}, true
 }
 
 // Meanings are what texts mean by the same bearings, so that what is sent again is not
@@ -53,8 +45,8 @@ const maxMeanings = 64
 
 // meaning returns what a text means now, or nil where that is not known.
 func (s *session) meaning(ctx context.Context, facts *statement.Result) *meaning {
-	now, steady := s.bearings(ctx)
-	if !steady {
+	now, all := s.bearings(ctx)
+	if !all {
 		return nil
 	}
 	if now != s.meanings.by {
@@ -82,11 +74,10 @@ func (s *session) keep(ctx context.Context, does script) {
 	if len(facts.Statements) == 0 || facts.Context || facts.DDL || facts.Copy || facts.Executes() || facts.Fetches() || changesNames(facts.Statements) {
 		return
 	}
-	now, steady := s.bearings(ctx)
-	if !steady || now != s.meanings.by {
+	if now, all := s.bearings(ctx); !all || now != s.meanings.by {
 		return
 	}
-	if all, _ := s.catalog.expanded(expanded{facts, now.path}); all == nil || slices.Contains(does.subjects, nil) {
+	if known, _ := s.catalog.expanded(expanded{facts, s.meanings.by.path}); known == nil || slices.Contains(does.subjects, nil) {
 		return
 	}
 	if s.meanings.of == nil || len(s.meanings.of) >= maxMeanings {
