@@ -67,8 +67,8 @@ func TestTheSameTextIsProtectedByWhatIsNow(t *testing.T) {
 		CREATE TABLE plain (a text); INSERT INTO plain VALUES ('lasting')`})
 	c := g.connect(t, "")
 	for _, step := range [][3]string{
-		{"", "SELECT query_to_xml('SELECT 1', false, true, '') IS NULL", "false"}, {"", "SELECT ssn FROM people", "secret"}, {"", "SELECT a FROM plain", "lasting"},
-		{"protect", "SELECT query_to_xml('SELECT 1', false, true, '') IS NULL", "42501"}, {"", "SELECT ssn FROM people", "[redacted]"},
+		{"", "SELECT count(*) > 0 FROM pg_ls_dir('.')", "true"}, {"", "SELECT ssn FROM people", "secret"}, {"", "SELECT a FROM plain", "lasting"},
+		{"protect", "SELECT count(*) > 0 FROM pg_ls_dir('.')", "42501"}, {"", "SELECT ssn FROM people", "[redacted]"},
 		{"", "SELECT a FROM plain", "lasting"}, {"", "SELECT a FROM plain", "lasting"},
 		{"CREATE TEMP TABLE plain (a text)", "SELECT a FROM plain", ""}, {"INSERT INTO plain VALUES ('passing')", "SELECT a FROM plain", "passing"},
 		{"DROP TABLE pg_temp.plain", "SELECT a FROM plain", "lasting"},
