@@ -31,13 +31,11 @@ func (s *session) analyze(ctx context.Context, sql []byte) (does script, ref *re
 		}
 		return script{}, s.unparsable(ctx, err), nil
 	}
-	if m := s.meaning(ctx, facts); m != nil {
+	if m, _ := s.meaning(ctx, facts); m != nil {
 		return m.script, nil, nil
 	}
 	does, ref, err = s.understand(ctx, facts)
-	if ref == nil && err == nil {
-		s.keep(ctx, does)
-	}
+	s.keep(ctx, does, ref == nil && err == nil)
 	return does, ref, err
 }
 

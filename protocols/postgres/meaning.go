@@ -30,7 +30,7 @@ func (s *session) bearings(ctx context.Context) (b bearings, all bool) {
 // worked out again. They belong to the requests' goroutine.
 type meanings struct {
 	by bearings
-	of map[*statement.Result]*meaning
+	of map[*statement.Result]*meaning // nil for those of which nothing can be kept
 }
 
 // A meaning is what was found out about a text that may pass.
@@ -43,16 +43,52 @@ type meaning struct {
 // maxMeanings is how many texts a session keeps the meanings of.
 const maxMeanings = 64
 
-// meaning returns what a text means now, or nil where that is not known.
-func (s *session) meaning(ctx context.Context, facts *statement.Result) *meaning {
+// meaning returns what a text means now, or nil where that cannot be kept.
+// Untried is whether nobody has looked since bearings changed.
+func (s *session) meaning(ctx context.Context, facts *statement.Result) (m *meaning, untried bool) {
 	now, all := s.bearings(ctx)
 	if !all {
-		return nil
+		return nil, false
 	}
 	if now != s.meanings.by {
 		s.meanings = meanings{by: now}
 	}
-	return s.meanings.of[facts]
+	m, known := s.meanings.of[facts]
+	return m, !known
+}
+
+// meaningAnew is meaning for a text that was let pass before: where nobody has looked
+// since bearings changed, it looks.
+func (s *session) meaningAnew(ctx context.Context, facts *statement.Result) *meaning {
+	m, untried := s.meaning(ctx, facts)
+	if untried && lasting(facts) {
+		does, ref, err := s.understand(ctx, facts)
+		m = s.keep(ctx, does, ref == nil && err == nil)
+	}
+	return m
+}
+
+// lasting is whether what a text means depends on its bearings alone, as far as the text
+// tells: not on what has a name by SQL, nor on what it changes itself.
+func lasting(facts *statement.Result) bool {
+	return len(facts.Statements) > 0 && !facts.Context && !facts.DDL && !facts.Copy && !facts.Executes() && !facts.Fetches() && !changesNames(facts.Statements)
+}
+
+// keep keeps what a text was found to mean since meaning was called for it, where it may
+// pass, and returns it. It is nil where that depends on more than its bearings: on code
+// that moves them, or on what the gate cannot see.
+func (s *session) keep(ctx context.Context, does script, pass bool) (m *meaning) {
+	if now, all := s.bearings(ctx); !all || now != s.meanings.by || !lasting(does.facts) {
+		return nil
+	}
+	if known, _ := s.catalog.expanded(expanded{does.facts, s.meanings.by.path}); pass && known != nil && !slices.Contains(does.subjects, nil) {
+		m = &meaning{script: does}
+	}
+	if s.meanings.of == nil || len(s.meanings.of) >= maxMeanings {
+		s.meanings.of = make(map[*statement.Result]*meaning)
+	}
+	s.meanings.of[does.facts] = m
+	return m
 }
 
 // namesNothing is whether a text was found to name no relation with a protected
@@ -64,24 +100,4 @@ func (s *session) namesNothing(m *meaning, statements []event.Statement) bool {
 // runs is whether statements are just what the text was found to run.
 func (m *meaning) runs(statements []event.Statement) bool {
 	return m != nil && len(statements) > 0 && len(statements) == len(m.statements) && &statements[0] == &m.statements[0]
-}
-
-// keep keeps what a text was found to mean since meaning was called for it, unless it
-// depends on more than its bearings: on what has a name by SQL, on code that moves
-// them, or on what the gate cannot see.
-func (s *session) keep(ctx context.Context, does script) {
-	facts := does.facts
-	if len(facts.Statements) == 0 || facts.Context || facts.DDL || facts.Copy || facts.Executes() || facts.Fetches() || changesNames(facts.Statements) {
-		return
-	}
-	if now, all := s.bearings(ctx); !all || now != s.meanings.by {
-		return
-	}
-	if known, _ := s.catalog.expanded(expanded{facts, s.meanings.by.path}); known == nil || slices.Contains(does.subjects, nil) {
-		return
-	}
-	if s.meanings.of == nil || len(s.meanings.of) >= maxMeanings {
-		s.meanings.of = make(map[*statement.Result]*meaning)
-	}
-	s.meanings.of[facts] = &meaning{script: does}
 }

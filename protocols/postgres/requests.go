@@ -422,7 +422,7 @@ func (s *session) runs(ctx context.Context, st *prepared) (statements []event.St
 		statements, err = s.expand(ctx, nil, st.statements)
 		return statements, nil, err
 	}
-	if m = s.meaning(ctx, st.facts); m != nil {
+	if m = s.meaningAnew(ctx, st.facts); m != nil {
 		statements = m.statements
 	} else if statements, err = s.resolve(ctx, st.facts); err != nil {
 		return nil, nil, err
