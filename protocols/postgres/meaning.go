@@ -78,7 +78,10 @@ func lasting(facts *statement.Result) bool {
 // pass, and returns it. It is nil where that depends on more than its bearings: on code
 // that moves them, or on what the gate cannot see.
 func (s *session) keep(ctx context.Context, does script, pass bool) (m *meaning) {
-	if now, all := s.bearings(ctx); !all || now != s.meanings.by || !lasting(does.facts) {
+	if !lasting(does.facts) {
+		return nil
+	}
+	if now, all := s.bearings(ctx); !all || now != s.meanings.by {
 		return nil
 	}
 	if known, _ := s.catalog.expanded(expanded{does.facts, s.meanings.by.path}); pass && known != nil && !slices.Contains(does.subjects, nil) {
