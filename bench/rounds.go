@@ -57,13 +57,18 @@ func interleave(n int, routes []*route, measure func(*route) (sample, error)) (r
 	return all, nil
 }
 
-// median is the median of what figure makes of each round.
-func (r rounds) median(figure func(round map[string]sample) float64) float64 {
-	var figures []float64
+// sorted is what figure makes of each round, the least first.
+func (r rounds) sorted(figure func(round map[string]sample) float64) (figures []float64) {
 	for _, round := range r {
 		figures = append(figures, figure(round))
 	}
 	slices.Sort(figures)
+	return figures
+}
+
+// median is the median of what figure makes of each round.
+func (r rounds) median(figure func(round map[string]sample) float64) float64 {
+	figures := r.sorted(figure)
 	middle := len(figures) / 2
 	if len(figures)%2 == 1 {
 		return figures[middle]
@@ -74,11 +79,7 @@ func (r rounds) median(figure func(round map[string]sample) float64) float64 {
 // quartiles are those of what figure makes of each round: half of the rounds are
 // between them.
 func (r rounds) quartiles(figure func(round map[string]sample) float64) (low, high float64) {
-	var figures []float64
-	for _, round := range r {
-		figures = append(figures, figure(round))
-	}
-	slices.Sort(figures)
+	figures := r.sorted(figure)
 	n := len(figures)
 	return figures[n/4], figures[n-1-n/4]
 }

@@ -31,11 +31,14 @@ func (s *session) analyze(ctx context.Context, sql []byte) (does script, ref *re
 		}
 		return script{}, s.unparsable(ctx, err), nil
 	}
-	if m, _ := s.meaning(ctx, facts); m != nil {
+	m, untried := s.meaning(ctx, facts)
+	if m != nil {
 		return m.script, nil, nil
 	}
 	does, ref, err = s.understand(ctx, facts)
-	s.keep(ctx, does, ref == nil && err == nil)
+	if untried {
+		s.keep(ctx, does, ref == nil && err == nil)
+	}
 	return does, ref, err
 }
 

@@ -36,8 +36,8 @@ type meanings struct {
 // A meaning is what was found out about a text that may pass.
 type meaning struct {
 	script
-	// bare is whether it was found to name no relation with a protected column.
-	bare bool
+	// unguarded is whether it was found to name no relation with a protected column.
+	unguarded bool
 }
 
 // maxMeanings is how many texts a session keeps the meanings of.
@@ -46,6 +46,9 @@ const maxMeanings = 64
 // meaning returns what a text means now, or nil where that cannot be kept.
 // Untried is whether nobody has looked since bearings changed.
 func (s *session) meaning(ctx context.Context, facts *statement.Result) (m *meaning, untried bool) {
+	if !lasting(facts) {
+		return nil, false
+	}
 	now, all := s.bearings(ctx)
 	if !all {
 		return nil, false
@@ -61,7 +64,7 @@ func (s *session) meaning(ctx context.Context, facts *statement.Result) (m *mean
 // since bearings changed, it looks.
 func (s *session) meaningAnew(ctx context.Context, facts *statement.Result) *meaning {
 	m, untried := s.meaning(ctx, facts)
-	if untried && lasting(facts) {
+	if untried {
 		does, ref, err := s.understand(ctx, facts)
 		m = s.keep(ctx, does, ref == nil && err == nil)
 	}
@@ -74,13 +77,10 @@ func lasting(facts *statement.Result) bool {
 	return len(facts.Statements) > 0 && !facts.Context && !facts.DDL && !facts.Copy && !facts.Executes() && !facts.Fetches() && !changesNames(facts.Statements)
 }
 
-// keep keeps what a text was found to mean since meaning was called for it, where it may
-// pass, and returns it. It is nil where that depends on more than its bearings: on code
-// that moves them, or on what the gate cannot see.
+// keep keeps what a text that nobody had looked at was found to mean, where it may pass,
+// and returns it. It is nil where that depends on more than its bearings: on code that
+// moves them, or on what the gate cannot see.
 func (s *session) keep(ctx context.Context, does script, pass bool) (m *meaning) {
-	if !lasting(does.facts) {
-		return nil
-	}
 	if now, all := s.bearings(ctx); !all || now != s.meanings.by {
 		return nil
 	}
@@ -94,10 +94,10 @@ func (s *session) keep(ctx context.Context, does script, pass bool) (m *meaning)
 	return m
 }
 
-// namesNothing is whether a text was found to name no relation with a protected
-// column, since which nothing has changed that decides that.
-func (s *session) namesNothing(m *meaning, statements []event.Statement) bool {
-	return m.runs(statements) && m.bare && s.meanings.by.renewals == s.renewals && s.meanings.by.version == s.catalog.changed()
+// holds is whether statements are what m is of, and the policy and the catalogue are
+// still those that it was found by.
+func (s *session) holds(m *meaning, statements []event.Statement) bool {
+	return m.runs(statements) && s.meanings.by.renewals == s.renewals && s.meanings.by.version == s.catalog.changed()
 }
 
 // runs is whether statements are just what the text was found to run.

@@ -20,7 +20,7 @@ func (s *session) addUses(ctx context.Context, req *event.Request, facts *statem
 		return nil
 	}
 	m := s.meanings.of[facts]
-	if s.namesNothing(m, req.Statements) {
+	if s.holds(m, req.Statements) && m.unguarded {
 		return nil
 	}
 	if !slices.ContainsFunc(req.Statements, func(st event.Statement) bool { return len(st.Columns) > 0 }) {
@@ -38,11 +38,14 @@ func (s *session) addUses(ctx context.Context, req *event.Request, facts *statem
 	if len(s.objects) > maxObjects {
 		s.objects = nil
 	}
-	if err == nil && len(columns) == 0 && m.runs(req.Statements) && s.meanings.by.version == s.catalog.changed() {
-		m.bare = true
-	}
-	if err != nil || len(columns) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(columns) == 0 {
+		if s.holds(m, req.Statements) {
+			m.unguarded = true
+		}
+		return nil
 	}
 	var named, decide []string
 	for i := range req.Statements {

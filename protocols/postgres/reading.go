@@ -138,7 +138,7 @@ func (s *session) guard(ctx context.Context, e *owed, does script) *owed {
 
 // bound notes on p what it is bound as, where columns are protected. A refusal says
 // why it cannot run: what its names stand for may be other things than when it
-// was prepared.
+// was prepared. M is what its text means, or nil.
 func (s *session) bound(ctx context.Context, p *portal, m *meaning) (*refusal, error) {
 	protected := s.ps.Terms().Protected
 	if !protected.Strict() && !s.tracks() {
