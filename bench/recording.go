@@ -178,7 +178,7 @@ func runGate(ctx context.Context, l net.Listener, args []string) error {
 	}
 	defer p.Close()
 	approvals := approval.New(approval.Limits{})
-	server := proxy.Server{Listener: l, Protocol: p, Env: proxy.Env{
+	server := proxy.Server{Listener: l, Protocol: p, BusyPoll: 200 * time.Microsecond, Env: proxy.Env{
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Authenticate: func(context.Context, string) (event.Principal, error) {
 			return event.Principal{Issuer: "bench", Subject: role, Groups: []string{role}}, nil

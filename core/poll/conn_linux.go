@@ -20,7 +20,8 @@ type Conn struct {
 	number        uint64 // of all that the Poller ever had
 	fd            int
 	local, remote net.Addr
-	try           bool // Read does not wait; belongs to who reads
+	window        window // to poll for what comes after one of its events
+	try           bool   // Read does not wait; belongs to who reads
 
 	reading, writing sync.Mutex // one call at a time
 

@@ -5,6 +5,7 @@ package poll
 import (
 	"errors"
 	"net"
+	"time"
 )
 
 // A Poller is for Linux alone.
@@ -17,7 +18,7 @@ type Conn struct {
 }
 
 // Open fails: sessions have goroutines of their own.
-func Open() (*Poller, error) { return nil, errors.ErrUnsupported }
+func Open(time.Duration) (*Poller, error) { return nil, errors.ErrUnsupported }
 
 // Close does nothing.
 func (*Poller) Close() error { return nil }

@@ -21,7 +21,7 @@ import (
 
 func open(t testing.TB) *poll.Poller {
 	t.Helper()
-	p, err := poll.Open()
+	p, err := poll.Open(200 * time.Microsecond)
 	if err != nil {
 		t.Fatal(err)
 	}

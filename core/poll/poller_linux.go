@@ -35,6 +35,7 @@ type Poller struct {
 	epoll  int
 	closed int // an eventfd: can be read when the workers are to end
 	most   int32
+	busy   time.Duration // as Open has it
 
 	width   atomic.Int32  // workers that may wait; the keeper sets it
 	waiting atomic.Int32  // workers that wait
@@ -62,8 +63,10 @@ var most = sync.OnceValue(func() int32 {
 })
 
 // Open starts a Poller, which has at most as many workers that wait as Go uses
-// processors. From the first on GOMAXPROCS is twice what it was.
-func Open() (*Poller, error) {
+// processors. From the first on GOMAXPROCS is twice what it was. While one session
+// is busy alone, and the next of its messages mostly comes within busy, a worker polls
+// for that, at most for so long, and does not sleep. Zero is never.
+func Open(busy time.Duration) (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -76,7 +79,7 @@ func Open() (*Poller, error) {
 		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
 	}
 	p := &Poller{
-		epoll: epoll, closed: closed, most: most(),
+		epoll: epoll, closed: closed, most: most(), busy: busy,
 		call: make(chan struct{}, 1), done: make(chan struct{}), conns: make(map[uint64]*Conn),
 	}
 	p.lazy.Store(true)
@@ -106,6 +109,7 @@ func (p *Poller) work() {
 	// One event at a time: what else has come is for other workers.
 	var events [1]unix.EpollEvent
 	var beat uint32
+	var seen company
 	for {
 		if now := p.beats.Load(); now != beat {
 			beat = now
@@ -113,7 +117,7 @@ func (p *Poller) work() {
 				runtime.Gosched() // or Go's monitor interrupts a worker that does not come by for 10 ms
 			}
 		}
-		n, err := unix.EpollWait(p.epoll, events[:], -1)
+		n, err := p.await(events[:], &seen)
 		if n < 1 && (err == nil || errors.Is(err, unix.EINTR)) {
 			continue
 		}
@@ -134,6 +138,7 @@ func (p *Poller) work() {
 		p.mu.RUnlock()
 		if c != nil && c.event(e.Events) {
 			c.serve()
+			seen.served(c)
 		}
 		if !p.waitAgain() {
 			return

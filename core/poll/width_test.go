@@ -11,7 +11,7 @@ import (
 // TestWidth: where the keeper mostly saw no worker wait, twice as many do, and where
 // it mostly saw one, a worker ends after its next turn; one always waits.
 func TestWidth(t *testing.T) {
-	p, err := Open()
+	p, err := Open(0)
 	if err != nil {
 		t.Fatal(err)
 	}

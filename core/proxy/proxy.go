@@ -51,6 +51,7 @@ type Server struct {
 	Protocol Protocol
 	Env      Env // Poller and Draining are the server's to set
 	Limits   Limits
+	BusyPoll time.Duration // as poll.Open has it
 
 	served atomic.Int64
 	active atomic.Int64
@@ -83,7 +84,7 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	draining := make(chan struct{})
 	env := s.Env
 	env.Draining = draining
-	poller, err := poll.Open()
+	poller, err := poll.Open(s.BusyPoll)
 	if err == nil {
 		env.Poller = poller
 		defer poller.Close()

@@ -206,7 +206,7 @@ func startGate(t testing.TB, c gateConfig) *gate {
 		t.Fatal(err)
 	}
 	g.addr = l.Addr().String()
-	srv := &proxy.Server{Listener: l, Protocol: p, Limits: c.door, Env: proxy.Env{
+	srv := &proxy.Server{Listener: l, Protocol: p, Limits: c.door, BusyPoll: 200 * time.Microsecond, Env: proxy.Env{
 		Authenticate: func(_ context.Context, token string) (event.Principal, error) {
 			if token != "good" && token != "other" {
 				return event.Principal{}, errors.New("bad token")

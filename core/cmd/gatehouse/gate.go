@@ -191,6 +191,7 @@ func (g *gate) openPostgres() error {
 			Unauthenticated: c.Limits.Unauthenticated, UnauthenticatedAddress: c.Limits.UnauthenticatedAddress,
 			Failures: c.Limits.Failures,
 		},
+		BusyPoll: time.Duration(*c.Limits.BusyPoll),
 	}
 	return nil
 }

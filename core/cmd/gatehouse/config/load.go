@@ -122,7 +122,12 @@ func completeFields(v reflect.Value, dir string) error {
 			continue
 		}
 		if text, ok := defaultOf(f); ok && v.Field(i).IsZero() {
-			if err := yaml.Unmarshal([]byte(text), v.Field(i).Addr().Interface()); err != nil {
+			value := v.Field(i)
+			if value.Kind() == reflect.Pointer { // where zero is something else than left out
+				value.Set(reflect.New(f.Type.Elem()))
+				value = value.Elem()
+			}
+			if err := yaml.Unmarshal([]byte(text), value.Addr().Interface()); err != nil {
 				return fmt.Errorf("default of %s: %w", f.Name, err)
 			}
 		}

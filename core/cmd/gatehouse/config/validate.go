@@ -285,6 +285,9 @@ func (l *Limits) validate(r report) {
 	positive(r.in("idle"), l.Idle)
 	positive(r.in("plugin", "time"), l.Plugin.Time)
 	positive(r.in("plugin", "pause"), l.Plugin.Pause)
+	if *l.BusyPoll > Duration(time.Millisecond) {
+		r.in("busy_poll").problem("must be at most 1ms")
+	}
 	if l.Message < 64<<10 || l.Message > 1<<30 {
 		r.in("message").problem("must be between 64KiB and 1GiB")
 	}
