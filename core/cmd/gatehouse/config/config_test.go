@@ -304,3 +304,23 @@ func TestChanges(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestZeroIsNotLeftOut: where zero has a meaning of its own, the default does not take
+// its place.
+func TestZeroIsNotLeftOut(t *testing.T) {
+	example, err := os.ReadFile(examples + "gatehouse.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]time.Duration{
+		"": 200 * time.Microsecond, "\nlimits: {busy_poll: 0s}\n": 0, "\nlimits: {busy_poll: 0.05ms}\n": 50 * time.Microsecond,
+	} {
+		c, err := config.Parse(examples+"gatehouse.yaml", append(bytes.Clone(example), given...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Duration(*c.Limits.BusyPoll); got != want {
+			t.Errorf("%q: %s, want %s", given, got, want)
+		}
+	}
+}
