@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestBusyWindow: what comes soon after a worker slept is polled for, longer each time
@@ -34,6 +36,43 @@ func TestCompany(t *testing.T) {
 	}{{a, 0}, {b, 0}, {a, 1}, {a, 2}, {b, 3}, {b, 4}, {c, 0}, {b, 1}, {a, 0}, {b, 1}} {
 		if seen.served(step.served); seen.alone != step.alone || seen.last != step.served {
 			t.Fatalf("%d: %d turns alone, want %d", i, seen.alone, step.alone)
+		}
+	}
+}
+
+// TestAwait: a worker that waits alone finds by polling what comes for the session that
+// is busy alone; where another waits too it sleeps, and learns how long it did.
+func TestAwait(t *testing.T) {
+	for waiting, want := range map[int32]time.Duration{1: time.Minute, 2: 0} {
+		p, err := Open(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil { // its workers, so that none takes the event
+			t.Fatal(err)
+		}
+		if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(p.epoll)
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+		seen := company{last: new(Conn), alone: minAlone}
+		seen.last.window.Store(int64(time.Minute))
+		p.busy = 1 // so that a sleep of any length is too long to poll for
+		p.waiting.Store(waiting)
+		timer := time.AfterFunc(5*time.Millisecond, func() { _, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
+		defer timer.Stop()
+		var events [1]unix.EpollEvent
+		n, err := p.await(events[:], &seen)
+		if n != 1 || err != nil || seen.last.window.get() != want {
+			t.Errorf("%d wait: %d events, %v, then polls for %s, want %s", waiting, n, err, seen.last.window.get(), want)
 		}
 	}
 }
