@@ -3,7 +3,6 @@
 package poll
 
 import (
-	"net"
 	"testing"
 	"time"
 
@@ -86,24 +85,8 @@ func TestBusyPoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, c := connect(t, p)
 	defer a.Close()
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := p.Take(b)
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer c.Close()
 	c.Serve(func() bool {
 		b := make([]byte, 1)

@@ -28,24 +28,8 @@ func TestWidth(t *testing.T) {
 	if w := p.width.Load(); w != 8 {
 		t.Fatalf("width %d where there is enough for 8", w)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, c := connect(t, p)
 	defer a.Close()
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := p.Take(b)
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer c.Close()
 	c.Serve(func() bool {
 		_, err := c.Try(c, make([]byte, 1))
@@ -67,4 +51,27 @@ func TestWidth(t *testing.T) {
 	if w := p.width.Load(); w != 1 {
 		t.Errorf("width %d where one is enough", w)
 	}
+}
+
+// connect returns both ends of a connection over loopback, of which p has the second.
+func connect(t *testing.T, p *Poller) (net.Conn, *Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Take(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, c
 }
