@@ -28,14 +28,13 @@ type company struct {
 }
 
 func (o *company) served(c *Conn) {
-	switch c {
-	case o.last:
+	if c == o.last || c == o.other {
 		o.alone++
-	case o.other:
+	} else {
+		o.alone = 0
+	}
+	if c != o.last {
 		o.last, o.other = c, o.last
-		o.alone++
-	default:
-		o.last, o.other, o.alone = c, o.last, 0
 	}
 }
 

@@ -43,28 +43,22 @@ func TestCompany(t *testing.T) {
 // is busy alone; where another waits too it sleeps, and learns how long it did.
 func TestAwait(t *testing.T) {
 	for waiting, want := range map[int32]time.Duration{1: time.Minute, 2: 0} {
-		p, err := Open(0)
+		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Close(); err != nil { // its workers, so that none takes the event
-			t.Fatal(err)
-		}
-		if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(p.epoll)
+		defer unix.Close(epoll)
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer unix.Close(fd)
-		if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
 			t.Fatal(err)
 		}
 		seen := company{last: new(Conn), alone: minAlone}
 		seen.last.window.Store(int64(time.Minute))
-		p.busy = 1 // so that a sleep of any length is too long to poll for
+		p := &Poller{epoll: epoll, busy: 1} // so that a sleep of any length is too long to poll for
 		p.waiting.Store(waiting)
 		timer := time.AfterFunc(5*time.Millisecond, func() { _, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
 		defer timer.Stop()
