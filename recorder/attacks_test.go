@@ -91,7 +91,10 @@ func TestHostEditsTheSpool(t *testing.T) {
 		}
 	}
 	edit("s000001", "piece", flip)
-	edit("s000002", "frames", func(b []byte) []byte { return bytes.Replace(b, []byte("as it was"), []byte("as forged"), 1) })
+	edit("s000002", "part", func(b []byte) []byte {
+		frames, _ := recorder.Committed(b)
+		return recorder.NewCommit(bytes.Replace(frames, []byte("as it was"), []byte("as forged"), 1))
+	})
 	m.away.Store(false)
 	end(t, open)
 	g.flush(t)

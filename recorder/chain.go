@@ -13,11 +13,11 @@ import (
 )
 
 // Kinds of spool file. A session has one chain, once a piece of it is sealed,
-// and for each part that is not stored yet its frames or its piece.
+// and for each part that is not stored yet its commits or its piece.
 const (
-	kindFrames = "frames"
-	kindPiece  = "piece"
-	kindChain  = "chain"
+	kindPart  = "part"
+	kindPiece = "piece"
+	kindChain = "chain"
 )
 
 // A chain is what the next piece of a session builds on.
@@ -243,8 +243,8 @@ var (
 	untracked = event.Notice{Code: "untracked", Text: "requests without an outcome are more than were counted; the outcomes of the others are not known either"}
 )
 
-func torn(n int) event.Notice {
-	return event.Notice{Code: "torn", Text: fmt.Sprintf("%d bytes after the last whole frame were cut when the gate restarted", n)}
+func tornNotice(n int) event.Notice {
+	return event.Notice{Code: "torn", Text: fmt.Sprintf("%d bytes in the spool were no whole commit, and were cut", n)}
 }
 
 func appendNotice(b []byte, k event.Kind, n event.Notice) []byte {

@@ -40,10 +40,12 @@ func child(spool string) {
 	}
 	store, err := recorder.OpenDir(spool + "-store")
 	check(err)
-	r, err := recorder.Open(recorder.Options{
+	o := recorder.Options{
 		Spool: spool, Store: store, Key: os.Getenv(childSpool + "_KEY"),
 		PieceSize: 5000, SealAfter: 20 * time.Millisecond, LogEvery: 5 * time.Millisecond,
-	})
+	}
+	o.SetMapAfter(2)
+	r, err := recorder.Open(o)
 	check(err)
 	for i := range childSessions {
 		go func() {
@@ -196,7 +198,20 @@ func notices(t *testing.T, r *recorder.Reader, id string) (codes []string) {
 }
 
 func (g *gate) spoolFile(id string, sequence int) string {
-	return filepath.Join(g.dir, "spool", "sessions", fmt.Sprintf("%s.%06d.frames", id, sequence))
+	return filepath.Join(g.dir, "spool", "sessions", fmt.Sprintf("%s.%06d.part", id, sequence))
+}
+
+// editPart changes the file of a session's first part.
+func (g *gate) editPart(t *testing.T, id string, change func([]byte) []byte) {
+	t.Helper()
+	name := g.spoolFile(id, 0)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestRecovery(t *testing.T) {
@@ -218,18 +233,42 @@ func TestRecovery(t *testing.T) {
 			data: 3, want: []string{"restarted"},
 		},
 		"torn tail": {
-			before: func(t *testing.T, g *gate, s *recorder.Session) { commit(t, s) },
+			before: func(t *testing.T, g *gate, s *recorder.Session) {
+				commit(t, s)
+				appendFrame(t, s, event.KindData, 1, []byte("the last commit"))
+				commit(t, s)
+			},
 			after: func(t *testing.T, g *gate) {
-				name := g.spoolFile("s000001", 0)
-				b, err := os.ReadFile(name)
-				if err != nil {
-					t.Fatal(err)
+				g.editPart(t, "s000001", func(b []byte) []byte { return b[:bytes.Index(b, []byte(" commit"))] })
+			},
+			data: 3, want: []string{"torn", "restarted"},
+		},
+		"hole of a power failure": {
+			before: func(t *testing.T, g *gate, s *recorder.Session) {
+				commit(t, s)
+				for range 3 {
+					appendFrame(t, s, event.KindData, 1, bytes.Repeat([]byte("x"), 5000))
+					commit(t, s)
 				}
-				if err := os.WriteFile(name, b[:len(b)-3], 0o600); err != nil {
+			},
+			after: func(t *testing.T, g *gate) {
+				g.editPart(t, "s000001", func(b []byte) []byte { clear(b[8192:12288]); return b })
+			},
+			data: 5003, want: []string{"torn", "restarted"},
+		},
+		"nothing but a hole": {
+			before: func(t *testing.T, g *gate, s *recorder.Session) {
+				commit(t, s)
+				g.flush(t)
+				appendFrame(t, s, event.KindData, 1, []byte("x"))
+				commit(t, s)
+			},
+			after: func(t *testing.T, g *gate) {
+				if err := os.WriteFile(g.spoolFile("s000001", 1), make([]byte, 8192), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			},
-			data: 2, want: []string{"torn", "restarted"},
+			data: 3, want: []string{"restarted"},
 		},
 		"closed but not handed over": {
 			before: func(t *testing.T, g *gate, s *recorder.Session) {

@@ -38,6 +38,19 @@ type Memory = memory
 // SetSync puts sync in the place of fsync.
 func (o *Options) SetSync(sync func(*os.File) error) { o.disk.sync = sync }
 
+// Committed returns the frames in a part's file, and how much else is in it.
+func Committed(file []byte) (frames []byte, torn int) { return committed(bytes.Clone(file)) }
+
+// NewCommit returns frames as a part's file has them.
+func NewCommit(frames []byte) []byte {
+	b := append(make([]byte, commitHead), frames...)
+	stamp([][]byte{b})
+	return b
+}
+
+// SetMapAfter has a spool file mapped after n commits.
+func (o *Options) SetMapAfter(n int) { o.disk.mapAfter = n }
+
 // SetWrite puts write in the place of writing to the spool's files.
 func (o *Options) SetWrite(write func(*os.File, []byte) (int, error)) { o.disk.write = write }
 

@@ -80,6 +80,40 @@ func FuzzPiece(f *testing.F) {
 }
 
 // FuzzEntry reads hostile bytes as a bundle of log entries.
+// FuzzCommitted holds what is read of a part's file against what was committed to
+// it: of a file with anything behind it, all commits and nothing else.
+func FuzzCommitted(f *testing.F) {
+	f.Add([]byte("frames"), []byte("more"), []byte{1, 0, 0, 0, 5})
+	f.Add([]byte{1}, []byte{2}, make([]byte, 9000))
+	f.Add([]byte{1}, []byte{0}, []byte{255, 255, 255, 255, 0, 0, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, one, other, rest []byte) {
+		b := append([]byte(nil), rest...)
+		_, alone := committed(b)
+		if alone > len(rest) {
+			t.Fatalf("%d bytes of %d are torn", alone, len(rest))
+		}
+		if len(one) == 0 || len(other) == 0 {
+			return // a commit has frames
+		}
+		for _, frames := range [][]byte{one, other} {
+			b = append(make([]byte, commitHead), frames...)
+			stamp([][]byte{b})
+			rest = append(b, rest...)
+		}
+		frames, torn := committed(append([]byte(nil), rest...))
+		if want := append(append([]byte(nil), other...), one...); !bytes.HasPrefix(frames, want) || torn != alone {
+			t.Fatalf("frames %q, %d torn; want %q first, and %d", frames, torn, want, alone)
+		}
+		// Cut anywhere, a commit is there whole or not at all.
+		for n := range min(len(rest), 2*commitHead+len(one)+len(other)) {
+			frames, _ := committed(append([]byte(nil), rest[:n]...))
+			if len(frames) != 0 && !bytes.Equal(frames, other) {
+				t.Fatalf("of %d bytes: frames %q", n, frames)
+			}
+		}
+	})
+}
+
 func FuzzEntry(f *testing.F) {
 	h := sampleHeader()
 	e := entry{Object: h.Object(), Header: h.Append(nil)}

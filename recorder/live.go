@@ -2,8 +2,7 @@ package recorder
 
 import (
 	"context"
-	"errors"
-	"io"
+	"fmt"
 	"iter"
 	"os"
 	"slices"
@@ -118,7 +117,7 @@ func (s *Session) openPart(q uint64) (*part, *os.File, error) {
 		return nil, nil, nil
 	}
 	p := *s.parts[i]
-	kind := kindFrames
+	kind := kindPart
 	if p.sealed != nil {
 		kind = kindPiece
 	} else if p.size == 0 {
@@ -144,12 +143,17 @@ func (p *part) frames(f *os.File, ids Identities) iter.Seq2[event.Frame, error] 
 		if f == nil {
 			return
 		}
-		fr := newFrameReader(io.LimitReader(f, p.size), uint64(p.size))
-		for {
-			x, err := fr.next()
-			if err == io.EOF || p.last && errors.Is(err, ErrMalformed) {
-				return // a torn tail is cut when the part is sealed
-			}
+		b, torn, err := readCommitted(f, p.size, nil)
+		if err == nil && torn > 0 && !p.last { // a torn tail is cut when the part is sealed
+			err = fmt.Errorf("%w: %d bytes are no whole commit", ErrMalformed, torn)
+		}
+		if err != nil {
+			yield(event.Frame{}, err)
+			return
+		}
+		for len(b) > 0 {
+			var x event.Frame
+			b, err = x.Decode(b)
 			if !yield(x, err) || err != nil {
 				return
 			}

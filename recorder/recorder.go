@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -77,6 +78,9 @@ type Options struct {
 type disk struct {
 	write func(*os.File, []byte) (int, error)
 	sync  func(*os.File) error
+	// mapAfter is how many commits to a file are written by a call before it
+	// is mapped.
+	mapAfter int
 }
 
 func (o *Options) setDefaults() {
@@ -91,6 +95,10 @@ func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.PowerSafe || o.disk.write != nil {
+		o.disk.mapAfter = math.MaxInt
+	}
+	o.disk.mapAfter = cmp.Or(o.disk.mapAfter, mapAfter)
 	if o.disk.write == nil {
 		o.disk.write = (*os.File).Write
 	}

@@ -43,6 +43,7 @@ func newGate(t *testing.T, change func(*recorder.Options)) *gate {
 		SealAfter: time.Hour, LogEvery: time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
+	g.options.SetMapAfter(1)
 	if change != nil {
 		change(&g.options)
 	}

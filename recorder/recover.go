@@ -66,7 +66,7 @@ func sortFile(found map[string]*remains, name string) error {
 	}
 	sequence, err := strconv.ParseUint(parts[1], 10, 32)
 	switch {
-	case err == nil && parts[2] == kindFrames:
+	case err == nil && parts[2] == kindPart:
 		m.frames = append(m.frames, sequence)
 	case err == nil && parts[2] == kindPiece:
 		m.pieces = append(m.pieces, sequence)
@@ -133,7 +133,7 @@ func (s *Session) recoverPieces(sequences []uint64, links []*sealed) error {
 func (s *Session) recoverFrames(sequences []uint64) error {
 	s.next = s.chain.next
 	for _, q := range sequences {
-		name := s.path(q, kindFrames)
+		name := s.path(q, kindPart)
 		if q < s.chain.next { // sealed
 			if err := remove(name); err != nil {
 				return err
@@ -160,7 +160,7 @@ func (s *Session) firstFrame() (*event.Session, error) {
 	if len(s.parts) == 0 {
 		return nil, nil
 	}
-	b, err := s.readFrames(nil, s.parts[0])
+	b, _, err := s.readFrames(nil, s.parts[0])
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (s *Session) discard() error {
 	var errs []error
 	for _, p := range s.parts {
 		s.r.hold(-p.size)
-		errs = append(errs, remove(s.path(p.sequence, kindFrames)))
+		errs = append(errs, remove(s.path(p.sequence, kindPart)))
 	}
 	return errors.Join(append(errs, remove(s.path(0, kindChain)))...)
 }

@@ -31,7 +31,7 @@ type Session struct {
 	info event.Session
 
 	mu      sync.Mutex
-	buf     *[]byte    // frames that were not written yet; nil when there are none
+	buf     *[]byte    // the next commit; nil when it has no frames
 	file    *spoolFile // of the last part; nil if that takes no more
 	parts   []*part    // those not stored and logged yet, in order
 	next    uint64     // sequence of the next part
@@ -57,11 +57,12 @@ type Session struct {
 	manifestDue bool   // all pieces are
 }
 
-// A part becomes a piece. Its frames are first in a file that grows, then in
+// A part becomes a piece. Its commits are first in a file that grows, then in
 // one that is sealed.
 type part struct {
 	sequence uint64
-	size     int64  // of the frames in the file
+	size     int64  // of the commits in the file
+	filled   int64  // size of the frames in those
 	durable  int64  // size that survives a power failure, if that is asked for
 	extra    []byte // frames that are to follow those in the file
 	last     bool
@@ -74,7 +75,7 @@ func newSession(r *Recorder, info *event.Session) *Session {
 	return &Session{r: r, info: *info, done: make(chan struct{}), reason: noClose}
 }
 
-// path returns the name of a spool file: kind is "frames", "piece" or "chain".
+// path returns the name of a spool file: kind is "part", "piece" or "chain".
 func (s *Session) path(sequence uint64, kind string) string {
 	if kind == kindChain {
 		return filepath.Join(s.r.dir, s.info.ID+"."+kindChain)
@@ -150,6 +151,7 @@ func (s *Session) add(f *event.Frame, n int, more [][]byte) error {
 	}
 	if s.buf == nil {
 		s.buf = buffers.Get().(*[]byte)
+		*s.buf = append(*s.buf, make([]byte, commitHead)...)
 	}
 	*s.buf = f.Append(*s.buf, more...)
 	return nil
@@ -226,7 +228,7 @@ func (s *Session) release() {
 // empty.
 func (s *Session) writeLarge(f *event.Frame, n int, more [][]byte) error {
 	head := frameHead(f, n)
-	if err := s.extend(append([][]byte{head, f.Payload}, more...)...); err != nil {
+	if err := s.extend(append([][]byte{append(make([]byte, commitHead), head...), f.Payload}, more...)...); err != nil {
 		return err
 	}
 	s.rotateIfFull()
@@ -243,9 +245,10 @@ func frameHead(f *event.Frame, n int) []byte {
 	return head
 }
 
-// extend adds whole frames to the file of the current part, all or none.
-func (s *Session) extend(data ...[]byte) error {
-	err := s.extendFile(data)
+// extend adds a commit to the file of the current part, all of it or nothing. Its
+// first bytes are for the commit's head.
+func (s *Session) extend(commit ...[]byte) error {
+	err := s.extendFile(commit)
 	if err != nil {
 		s.r.failed(failedSpool, "write spool", err, "session", s.info.ID)
 		s.r.measure() // perhaps another filled the disk
@@ -253,25 +256,23 @@ func (s *Session) extend(data ...[]byte) error {
 	return err
 }
 
-func (s *Session) extendFile(data [][]byte) error {
+func (s *Session) extendFile(commit [][]byte) error {
 	if s.file == nil {
 		if err := s.newPart(); err != nil {
 			return err
 		}
 	}
 	p := s.parts[len(s.parts)-1]
-	size := p.size
-	for _, d := range data {
-		n, err := s.r.o.disk.write(s.file.File, d)
-		size += int64(n)
-		if err != nil {
-			return errors.Join(err, s.undoWrite(p))
-		}
+	n := stamp(commit)
+	if err := s.file.commit(commit, n); err != nil {
+		s.file.unmap() // what undoing cuts off
+		return errors.Join(err, s.undoWrite(p))
 	}
-	s.r.hold(size - p.size)
-	s.r.stats.bytes.Add(size - p.size)
+	s.r.hold(n)
+	s.r.stats.bytes.Add(n)
 	s.r.stats.commits.Add(1)
-	p.size = size
+	p.size += n
+	p.filled += n - commitHead
 	s.wrote(s.file)
 	return nil
 }
@@ -279,7 +280,7 @@ func (s *Session) extendFile(data [][]byte) error {
 // undoWrite takes back a failed write. A part that has nothing else is given up:
 // as a piece it would have no frames.
 func (s *Session) undoWrite(p *part) error {
-	if p.size > 0 || os.Remove(s.path(p.sequence, kindFrames)) != nil {
+	if p.size > 0 || os.Remove(s.path(p.sequence, kindPart)) != nil {
 		return s.undo(p)
 	}
 	err := s.file.release()
@@ -291,10 +292,10 @@ func (s *Session) undoWrite(p *part) error {
 }
 
 // undo cuts off what a failed write left. Where even that fails the session is
-// over: after a restart what is left could be taken for frames, and those would
+// over: after a restart what is left could be taken for a commit, whose frames would
 // be there twice if they were committed to the next part.
 func (s *Session) undo(p *part) error {
-	if err := os.Truncate(s.path(p.sequence, kindFrames), p.size); err != nil {
+	if err := os.Truncate(s.path(p.sequence, kindPart), p.size); err != nil {
 		s.breakOff(err)
 		return s.broken
 	}
@@ -307,11 +308,11 @@ func (s *Session) undo(p *part) error {
 
 func (s *Session) newPart() error {
 	p := &part{sequence: s.next, since: time.Now(), done: make(chan struct{})}
-	f, err := os.OpenFile(s.path(p.sequence, kindFrames), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(s.path(p.sequence, kindPart), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	s.file = &spoolFile{File: f, part: p, refs: 1}
+	s.file = &spoolFile{File: f, part: p, refs: 1, disk: &s.r.o.disk, limit: int64(s.r.o.PieceSize)}
 	s.next++
 	s.parts = append(s.parts, p)
 	s.r.measure()
@@ -322,7 +323,7 @@ func (s *Session) newPart() error {
 // rotateIfFull leaves a session that has ended to Close, so that its KindClose
 // is in its last piece.
 func (s *Session) rotateIfFull() {
-	if !s.ended && s.parts[len(s.parts)-1].size >= int64(s.r.o.PieceSize) {
+	if !s.ended && s.parts[len(s.parts)-1].filled >= int64(s.r.o.PieceSize) {
 		s.rotate(false)
 	}
 }
@@ -400,7 +401,7 @@ func (s *Session) Close() error {
 	}
 	p := s.parts[len(s.parts)-1]
 	if s.buf != nil {
-		p.extra = append(p.extra, *s.buf...)
+		p.extra = append(p.extra, (*s.buf)[commitHead:]...)
 		s.release()
 	}
 	p.last = true

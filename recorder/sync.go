@@ -110,23 +110,6 @@ func (y *syncer) wait(entries bool, files ...*os.File) error {
 	}
 }
 
-// A spoolFile is the file of a part that takes frames, or did when they were
-// committed. The session's lock guards it.
-type spoolFile struct {
-	*os.File
-	part   *part
-	refs   int  // closed when none is left
-	listed bool // its entry in the directory is durable
-	dirty  bool // in Session.unsynced
-}
-
-func (f *spoolFile) release() error {
-	if f.refs--; f.refs > 0 {
-		return nil
-	}
-	return f.Close()
-}
-
 // wrote notes that the file has frames that may not survive a power failure.
 func (s *Session) wrote(f *spoolFile) {
 	if s.r.syncer == nil || f.dirty {

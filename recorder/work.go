@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -102,7 +101,7 @@ func (s *Session) seal(z *sealer) error {
 		}
 		s.mu.Unlock()
 		s.r.hold(-raw)
-		if err := remove(s.path(p.sequence, kindFrames)); err != nil {
+		if err := remove(s.path(p.sequence, kindPart)); err != nil {
 			return err
 		}
 	}
@@ -131,7 +130,7 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	if err := s.mendChain(); err != nil {
 		return nil, err
 	}
-	frames, err := s.readFrames(z.frames, p)
+	frames, torn, err := s.readFrames(z.frames, p)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +144,8 @@ func (s *Session) sealPart(z *sealer, p *part) (*sealed, error) {
 	}
 	open := s.open.clone()
 	whole, last := h.scan(frames, &open)
-	if cut := len(frames) - whole; cut > 0 {
-		frames = appendNotice(frames[:whole], event.KindNotice, torn(cut))
+	if torn += len(frames) - whole; torn > 0 {
+		frames = appendNotice(frames[:whole], event.KindNotice, tornNotice(torn))
 	}
 	if p.last && last.Kind != event.KindClose {
 		frames = appendNotice(open.conclude(frames), event.KindClose, s.reason)
@@ -198,24 +197,22 @@ func closing(frames []byte, last event.Frame) *event.Notice {
 	return n
 }
 
-// readFrames reads the frames of a part, into b if they fit.
-func (s *Session) readFrames(b []byte, p *part) ([]byte, error) {
+// readFrames reads the frames of a part, into b if they fit, and how many bytes a
+// failure left of others.
+func (s *Session) readFrames(b []byte, p *part) (frames []byte, torn int, err error) {
 	s.mu.Lock()
 	size, extra := p.size, p.extra
 	s.mu.Unlock()
 	if size == 0 {
-		return append(b[:0], extra...), nil
+		return append(b[:0], extra...), 0, nil
 	}
-	f, err := os.Open(s.path(p.sequence, kindFrames))
+	f, err := os.Open(s.path(p.sequence, kindPart))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer f.Close()
-	b = slices.Grow(b[:0], int(size)+len(extra)+maxHeader)[:size]
-	if _, err := io.ReadFull(f, b); err != nil {
-		return nil, fmt.Errorf("read spool: %w", err)
-	}
-	return append(b, extra...), nil
+	frames, torn, err = readCommitted(f, size, b)
+	return append(frames, extra...), torn, err
 }
 
 // writeFile creates or replaces a spool file in one step. If it is to be durable
