@@ -126,13 +126,16 @@ func (f *spoolFile) mapped(end int64) bool {
 		return false
 	}
 	if f.pages == nil {
-		size := (f.limit + largestCopy + mapStep) &^ (mapStep - 1)
+		size := (f.limit + f.limit/4 + mapStep) &^ (mapStep - 1)
 		pages, err := mapFile(f.File, size)
 		if err != nil {
 			f.unmap()
 			return false
 		}
 		f.pages = pages
+	}
+	if end > int64(len(f.pages)) { // the heads of small commits are much of the file
+		return false
 	}
 	f.ready = max(f.ready, f.part.size&^(mapStep-1))
 	for f.ready < end {

@@ -51,6 +51,25 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestPagesOfSmallCommits fills parts with commits whose heads take nearly as much
+// as what is in them.
+func TestPagesOfSmallCommits(t *testing.T) {
+	g := newGate(t, func(o *recorder.Options) { o.PieceSize = 400_000 })
+	s := g.begin(t, 1)
+	var want []byte
+	for i := range 40_000 {
+		want = append(want, byte(i))
+		appendFrame(t, s, event.KindData, 1, want[i:])
+		commit(t, s)
+	}
+	end(t, s)
+	g.flush(t)
+	wantOK(t, g.verify(t, recorder.VerifyOptions{Frames: true}))
+	if _, data := kinds(t, g.Reader(), "s000001"); !bytes.Equal(data, want) {
+		t.Errorf("%d bytes, want %d", len(data), len(want))
+	}
+}
+
 // A part that takes few commits is not mapped, and neither is one whose commits wait
 // for the disk.
 func TestPagesAreLeftAlone(t *testing.T) {
