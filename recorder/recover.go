@@ -144,7 +144,7 @@ func (s *Session) recoverFrames(sequences []uint64) error {
 		if err != nil {
 			return err
 		}
-		if q != s.next || info.Size() > maxPiece || s.chain.finished {
+		if q != s.next || info.Size() > maxPart || s.chain.finished {
 			return fmt.Errorf("%s does not belong to the recording", filepath.Base(name))
 		}
 		s.next++

@@ -19,6 +19,10 @@ import (
 // but what a failure left of one, or space for others.
 const commitHead = 8
 
+// maxPart bounds a part's file: what becomes a piece, commits' heads and space. A
+// commit's frames take twice what its head does, and more.
+const maxPart = maxPiece + maxPiece/2 + mapStep
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // stamp fills in the head of a commit, in the first bytes of its first part. It
