@@ -40,9 +40,15 @@ func TestCompany(t *testing.T) {
 }
 
 // TestAwait: a worker that waits alone finds by polling what comes for the session that
-// is busy alone; where another waits too it sleeps, and learns how long it did.
+// is busy alone; where another waits too it sleeps, and learns how long it did. Where
+// no session was alone for long enough it just sleeps.
 func TestAwait(t *testing.T) {
-	for waiting, want := range map[int32]time.Duration{1: time.Minute, 2: 0} {
+	for _, tt := range []struct {
+		waiting int32
+		alone   int
+		window  time.Duration // before
+		want    time.Duration // after
+	}{{1, minAlone, time.Minute, time.Minute}, {2, minAlone, time.Minute, 0}, {1, minAlone - 1, 1, 1}} {
 		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
@@ -56,16 +62,16 @@ func TestAwait(t *testing.T) {
 		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
 			t.Fatal(err)
 		}
-		seen := company{last: new(Conn), alone: minAlone}
-		seen.last.window.Store(int64(time.Minute))
+		seen := company{last: new(Conn), alone: tt.alone}
+		seen.last.window.Store(int64(tt.window))
 		p := &Poller{epoll: epoll, busy: 1} // so that a sleep of any length is too long to poll for
-		p.waiting.Store(waiting)
+		p.waiting.Store(tt.waiting)
 		timer := time.AfterFunc(5*time.Millisecond, func() { _, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
 		defer timer.Stop()
 		var events [1]unix.EpollEvent
 		n, err := p.await(events[:], &seen)
-		if n != 1 || err != nil || seen.last.window.get() != want {
-			t.Errorf("%d wait: %d events, %v, then polls for %s, want %s", waiting, n, err, seen.last.window.get(), want)
+		if n != 1 || err != nil || seen.last.window.get() != tt.want {
+			t.Errorf("%+v: %d events, %v, then polls for %s", tt, n, err, seen.last.window.get())
 		}
 	}
 }
