@@ -214,6 +214,14 @@ func (g *gate) editPart(t *testing.T, id string, change func([]byte) []byte) {
 	}
 }
 
+// storedInPart commits a session's frames, has them stored, and commits another.
+func storedInPart(t *testing.T, g *gate, s *recorder.Session) {
+	commit(t, s)
+	g.flush(t)
+	appendFrame(t, s, event.KindData, 1, []byte("x"))
+	commit(t, s)
+}
+
 func TestRecovery(t *testing.T) {
 	tests := map[string]struct {
 		before func(t *testing.T, g *gate, s *recorder.Session)
@@ -257,12 +265,7 @@ func TestRecovery(t *testing.T) {
 			data: 5003, want: []string{"torn", "restarted"},
 		},
 		"nothing but a hole": {
-			before: func(t *testing.T, g *gate, s *recorder.Session) {
-				commit(t, s)
-				g.flush(t)
-				appendFrame(t, s, event.KindData, 1, []byte("x"))
-				commit(t, s)
-			},
+			before: storedInPart,
 			after: func(t *testing.T, g *gate) {
 				if err := os.WriteFile(g.spoolFile("s000001", 1), make([]byte, 8192), 0o600); err != nil {
 					t.Fatal(err)
@@ -279,25 +282,15 @@ func TestRecovery(t *testing.T) {
 			data: 3, want: []string{"closed"},
 		},
 		"some pieces stored": {
-			before: func(t *testing.T, g *gate, s *recorder.Session) {
-				commit(t, s)
-				g.flush(t)
-				appendFrame(t, s, event.KindData, 1, []byte("x"))
-				commit(t, s)
-			},
-			data: 4, want: []string{"restarted"},
+			before: storedInPart,
+			data:   4, want: []string{"restarted"},
 		},
 		"all pieces stored": {
 			before: func(t *testing.T, g *gate, s *recorder.Session) { commit(t, s); g.flush(t) },
 			data:   3, want: []string{"restarted"},
 		},
 		"torn chain": {
-			before: func(t *testing.T, g *gate, s *recorder.Session) {
-				commit(t, s)
-				g.flush(t)
-				appendFrame(t, s, event.KindData, 1, []byte("x"))
-				commit(t, s)
-			},
+			before: storedInPart,
 			after: func(t *testing.T, g *gate) {
 				name := filepath.Join(g.dir, "spool", "sessions", "s000001.chain")
 				f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
