@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -334,6 +335,21 @@ func TestRecovery(t *testing.T) {
 				t.Errorf("report %+v, stats %+v", r, g.Stats())
 			}
 		})
+	}
+}
+
+// TestStrayFile: what the recorder cannot take up it does not pass over.
+func TestStrayFile(t *testing.T) {
+	g := newGate(t, nil)
+	if err := g.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const name = "s000001.000000.frames" // as earlier versions had them
+	if err := os.WriteFile(filepath.Join(g.options.Spool, "sessions", name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recorder.Open(g.options); err == nil || !strings.Contains(err.Error(), name+" is no file of the spool: ") {
+		t.Errorf("opened a spool with %s: %v", name, err)
 	}
 }
 

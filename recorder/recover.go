@@ -50,7 +50,7 @@ func (r *Recorder) recover() error {
 func sortFile(found map[string]*remains, name string) error {
 	parts := strings.Split(name, ".")
 	if !ValidID(parts[0]) {
-		return fmt.Errorf("%s is no file of the spool", name)
+		return strayFile(name)
 	}
 	m := found[parts[0]]
 	if m == nil {
@@ -62,7 +62,7 @@ func sortFile(found map[string]*remains, name string) error {
 		return nil
 	}
 	if len(parts) != 3 {
-		return fmt.Errorf("%s is no file of the spool", name)
+		return strayFile(name)
 	}
 	sequence, err := strconv.ParseUint(parts[1], 10, 32)
 	switch {
@@ -71,9 +71,13 @@ func sortFile(found map[string]*remains, name string) error {
 	case err == nil && parts[2] == kindPiece:
 		m.pieces = append(m.pieces, sequence)
 	default:
-		return fmt.Errorf("%s is no file of the spool", name)
+		return strayFile(name)
 	}
 	return nil
+}
+
+func strayFile(name string) error {
+	return fmt.Errorf("%s is no file of the spool: let the version of the gate that wrote it store it, or move it away", name)
 }
 
 // recoverSession takes up one session and closes it.
