@@ -80,18 +80,8 @@ func TestHostEditsTheSpool(t *testing.T) {
 	open := g.begin(t, 2)
 	appendFrame(t, open, event.KindData, 1, []byte("as it was"))
 	commit(t, open)
-	edit := func(id, kind string, change func([]byte) []byte) {
-		name := filepath.Join(g.options.Spool, "sessions", id+".000000."+kind)
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, change(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	edit("s000001", "piece", flip)
-	edit("s000002", "part", func(b []byte) []byte {
+	edit(t, filepath.Join(g.options.Spool, "sessions", "s000001.000000.piece"), flip)
+	edit(t, g.spoolFile("s000002", 0), func(b []byte) []byte {
 		frames, _ := recorder.Committed(b)
 		return recorder.NewCommit(bytes.Replace(frames, []byte("as it was"), []byte("as forged"), 1))
 	})

@@ -202,10 +202,9 @@ func (g *gate) spoolFile(id string, sequence int) string {
 	return filepath.Join(g.dir, "spool", "sessions", fmt.Sprintf("%s.%06d.part", id, sequence))
 }
 
-// editPart changes the file of a session's first part.
-func (g *gate) editPart(t *testing.T, id string, change func([]byte) []byte) {
+// edit changes a file of the spool.
+func edit(t *testing.T, name string, change func([]byte) []byte) {
 	t.Helper()
-	name := g.spoolFile(id, 0)
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +247,7 @@ func TestRecovery(t *testing.T) {
 				commit(t, s)
 			},
 			after: func(t *testing.T, g *gate) {
-				g.editPart(t, "s000001", func(b []byte) []byte { return b[:bytes.Index(b, []byte(" commit"))] })
+				edit(t, g.spoolFile("s000001", 0), func(b []byte) []byte { return b[:bytes.Index(b, []byte(" commit"))] })
 			},
 			data: 3, want: []string{"torn", "restarted"},
 		},
@@ -261,7 +260,7 @@ func TestRecovery(t *testing.T) {
 				}
 			},
 			after: func(t *testing.T, g *gate) {
-				g.editPart(t, "s000001", func(b []byte) []byte { clear(b[8192:12288]); return b })
+				edit(t, g.spoolFile("s000001", 0), func(b []byte) []byte { clear(b[8192:12288]); return b })
 			},
 			data: 5003, want: []string{"torn", "restarted"},
 		},

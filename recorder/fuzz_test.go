@@ -79,7 +79,6 @@ func FuzzPiece(f *testing.F) {
 	})
 }
 
-// FuzzEntry reads hostile bytes as a bundle of log entries.
 // FuzzCommitted holds what is read of a part's file against what was committed to
 // it: of a file with anything behind it, all commits and nothing else.
 func FuzzCommitted(f *testing.F) {
@@ -115,6 +114,7 @@ func FuzzCommitted(f *testing.F) {
 	})
 }
 
+// FuzzEntry reads hostile bytes as a bundle of log entries.
 func FuzzEntry(f *testing.F) {
 	h := sampleHeader()
 	e := entry{Object: h.Object(), Header: h.Append(nil)}
